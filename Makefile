@@ -1,0 +1,113 @@
+# kfarm: `make demo` shows the whole path, `make test` passes the tests; both set themselves up.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+UV := .tools/uv/bin/uv
+RUN := .venv/bin
+SOURCES := crds/src twin/src operator/src tests/controlplane/src
+LINTED := $(SOURCES) tests scripts bench
+
+export UV_PROJECT_ENVIRONMENT := .venv
+export KFARM_UV := $(CURDIR)/$(UV)
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(UV):
+	@echo "==> setting up uv $(UV_VERSION)"
+	@$(PYTHON) scripts/bootstrap.py $(UV_VERSION) .tools/uv
+
+.venv/.synced: $(UV) uv.lock pyproject.toml crds/pyproject.toml twin/pyproject.toml operator/pyproject.toml tests/controlplane/pyproject.toml
+	@echo "==> installing the locked dependencies into .venv"
+	@$(UV) sync --locked --all-groups --python $(PYTHON) --no-progress -q
+	@touch $@
+
+.PHONY: sync
+sync: .venv/.synced ## Install uv and the locked dependencies
+
+.PHONY: fmt
+fmt: sync ## Format and fix what can be fixed
+	$(RUN)/ruff format $(LINTED)
+	$(RUN)/ruff check --fix $(LINTED)
+
+.PHONY: lint
+lint: sync ## Check formatting, lint and import layers
+	$(RUN)/ruff format --check $(LINTED)
+	$(RUN)/ruff check $(LINTED)
+	$(RUN)/lint-imports
+
+.PHONY: types
+types: sync ## Check types
+	$(RUN)/mypy $(SOURCES) scripts bench
+
+.PHONY: generate
+generate: sync ## Write the CRDs, the chart's copies and the generated docs
+	$(RUN)/python -m kfarm_api.crd --output crds
+	$(RUN)/python scripts/chart_sync.py
+	$(RUN)/python scripts/docs_sync.py
+
+.PHONY: generated
+generated: sync ## Fail when a generated file is stale
+	$(RUN)/python -m kfarm_api.crd --check --output crds
+	$(RUN)/python scripts/chart_sync.py --check
+	$(RUN)/python scripts/docs_sync.py --check
+	$(UV) lock --check -q
+
+.PHONY: verify
+verify: lint types generated ## Everything that CI checks before the tests
+	@echo "==> verified: formatting, lint, layers, types, generated files"
+
+.PHONY: controlplane
+controlplane: sync ## Build the control plane binaries that are missing (once; about ten minutes)
+	@$(RUN)/python scripts/controlplane.py
+
+.PHONY: test
+test: sync controlplane ## Run the tests, against a real control plane
+	$(RUN)/pytest
+	@echo
+	@echo "==> next: make demo shows the whole path; docs/architecture.md explains it"
+
+.PHONY: test-slow
+test-slow: sync controlplane ## Run the long campaigns as well
+	$(RUN)/pytest -m "slow or not slow"
+
+.PHONY: test-nojit
+test-nojit: sync ## Run the kernels' tests as plain Python
+	NUMBA_DISABLE_JIT=1 $(RUN)/pytest tests/unit/twin tests/property -m "not slow and not jit"
+
+.PHONY: bench
+bench: sync controlplane ## Measure; figures relative to a baseline of the same run
+	$(RUN)/python bench/twin.py
+	$(RUN)/python bench/cluster.py
+
+.PHONY: bench-short
+bench-short: sync ## The part of bench that needs no cluster
+	$(RUN)/python bench/twin.py
+
+.PHONY: demo
+demo: sync controlplane ## Validate and release a 2,040-GPU training on a local control plane
+	@$(RUN)/python scripts/demo.py
+
+.PHONY: demo-keep
+demo-keep: sync controlplane ## As demo, but leave the cluster and the operator running
+	@$(RUN)/python scripts/demo.py --keep
+
+.PHONY: cluster
+cluster: sync controlplane ## Start a local control plane and leave it running
+	@$(RUN)/python -m kfarm_controlplane up
+
+.PHONY: cluster-down
+cluster-down: sync ## Stop what make cluster or make demo-keep started
+	@$(RUN)/python scripts/demo.py --down
+	@$(RUN)/python -m kfarm_controlplane down
+
+.PHONY: crds
+crds: generate ## Alias of generate
+
+.PHONY: clean
+clean: ## Remove the virtual environment and caches inside the tree
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
