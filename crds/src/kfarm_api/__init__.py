@@ -1,0 +1,1 @@
+"""Models of the kfarm API, their units, and the CRD generator."""

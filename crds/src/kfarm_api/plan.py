@@ -1,0 +1,223 @@
+"""PlacementPlan: workloads to roll out, the verdict on them, and where each pod goes."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from kfarm_api.base import (
+    BY_NAME,
+    Cel,
+    Conditions,
+    KindInfo,
+    Labels,
+    ListOf,
+    Metadata,
+    Name,
+    ObjectName,
+    Percent,
+    Reference,
+    Strict,
+)
+from kfarm_api.units import Duration, parse_duration_ns
+
+Level = Literal["node", "rack", "scalable-unit", "cluster"]
+VerdictWord = Literal["Approved", "Rejected", "Inconclusive"]
+MAX_PODS = 8192
+
+
+class WorkloadTopology(Strict):
+    """Within what a gang must stay, and where it would best be kept together."""
+
+    required: Level = "cluster"
+    preferred: Level | None = None
+
+
+class Checkpoint(Strict):
+    """How work is kept: interval of work between saves, blocking save, time to restart."""
+
+    interval: Duration
+    save: Duration = "0s"
+    restart: Duration = "0s"
+    rules: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "duration(self.interval) > duration('0s')",
+            "checkpoint.interval must be more than 0s",
+            lambda c: parse_duration_ns(c.interval) > 0,
+        ),
+    )
+
+
+class Toleration(Strict):
+    """A toleration that the pods carry beside those that Kubernetes and kfarm add."""
+
+    key: Annotated[str, Field(min_length=1, max_length=317)]
+    operator: Literal["Exists", "Equal"] = "Equal"
+    value: Annotated[str, Field(max_length=63)] | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+class Workload(Strict):
+    """Pods alike: their number, size, behaviour. A pod is released only if it matches."""
+
+    name: Name
+    class_: Annotated[Literal["Training", "Inference", "Interactive"], Field(alias="class")]
+    pods: Annotated[int, Field(ge=1, le=MAX_PODS)]
+    surge: Annotated[int, Field(ge=0, le=MAX_PODS)] = 0
+    accelerators_per_pod: Annotated[int, Field(ge=1, le=128)]
+    accelerators: Annotated[list[Name], Field(min_length=1, max_length=16)]
+    gang: bool = False
+    topology: WorkloadTopology | None = None
+    duration: Duration | None = None
+    checkpoint: Checkpoint | None = None
+    load: Percent = 100
+    cpu: Annotated[str, Field(pattern=r"^[0-9]{1,6}(m)?$", max_length=8)] | None = None
+    memory: Annotated[str, Field(pattern=r"^[0-9]{1,6}(Mi|Gi|Ti)$", max_length=10)] | None = None
+    node_selector: Labels = Field(default_factory=dict)
+    tolerations: Annotated[list[Toleration], Field(max_length=8)] = Field(default_factory=list)
+    priority_class_name: ObjectName | None = None
+    scheduler_name: ObjectName = "default-scheduler"
+    rules: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "self.class != 'Training' || (has(self.duration) && has(self.checkpoint))",
+            "a Training workload needs duration and checkpoint",
+            lambda w: (
+                w.class_ != "Training" or (w.duration is not None and w.checkpoint is not None)
+            ),
+        ),
+        Cel(
+            "self.class != 'Training' || (has(self.gang) && self.gang)",
+            "a Training workload is a gang: set gang: true",
+            lambda w: w.class_ != "Training" or w.gang,
+        ),
+        Cel(
+            "!has(self.duration) || duration(self.duration) > duration('0s')",
+            "duration must be more than 0s",
+            lambda w: w.duration is None or parse_duration_ns(w.duration) > 0,
+        ),
+        Cel(
+            "!(has(self.gang) && self.gang) || !has(self.surge) || self.surge == 0",
+            "a gang has no surge",
+            lambda w: not w.gang or w.surge == 0,
+        ),
+    )
+
+
+class PlacementPlanSpec(Strict):
+    """Workloads to roll out on farms under a policy."""
+
+    policy: ObjectName
+    farms: Annotated[list[Reference], Field(min_length=1, max_length=16), ListOf(("kind", "name"))]
+    workloads: Annotated[list[Workload], Field(min_length=1, max_length=16), BY_NAME]
+    rules: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "self.workloads.all(w, self.workloads.exists_one(v, v.name == w.name))",
+            "workloads must have different names",
+            lambda p: len({w.name for w in p.workloads}) == len(p.workloads),
+        ),
+        Cel(
+            "self.farms.all(f, self.farms.exists_one(g, g.kind == f.kind && g.name == f.name))",
+            "farms must not name a farm twice",
+            lambda p: len({(f.kind, f.name) for f in p.farms}) == len(p.farms),
+        ),
+    )
+
+
+class CheckResult(Strict):
+    """One check as it came out: the estimate, its interval, and a sentence."""
+
+    metric: Annotated[str, Field(max_length=64)]
+    bound: Annotated[str, Field(max_length=64)]
+    quantile: int
+    confidence: int
+    result: Literal["Passed", "Failed", "Undecided", "NotApplicable"]
+    estimate: Annotated[str, Field(max_length=32)] | None = None
+    low: Annotated[str, Field(max_length=32)] | None = None
+    high: Annotated[str, Field(max_length=32)] | None = None
+    futures_met: Annotated[int, Field(ge=0)] = 0
+    futures: Annotated[int, Field(ge=0)] = 0
+    message: Annotated[str, Field(max_length=1024)]
+
+
+class SurvivalResult(Strict):
+    """All instances of one fault: how many were survived, and the worst of them."""
+
+    fault: Annotated[str, Field(max_length=32)]
+    instances: Annotated[int, Field(ge=0)]
+    survived: Annotated[int, Field(ge=0)]
+    result: Literal["Passed", "Failed"]
+    worst: Annotated[str, Field(max_length=253)] | None = None
+    message: Annotated[str, Field(max_length=1024)]
+
+
+class Slot(Strict):
+    """One place for one pod.
+
+    `node_digest` names the node's identity, taints and allocatable as validated; `pod_uid` is
+    written before the pod's gate is lifted.
+    """
+
+    node: Annotated[str, Field(max_length=253)]
+    node_digest: Annotated[str, Field(max_length=24)] | None = None
+    pod: Annotated[str, Field(max_length=253)] | None = None
+    pod_uid: Annotated[str, Field(max_length=64)] | None = None
+
+
+class WorkloadPlacement(Strict):
+    """The slots of one workload, by index."""
+
+    workload: Name
+    slots: Annotated[list[Slot], Field(max_length=2 * MAX_PODS)]
+
+
+class PlacementPlanStatus(Strict):
+    """Written by the operator alone."""
+
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    verdict: VerdictWord | None = None
+    epoch: Annotated[int, Field(ge=0)] | None = None
+    inputs_digest: Annotated[str, Field(max_length=80)] | None = None
+    specs_digest: Annotated[str, Field(max_length=80)] | None = None
+    reason: Annotated[str, Field(max_length=64)] | None = None
+    message: Annotated[str, Field(max_length=2048)] | None = None
+    decided_at: Annotated[str, Field(max_length=40)] | None = None
+    expires_at: Annotated[str, Field(max_length=40)] | None = None
+    futures: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
+    worst_future: Annotated[int, Field(ge=0)] | None = None
+    attempts: Annotated[int, Field(ge=0)] | None = None
+    checks: Annotated[list[CheckResult], Field(max_length=64)] = Field(default_factory=list)
+    survives: Annotated[list[SurvivalResult], Field(max_length=16)] = Field(default_factory=list)
+    placements: Annotated[list[WorkloadPlacement], Field(max_length=16)] = Field(
+        default_factory=list
+    )
+    slots: Annotated[int, Field(ge=0)] | None = None
+    released: Annotated[int, Field(ge=0)] | None = None
+    bound: Annotated[int, Field(ge=0)] | None = None
+    conditions: Conditions = Field(default_factory=list)
+
+
+class PlacementPlan(Strict):
+    """Workloads to roll out once the twin approves."""
+
+    info: ClassVar[KindInfo] = KindInfo(
+        plural="placementplans",
+        short="pplan",
+        scope="Namespaced",
+        columns=(
+            ("Verdict", "string", ".status.verdict", 0),
+            ("Slots", "integer", ".status.slots", 0),
+            ("Released", "integer", ".status.released", 0),
+            ("Bound", "integer", ".status.bound", 0),
+            ("Epoch", "integer", ".status.epoch", 1),
+            ("Futures", "integer", ".status.futures", 1),
+            ("Message", "string", ".status.message", 1),
+        ),
+        summary="workloads to roll out once the twin approves",
+    )
+    api_version: Literal["kfarm.dev/v1alpha1"] = "kfarm.dev/v1alpha1"
+    kind: Literal["PlacementPlan"] = "PlacementPlan"
+    metadata: Metadata
+    spec: PlacementPlanSpec
+    status: PlacementPlanStatus | None = None
