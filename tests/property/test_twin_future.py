@@ -1,0 +1,226 @@
+"""A future keeps its invariants, and is the same to the last bit as the plain-Python reference."""
+
+from __future__ import annotations
+
+import math
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from kfarm_twin.arrays import RESOURCES
+from kfarm_twin.compile import Model, compile_farm
+from kfarm_twin.place import Shortfall, place
+from kfarm_twin.results import Replay
+from kfarm_twin.simulate import Simulator
+
+TESTS = Path(__file__).parents[1]
+naive = SimpleNamespace(**runpy.run_path(str(TESTS / "naive.py")))
+farms = SimpleNamespace(**runpy.run_path(str(TESTS / "twin_farms.py")))
+HOUR_NS = 3600 * 10**9
+
+quick = settings(
+    max_examples=120,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
+
+
+@st.composite
+def clusters(draw: Any, name: str) -> dict[str, Any]:
+    nodes = draw(st.integers(3, 9))
+    cooling = draw(
+        st.sampled_from(
+            [
+                {"type": "Air", "supplyTemperature": 24, "recirculation": 20},
+                {"type": "Air", "supplyTemperature": 50},
+                {
+                    "type": "Liquid",
+                    "supplyTemperature": 32,
+                    "liquidShare": 75,
+                    "nodesPerCdu": draw(st.integers(2, 5)),
+                    "cduCapacity": draw(st.sampled_from(["15k", "9k", "22k", "1M"])),
+                },
+            ]
+        )
+    )
+    reliability = draw(
+        st.sampled_from(
+            [
+                {"reference": "stepfun-400"},
+                farms.one_class("400", "10h", "45s"),
+                farms.one_class("1000", "40h", "45s"),
+                {"reference": "llama3-h100", "meanTimeToRepair": "200h",
+                 "classes": farms.one_class("900", "2h")["classes"]},
+            ]
+        )
+    )  # fmt: skip
+    rack = {"nodes": draw(st.integers(1, 4))}
+    if draw(st.booleans()):
+        rack["powerLimit"] = "20k"
+    return dict(
+        farms.cluster(
+            name,
+            nodes,
+            spares=draw(st.integers(0, 2)),
+            cooling=cooling,
+            reliability=reliability,
+            rack=rack,
+            fabric={
+                "topology": "FatTree",
+                "nodesPerScalableUnit": draw(st.integers(1, 5)),
+            },
+        )
+    )
+
+
+@st.composite
+def models(draw: Any) -> Model:
+    names = draw(st.sampled_from([("a",), ("a", "b")]))
+    farm = farms.farm(*(draw(clusters(name)) for name in names))
+    levels = st.sampled_from(["rack", "scalable-unit", "cluster"])
+    gang = farms.training(
+        draw(st.integers(1, 6)),
+        acceleratorsPerPod=draw(st.sampled_from([2, 8])),
+        topology={"required": draw(levels), "preferred": draw(levels)},
+        duration=draw(st.sampled_from(["40h", "7h", "2000h"])),
+        checkpoint={
+            "interval": draw(st.sampled_from(["30m", "5h"])),
+            "save": draw(st.sampled_from(["0s", "20s", "1h"])),
+            "restart": draw(st.sampled_from(["5m", "0s", "30h"])),
+        },
+        load=draw(st.integers(0, 100)),
+    )
+    pods = farms.serving(
+        draw(st.integers(1, 12)), acceleratorsPerPod=draw(st.sampled_from([3, 5, 1]))
+    )
+    workloads = draw(st.sampled_from([[gang, pods], [gang], [pods]]))
+    states = st.dictionaries(
+        st.integers(0, 8),
+        st.sampled_from([{"ready": False}, {"schedulable": False}, {"live": True}, {"used": 3},
+                         {"ready": False, "live": True}]),
+        max_size=4,
+    )  # fmt: skip
+    seen = farms.snapshot(farm, nodes=draw(states))
+    return compile_farm([farm], [farms.profile()], farms.plan(*workloads), seen)
+
+
+@st.composite
+def runs(draw: Any) -> tuple[Model, Any, int, int, int]:
+    model = draw(models())
+    slots = place(model)
+    assume(not isinstance(slots, Shortfall))
+    horizon = draw(st.sampled_from([400, 50, 1500])) * HOUR_NS
+    return model, slots, draw(st.integers(0, 2**53 - 1)), draw(st.integers(0, 65535)), horizon
+
+
+def replay(run: tuple[Model, Any, int, int, int]) -> Replay:
+    model, slots, seed, future, horizon = run
+    return Simulator(model, slots, seed, horizon).replay(future)
+
+
+@quick
+@given(runs())
+def test_kernels_equal_naive_bit_for_bit(run: tuple[Model, Any, int, int, int]) -> None:
+    model, slots, seed, future, horizon = run
+    played = replay(run)
+    reference = naive.Future(model.columns, slots, seed, future, horizon)
+    reference.run()
+    columns = ("time_ns", "kind", "entity", "detail")
+    events = list(zip(*(played.events[name].to_pylist() for name in columns), strict=True))
+    assert events == reference.log
+    metrics = played.outcome.metrics[0]
+    assert metrics.tobytes() == np.array(reference.metrics()).tobytes()
+    assert played.outcome.class_down_ns[0].tolist() == reference.class_down
+    assert played.outcome.class_gang_ns[0].tolist() == reference.class_gang
+    series = [s[1] / 1000.0 for s in reference.samples], [s[3] for s in reference.samples]
+    assert played.series["it_power_w"].to_pylist() == series[0]
+    assert played.series["accelerator_temperature_max_c"].to_pylist() == series[1]
+    waited = [[u.down_ns, u.wait_ns] for u in reference.units]
+    assert played.outcome.unit_times_ns[0, :, 2:].tolist() == waited
+
+
+@quick
+@given(runs())
+def test_energy_is_integrated_power(run: tuple[Model, Any, int, int, int]) -> None:
+    played = replay(run)
+    times = [*played.series["time_s"].to_pylist(), played.horizon_ns / 1e9]
+    power = played.series["it_power_w"].to_pylist()
+    energy = math.fsum(p * (b - a) for p, a, b in zip(power, times, times[1:], strict=False))
+    column = played.outcome.metrics[0][9]
+    assert math.isclose(column, energy, rel_tol=1e-9)
+    racks = played.rack_power_w.sum(axis=1)
+    assert np.allclose(racks, power, rtol=1e-12)
+
+
+@quick
+@given(runs())
+def test_log_keeps_time_capacity_and_gangs(run: tuple[Model, Any, int, int, int]) -> None:
+    """Rebuild who is where from the log alone."""
+    model, slots, _, _, _ = run
+    played = replay(run)
+    farm = model.columns
+    where, up = np.array(slots), np.ones(model.nodes, bool)
+    running = np.zeros(len(farm.units.workload), bool)
+    last = 0
+    for event in played.events.to_pylist():
+        assert event["time_ns"] >= last
+        last, entity = event["time_ns"], event["entity"]
+        if event["event"] == "NodeFailed":
+            up[entity] = False
+            where[where == entity] = -1
+        elif event["event"] == "NodeRepaired":
+            up[entity] = True
+        elif event["event"] == "SlotMoved":
+            assert where[entity] == -1
+            assert up[event["detail"]]
+            where[entity] = event["detail"]
+        elif event["event"] in ("UnitStarted", "UnitStopped"):
+            running[entity] = event["event"] == "UnitStarted"
+        elif event["event"] == "UnitFinished":
+            running[entity] = False
+            where[farm.units.slot_unit == entity] = -1
+        _check_capacity(model, where)
+        if event["event"] == "UnitStarted":
+            _check_gangs(model, where, running, up)
+
+
+def _check_capacity(model: Model, where: Any) -> None:
+    """Free + allocated = capacity, and neither is negative."""
+    farm = model.columns
+    allocated = np.zeros((model.nodes, RESOURCES), np.int64)
+    placed = where >= 0
+    np.add.at(allocated, where[placed], farm.workloads.need[model.slot_workload[placed]])
+    assert (allocated <= farm.nodes.free).all()
+
+
+def _check_gangs(model: Model, where: Any, running: Any, up: Any) -> None:
+    """A unit that runs is whole, on nodes that are up, in one domain of its required level."""
+    units = model.columns.units
+    for unit in np.flatnonzero(running):
+        nodes = where[units.slot_unit == unit]
+        assert (nodes >= 0).all()
+        assert up[nodes].all()
+        workload = units.workload[unit]
+        if model.columns.workloads.gang[workload]:
+            level = model.columns.workloads.required[workload]
+            assert len(set(model.columns.nodes.domain[level][nodes])) == 1
+
+
+@quick
+@given(runs())
+def test_equal_seed_equal_log_in_any_order_and_threads(
+    run: tuple[Model, Any, int, int, int],
+) -> None:
+    model, slots, seed, _, horizon = run
+    once = Simulator(model, slots, seed, horizon, workers=1).play(0, 6)
+    parts = Simulator(model, slots, seed, horizon, workers=2)
+    later, sooner = parts.play(3, 3), parts.play(0, 3)
+    for name in once._fields:
+        whole = getattr(once, name)
+        assert whole[3:].tobytes() == getattr(later, name).tobytes()
+        assert whole[:3].tobytes() == getattr(sooner, name).tobytes()

@@ -1,0 +1,164 @@
+"""From manifests to columns: trees, figures, and what is refused."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from kfarm_twin import arrays
+from kfarm_twin.compile import Model, compile_farm
+from kfarm_twin.reliability import references
+from kfarm_twin.request import InputError
+
+farms = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "twin_farms.py")))
+
+
+def model(*workloads: dict[str, Any], nodes: dict[int, Any] | None = None, **changes: Any) -> Model:
+    farm = farms.farm(farms.cluster(**changes))
+    plan = farms.plan(*(workloads or (farms.training(),)))
+    return compile_farm([farm], [farms.profile()], plan, farms.snapshot(farm, nodes=nodes or {}))
+
+
+def all_columns(value: Any) -> list[np.ndarray[Any, Any]]:
+    if isinstance(value, np.ndarray):
+        return [value]
+    return [column for part in value for column in all_columns(part)]
+
+
+def test_columns_are_contiguous_read_only_and_wide() -> None:
+    columns = all_columns(model().columns)
+    assert len(columns) > 40
+    assert all(c.flags.c_contiguous and not c.flags.writeable for c in columns)
+    assert {c.dtype for c in columns} == {np.dtype(np.int64), np.dtype(np.float64)}
+
+
+@pytest.mark.parametrize("kind", [v for v in vars(arrays).values() if hasattr(v, "_fields")])
+def test_tuples_stay_narrow(kind: Any) -> None:
+    assert len(kind._fields) <= 12
+
+
+def test_four_trees() -> None:
+    compiled = model()
+    trees = compiled.trees
+    assert trees.node_rack.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert trees.rack_row.tolist() == [0, 0, 0, 0]
+    assert trees.row_hall.tolist() == [0]
+    assert trees.hall_site.tolist() == [0]
+    assert trees.node_pdu.tolist() == [0] * 4 + [1] * 4
+    assert trees.node_loop.tolist() == [0] * 4 + [1] * 4
+    assert trees.loop_plant.tolist() == [0, 0]
+    assert trees.node_unit.tolist() == [0] * 4 + [1] * 4
+    assert trees.unit_spine.tolist() == [0, 0]
+    assert trees.device_node.tolist() == [n for n in range(8) for _ in range(8)]
+    assert compiled.names.loops == ("farm-main-cdu00", "farm-main-cdu01")
+
+
+def test_figures_in_si() -> None:
+    """A node: 2 kW + 8 x 139 W idle; a pod of 8 at 85 %: 8 x 731.85 W + 3,655 W above that."""
+    columns = model().columns
+    assert columns.clusters.base_mw.tolist() == [3_112_000]
+    assert columns.loads.pod_mw[0].tolist() == [8 * (731_850 + 456_875)]
+    assert columns.sites.loop_limit_mw.tolist() == [1_333_333_333] * 2
+    assert columns.sites.plant_limit_mw.tolist() == [6_000_000_000]
+    assert columns.clusters.mean_to_failure_ns[0] == pytest.approx(1000 / 60 * 86400e9)
+    load = (40 * 20 + 20 * 1) / 24 / 1000
+    assert columns.clusters.down_share[0] == pytest.approx(load / (1 + load))
+
+
+def test_air_inlet_has_recirculation() -> None:
+    cooling = {"type": "Air", "supplyTemperature": 24, "recirculation": 25}
+    clusters = model(cooling=cooling).columns.clusters
+    assert clusters.rack_inlet_c.tolist() == [27.0]
+    assert clusters.inlet_c.tolist() == [27.0]
+
+
+def test_hot_devices_throttle_and_hotter_ones_stay_off() -> None:
+    """At 50 degC and 0.04 K/W a device of 85 degC may draw 875 W of 1,000 W."""
+    warm = model(farms.training(load=100), cooling={"type": "Air", "supplyTemperature": 50})
+    assert warm.columns.loads.device_mw[0].tolist() == [875_000]
+    assert warm.columns.loads.speed_ppm[0].tolist() == [(875 - 139) * 10**6 // (1000 - 139)]
+    hot = model(cooling={"type": "Air", "supplyTemperature": 90})
+    assert hot.columns.nodes.start.tolist() == [arrays.NEVER_UP] * 8
+    assert any("even when idle" in text for text in hot.warnings)
+
+
+def test_snapshot_decides_what_is_free() -> None:
+    states = {0: {"ready": False}, 1: {"schedulable": False}, 2: {"used": 3}, 3: {"live": True}}
+    compiled = model(nodes=states)
+    assert compiled.ready.tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
+    assert compiled.columns.nodes.free[:, 0].tolist() == [8, 8, 5, 8, 8, 8, 8, 8]
+    assert compiled.columns.nodes.others.tolist() == [0, 0, 3, 0, 0, 0, 0, 0]
+    start = [arrays.STARTS_DOWN, 0, 0, arrays.STARTS_UP, 0, 0, 0, 0]
+    assert compiled.columns.nodes.start.tolist() == start
+    assert any("3 accelerators are used by others" in text for text in compiled.warnings)
+
+
+def test_node_that_nobody_saw_counts_as_down() -> None:
+    farm = farms.farm(farms.cluster())
+    seen = farms.snapshot(farm)
+    seen = seen.model_copy(update={"nodes": seen.nodes[1:]})
+    compiled = compile_farm([farm], [farms.profile()], farms.plan(farms.training()), seen)
+    assert compiled.ready.tolist()[0] == 0
+    assert "1 of 8 nodes" in compiled.warnings[0]
+
+
+def test_references_have_sources_and_rates() -> None:
+    known = references()
+    total = sum(mode.rate for mode in known["llama3-h100"].modes)
+    assert abs(float(total) - 3.789) < 0.04
+    for study in known.values():
+        assert study.source
+        assert study.repair_source
+        assert study.confidence in ("High", "Medium", "Derived", "Low")
+        assert all(mode.rate > 0 and mode.repair_ns > 0 for mode in study.modes)
+
+
+def test_own_classes_amend_a_reference() -> None:
+    own = farms.one_class("5", "3h")["classes"][0] | {"name": "nic"}
+    changed = {"reference": "llama3-h100", "meanTimeToRepair": "7h", "classes": [own]}
+    facts = model(reliability=changed).clusters[0].facts
+    by_name = {mode.name: mode for mode in facts.modes}
+    assert by_name["nic"].repair_ns == 3 * 3600 * 10**9
+    assert by_name["psu"].repair_ns == 7 * 3600 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "expected"),
+    [
+        ({"accelerator": "h999"}, "spec.clusters[0].accelerator", "AcceleratorProfile"),
+        ({"reliability": {"reference": "nowhere"}}, "reliability.reference", "llama3-h100"),
+    ],
+)
+def test_wrong_input_says_where_and_what(change: Any, where: str, expected: str) -> None:
+    with pytest.raises(InputError) as raised:
+        model(**change)
+    assert where in raised.value.where
+    assert expected in raised.value.expected
+
+
+def test_accelerator_of_no_cluster() -> None:
+    with pytest.raises(InputError, match=r"spec.workloads\[0\].accelerators: found h200"):
+        model(farms.training(accelerators=["h200"]))
+
+
+def test_farm_that_is_not_given() -> None:
+    farm = farms.farm(farms.cluster())
+    plan = farms.plan(farms.training(), farms=("other",))
+    with pytest.raises(InputError, match=r"spec.farms\[0\]: found GPUFarm other"):
+        compile_farm([farm], [farms.profile()], plan, farms.snapshot(farm))
+
+
+def test_cooling_that_the_profile_does_not_know() -> None:
+    farm = farms.farm(farms.cluster(cooling={"type": "Air", "supplyTemperature": 20}))
+    profile = farms.profile(thermalResistance={"liquid": "0.02"})
+    with pytest.raises(InputError, match=r"thermalResistance\.air"):
+        compile_farm([farm], [profile], farms.plan(farms.training()), farms.snapshot(farm))
+
+
+def test_unknown_node_selector_is_refused() -> None:
+    with pytest.raises(InputError, match="nodeSelector"):
+        model(farms.training(nodeSelector={"zone": "a"}))

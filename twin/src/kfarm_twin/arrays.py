@@ -1,0 +1,269 @@
+"""Columns that kernels read and write: NamedTuples of contiguous arrays, units in the names.
+
+Model columns are read-only; `State`, `EventQueue`, `EventLog`, `Trace` and `Outcome` are written.
+Integers are int64 throughout: time in nanoseconds [ns], power in milliwatts [mW], shares in parts
+per million [ppm], so that sums are exact and do not depend on their order. Letters for shapes: N
+nodes, C clusters, K failure classes, R racks, U loops (CDUs, or one air zone per cluster), F plants
+(one per farm), W workloads and one more row for what others run, G units (a gang, or one pod that
+is in no gang), S slots, L levels, Q resources.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+ACCELERATORS, CPU, MEMORY, PODS = 0, 1, 2, 3
+"""Resources: devices, CPU [m], memory [Mi], pods."""
+RESOURCES = 4
+
+NODE, RACK, SCALABLE_UNIT, CLUSTER = 0, 1, 2, 3
+"""Topology levels, from the narrowest."""
+LEVELS = 4
+
+BY_EQUILIBRIUM, STARTS_UP, STARTS_DOWN, NEVER_UP = 0, 1, 2, 3
+"""How a node starts: drawn from the stationary state, as observed, or off for good."""
+
+
+class Nodes(NamedTuple):
+    """One row per node. All [N], but `domain` [L, N] and `free` [N, Q]."""
+
+    cluster: Ints
+    rack: Ints
+    loop: Ints
+    plant: Ints
+    schedulable: Ints  # 1: may take pods
+    spare: Ints  # 1: replacement only
+    start: Ints  # BY_EQUILIBRIUM, STARTS_UP, STARTS_DOWN or NEVER_UP
+    devices: Ints  # all that the node has
+    others: Ints  # devices that others use
+    domain: Ints  # index of the domain at each level
+    free: Ints  # what others leave of each resource
+
+
+class Clusters(NamedTuple):
+    """One row per cluster [C]."""
+
+    mean_to_failure_ns: Floats  # of a node, all classes together; inf when it never fails
+    down_share: Floats  # stationary probability of being down
+    first_class: Ints
+    classes: Ints
+    detection_ns: Ints
+    base_mw: Ints  # node with idle devices
+    inlet_c: Floats  # coolant or air at the device [degC]
+    rack_inlet_c: Floats  # air at the rack [degC]
+    resistance_k_per_w: Floats
+    throttle_c: Floats
+    idle_device_mw: Ints
+
+
+class Classes(NamedTuple):
+    """Failure classes, cluster by cluster [K]; shares are cumulative within the cluster."""
+
+    failure_share: Floats
+    down_share: Floats  # by rate times time to repair
+    repair_ns: Floats  # mean
+
+
+class Sites(NamedTuple):
+    """Limits of what nodes share: racks [R], loops [U], plants [F]; 0 where none is declared."""
+
+    rack_limit_mw: Ints
+    loop_limit_mw: Ints  # node power at which the loop is full
+    loop_cluster: Ints
+    plant_limit_mw: Ints  # heat, without the redundant chillers
+
+
+class Workloads(NamedTuple):
+    """Behaviour of workloads [W], but `need` [W, Q]. The last row is what others run."""
+
+    need: Ints
+    gang: Ints
+    training: Ints
+    inference: Ints
+    required: Ints  # level
+    preferred: Ints  # level, or -1
+    interval_ns: Ints  # work between saves; FAR_NS without checkpoints
+    save_ns: Ints
+    restart_ns: Ints
+    duration_ns: Ints  # work to be done; FAR_NS when it never ends
+
+
+class Loads(NamedTuple):
+    """What a pod of a workload does on a cluster [W, C]."""
+
+    rank: Ints  # preference, from 0; -1 where it cannot run
+    pod_mw: Ints  # above the idle node
+    device_mw: Ints  # one device, throttled to its limit where needed
+    speed_ppm: Ints  # below 1e6 where a device alone is too hot at its load
+
+
+class Units(NamedTuple):
+    """What starts and stops as one [G], and its slots [S]."""
+
+    workload: Ints
+    first_slot: Ints
+    slots: Ints
+    counted: Ints  # 0 for surge
+    slot_unit: Ints  # [S]
+
+
+class Farm(NamedTuple):
+    """All read-only columns of a model."""
+
+    nodes: Nodes
+    clusters: Clusters
+    classes: Classes
+    sites: Sites
+    workloads: Workloads
+    loads: Loads
+    units: Units
+    domains: Ints  # [L] number of domains per level
+
+
+class NodeState(NamedTuple):
+    """Nodes and what they share, as of now."""
+
+    up: Ints  # [N]
+    failures: Ints  # [N] so far
+    failed_class: Ints  # [N]
+    failed_ns: Ints  # [N]
+    free: Ints  # [N, Q]
+    pods_mw: Ints  # [N] above idle, as the pods ask for
+    power_mw: Ints  # [N] as drawn
+    rack_mw: Ints  # [R]
+    plant_mw: Ints  # [F]
+    first_slot: Ints  # [N] head of the list of slots, ascending; -1
+    rack_dirty: Ints  # [R]
+
+
+class LoopState(NamedTuple):
+    """Loops as of now [U]."""
+
+    idle_mw: Ints  # nodes that are up, idle
+    pods_mw: Ints  # above idle, as asked for
+    speed_ppm: Ints  # what the loop's capacity lets devices draw above idle
+    dirty: Ints
+    running: Ints  # [W, U] pods that work
+
+
+class UnitState(NamedTuple):
+    """Units as of now [G], and their slots [S]."""
+
+    phase: Ints
+    stamp: Ints  # of its valid timer
+    missing: Ints  # slots without a node
+    since_ns: Ints  # progress is known up to here
+    kept_ns: Ints  # work behind the last save
+    work_ns: Ints  # work since
+    saving_ns: Ints  # into the running save
+    rate_ppm: Ints
+    stopped_ns: Ints
+    blamed_class: Ints
+    slot_node: Ints  # [S] or -1
+    next_slot: Ints  # [S] next on the same node
+
+
+class Tally(NamedTuple):
+    """Sums and extremes of the running future; places of `counts` and `totals` are named below."""
+
+    counts: Ints  # [COUNTS]
+    totals: Floats  # [TOTALS]
+    class_down_ns: Floats  # [K] device time lost to nodes that are down
+    class_gang_ns: Floats  # [K] device time that gangs lost
+    unit_down_ns: Ints  # [G] time stopped
+    unit_wait_ns: Ints  # [G] of that, waiting for a node
+    unit_end_ns: Ints  # [G] 0: not finished
+    scratch: Ints  # [3, N] for placement: rooms, ranks, usable
+    domain_scratch: Ints  # [3, most domains of a level]
+    found: Ints  # [S] nodes found for missing members
+
+
+class EventQueue(NamedTuple):
+    """Binary heap; `size` holds the number of events and the next sequence number."""
+
+    time_ns: Ints
+    kind: Ints
+    seq: Ints
+    entity: Ints
+    stamp: Ints
+    size: Ints
+
+
+class EventLog(NamedTuple):
+    """What happened [capacity 0: not recorded]; `size` holds events and samples."""
+
+    time_ns: Ints
+    kind: Ints
+    entity: Ints
+    detail: Ints
+    sample_ns: Ints
+    sample_mw: Ints
+    sample_down: Ints
+    sample_c: Floats
+    sample_rack_mw: Ints  # [samples, R]
+    size: Ints
+
+
+class State(NamedTuple):
+    """All that a run writes beside its log and outcome."""
+
+    nodes: NodeState
+    loops: LoopState
+    units: UnitState
+    tally: Tally
+
+
+class Outcome(NamedTuple):
+    """Results, one row per future."""
+
+    metrics: Floats  # [futures, METRIC_COUNT]; NaN where a metric has no value
+    places: Ints  # [futures, PLACES] which rack, loop, plant, unit was the worst
+    class_down_ns: Floats  # [futures, K]
+    class_gang_ns: Floats  # [futures, K]
+    unit_times_ns: Ints  # [futures, G, 4] retained, span, stopped, of that waiting
+
+
+# Places of Tally.counts.
+NOW, DOWN, SERVING, REPLICAS, INTERRUPTIONS, TOTAL_MW, PEAK_MW, DOWN_MAX = 0, 1, 2, 3, 4, 5, 6, 7
+RECOVER_MAX, SERVING_MIN, RACK_PEAK, RACK_AT, LOAD_AT, LOOP_AT, PLANT_AT = 8, 9, 10, 11, 12, 13, 14
+HOT_AT, THROTTLED_MAX, RECOVER_AT = 15, 16, 17
+COUNTS = 18
+
+# Places of Tally.totals.
+UP_TIME, SERVING_TIME, ENERGY, RACK_LOAD, LOOP_LOAD = 0, 1, 2, 3, 4
+PLANT_LOAD, HOTTEST, HEADROOM, LOST, HOT_NOW = 5, 6, 7, 8, 9
+TOTALS = 10
+
+# Columns of Outcome.places.
+WORST_UNIT, WORST_RACK, WORST_LOAD_RACK, WORST_LOOP = 0, 1, 2, 3
+WORST_PLANT, HOTTEST_CLUSTER, SLOWEST_UNIT = 4, 5, 6
+PLACES = 7
+
+METRIC_ORDER = (
+    "ettr",
+    "gang_interruptions",
+    "time_to_recover_max",
+    "replicas_available_min",
+    "replicas_available_mean",
+    "availability",
+    "nodes_down_max",
+    "lost_accelerator_hours",
+    "it_power_peak",
+    "it_energy",
+    "rack_power_peak",
+    "rack_power_load_max",
+    "cdu_load_max",
+    "plant_load_max",
+    "rack_inlet_temperature_max",
+    "accelerator_temperature_max",
+    "throttle_headroom_min",
+    "throttled_accelerators_max",
+)
+"""Columns of Outcome.metrics; the names of ``kfarm_api.metrics``."""
+METRIC_COUNT = len(METRIC_ORDER)

@@ -1,0 +1,214 @@
+"""Columns of clusters: heat, power and failures, from cluster and profile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Protocol
+
+import numpy as np
+from kfarm_api.farm import Cluster
+from kfarm_api.profile import AcceleratorProfile
+from kfarm_api.units import parse_decimal, parse_duration_ns, parse_quantity
+
+from kfarm_twin import arrays
+from kfarm_twin.arrays import Floats
+from kfarm_twin.reliability import FailureMode, failure_modes, references
+from kfarm_twin.request import InputError
+
+RECIRCULATION_RISE_K = 12.0
+"""Rise of the air through a rack [K] at the usual 0.0691 m3/s per kW (facility.yaml, derived)."""
+ROOM_SUPPLY_C = 27.0
+"""Air supply beside a liquid loop where none is given [degC]: ASHRAE, upper recommended."""
+
+
+def milliwatts(watts: str) -> int:
+    """Power text as milliwatts."""
+    return int(parse_decimal(watts) * 1000)
+
+
+@dataclass(frozen=True)
+class ClusterFacts:
+    """Figures of a cluster in SI units."""
+
+    modes: tuple[FailureMode, ...]
+    detection_ns: int
+    idle_device_mw: int
+    tdp_device_mw: int
+    idle_overhead_mw: int
+    loaded_overhead_mw: int
+    devices: int
+    inlet_c: float
+    rack_inlet_c: float
+    resistance_k_per_w: float
+    throttle_c: float
+    shutdown_c: float
+    rack_limit_mw: int
+    loop_limit_mw: int
+    air_assumed: bool
+
+    @property
+    def base_mw(self) -> int:
+        """A node whose devices are idle."""
+        return self.idle_overhead_mw + self.devices * self.idle_device_mw
+
+    @property
+    def overheats(self) -> bool:
+        """Whether devices reach their shutdown temperature even when idle."""
+        rise = self.resistance_k_per_w * (self.idle_device_mw * 0.001)
+        return self.inlet_c + rise > self.shutdown_c
+
+    def device_mw(self, load: int) -> tuple[int, int]:
+        """Power of a device at `load` percent as asked for, and as its throttle limit allows."""
+        span = self.tdp_device_mw - self.idle_device_mw
+        asked = self.idle_device_mw + span * load // 100
+        limit = (self.throttle_c - self.inlet_c) / self.resistance_k_per_w * 1000.0
+        allowed = min(asked, max(int(limit), self.idle_device_mw))
+        return asked, allowed
+
+
+def _resistance(cluster: Cluster, profile: AcceleratorProfile, where: str) -> float:
+    kind = cluster.cooling.type
+    offered = profile.spec.thermal_resistance
+    resistance = offered.liquid if kind == "Liquid" else offered.air
+    if resistance is None:
+        raise InputError(
+            f"{where}.cooling.type",
+            f"{kind!r} with accelerator {profile.metadata.name!r}",
+            f"a cooling that the profile has a thermalResistance for; add "
+            f"thermalResistance.{kind.lower()} to the profile or change the cooling",
+        )
+    return parse_quantity(resistance)
+
+
+def cluster_facts(cluster: Cluster, profile: AcceleratorProfile, where: str) -> ClusterFacts:
+    """Figures of a cluster; `where` names it in errors."""
+    cooling, spec = cluster.cooling, profile.spec
+    supply = parse_quantity(cooling.supply_temperature)
+    liquid = cooling.type == "Liquid"
+    air = ROOM_SUPPLY_C if liquid else supply
+    if cooling.air_supply_temperature is not None:
+        air = parse_quantity(cooling.air_supply_temperature)
+    rack_inlet = air + cooling.recirculation / 100.0 * RECIRCULATION_RISE_K
+    loop_limit = 0
+    if liquid and cooling.cdu_capacity is not None:
+        loop_limit = int(
+            parse_decimal(cooling.cdu_capacity) * 100_000 / Decimal(cooling.liquid_share)
+        )
+    return ClusterFacts(
+        modes=failure_modes(cluster, where),
+        detection_ns=parse_duration_ns(cluster.reliability.detection),
+        idle_device_mw=milliwatts(spec.power.idle),
+        tdp_device_mw=milliwatts(spec.power.tdp),
+        idle_overhead_mw=milliwatts(spec.node_overhead.idle),
+        loaded_overhead_mw=milliwatts(spec.node_overhead.loaded),
+        devices=cluster.accelerators_per_node,
+        inlet_c=supply if liquid else rack_inlet,
+        rack_inlet_c=rack_inlet,
+        resistance_k_per_w=_resistance(cluster, profile, where),
+        throttle_c=parse_quantity(spec.temperature.throttle),
+        shutdown_c=parse_quantity(spec.temperature.shutdown),
+        rack_limit_mw=milliwatts(cluster.rack.power_limit) if cluster.rack.power_limit else 0,
+        loop_limit_mw=loop_limit,
+        air_assumed=liquid and cooling.air_supply_temperature is None,
+    )
+
+
+class HasFacts(Protocol):
+    """A cluster with its figures."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """As described."""
+
+    @property
+    def facts(self) -> ClusterFacts:
+        """In SI units."""
+
+    @property
+    def label(self) -> str:
+        """For people."""
+
+
+def _floats(values: Sequence[float]) -> Floats:
+    column = np.ascontiguousarray(values, dtype=np.float64)
+    column.setflags(write=False)
+    return column
+
+
+def _ints(values: Sequence[int]) -> arrays.Ints:
+    column = np.ascontiguousarray(values, dtype=np.int64)
+    column.setflags(write=False)
+    return column
+
+
+def _cumulative(weights: Sequence[float]) -> list[float]:
+    total = sum(weights)
+    reached, shares = 0.0, []
+    for weight in weights:
+        reached += weight
+        shares.append(reached / total if total > 0 else 1.0)
+    return shares
+
+
+def _class_columns(refs: Sequence[HasFacts]) -> arrays.Classes:
+    failure: list[float] = []
+    down: list[float] = []
+    repair: list[float] = []
+    for ref in refs:
+        modes = ref.facts.modes
+        failure += _cumulative([mode.rate_per_ns for mode in modes])
+        down += _cumulative([mode.rate_per_ns * mode.repair_ns for mode in modes])
+        repair += [float(mode.repair_ns) for mode in modes]
+    return arrays.Classes(_floats(failure), _floats(down), _floats(repair))
+
+
+def down_share(modes: Sequence[FailureMode]) -> float:
+    """Stationary share of time down: a / (1 + a), a the sum of rate times time to repair."""
+    load = sum(mode.rate_per_ns * mode.repair_ns for mode in modes)
+    return load / (1.0 + load)
+
+
+def _labels(refs: Sequence[HasFacts]) -> str:
+    return ", ".join(ref.label for ref in refs)
+
+
+def _assumptions(refs: Sequence[HasFacts]) -> list[str]:
+    told = [
+        f"{ref.label}: airSupplyTemperature is not given; {ROOM_SUPPLY_C:g} degC is assumed"
+        for ref in refs
+        if ref.facts.air_assumed
+    ]
+    for name, study in references().items():
+        users = [ref for ref in refs if ref.cluster.reliability.reference == name]
+        if users and study.confidence == "Low":
+            told.append(f"{_labels(users)}: failure rates of {name}: {study.source}")
+        users = [ref for ref in users if ref.cluster.reliability.mean_time_to_repair is None]
+        if users and study.repair_confidence == "Low":
+            told.append(f"{_labels(users)}: repair times of {name}: {study.repair_source}")
+    return told
+
+
+def cluster_columns(
+    refs: Sequence[HasFacts],
+) -> tuple[arrays.Clusters, arrays.Classes, list[str], list[str]]:
+    """Columns of clusters and failure classes, names of the classes, and what was assumed."""
+    facts = [ref.facts for ref in refs]
+    counts = [len(fact.modes) for fact in facts]
+    rates = [sum(mode.rate_per_ns for mode in fact.modes) for fact in facts]
+    clusters = arrays.Clusters(
+        mean_to_failure_ns=_floats([1.0 / rate if rate > 0 else np.inf for rate in rates]),
+        down_share=_floats([down_share(fact.modes) for fact in facts]),
+        first_class=_ints([sum(counts[:index]) for index in range(len(counts))]),
+        classes=_ints(counts),
+        detection_ns=_ints([fact.detection_ns for fact in facts]),
+        base_mw=_ints([fact.base_mw for fact in facts]),
+        inlet_c=_floats([fact.inlet_c for fact in facts]),
+        rack_inlet_c=_floats([fact.rack_inlet_c for fact in facts]),
+        resistance_k_per_w=_floats([fact.resistance_k_per_w for fact in facts]),
+        throttle_c=_floats([fact.throttle_c for fact in facts]),
+        idle_device_mw=_ints([fact.idle_device_mw for fact in facts]),
+    )
+    names = [mode.name for fact in facts for mode in fact.modes]
+    return clusters, _class_columns(refs), names, _assumptions(refs)

@@ -1,0 +1,265 @@
+"""Sentences on checks: the value beside the bound, who is to blame, and the remedy."""
+
+from __future__ import annotations
+
+import numpy as np
+from kfarm_api.metrics import METRICS
+from kfarm_api.plan import CheckResult, SurvivalResult
+from kfarm_api.policy import Check
+from kfarm_api.units import parse_quantity
+
+from kfarm_twin.arrays import (
+    HOTTEST_CLUSTER,
+    METRIC_ORDER,
+    SLOWEST_UNIT,
+    WORST_LOAD_RACK,
+    WORST_LOOP,
+    WORST_PLANT,
+    WORST_RACK,
+    WORST_UNIT,
+    Floats,
+    Ints,
+    Outcome,
+)
+from kfarm_twin.compile import Model
+from kfarm_twin.verdict import Sequence, quantile_interval
+
+NS_PER_S = 1e9
+
+_REMEDY = {
+    "ettr": "save more often or faster, restart faster, keep more spares, or take fewer nodes",
+    "gang_interruptions": "take fewer nodes, or nodes that fail less",
+    "time_to_recover_max": "keep more spares, or shorten checkpoint.restart and detection",
+    "replicas_available_min": "ask for more replicas, or keep more nodes free",
+    "replicas_available_mean": "ask for more replicas, or keep more nodes free",
+    "availability": "shorten repairs, or look into the class that costs most",
+    "nodes_down_max": "shorten repairs, or look into the class that costs most",
+    "lost_accelerator_hours": "save more often, shorten repairs, or take fewer nodes",
+    "it_power_peak": "lower the load, take fewer nodes, or raise the bound to what the site allows",
+    "it_energy": "lower the load or the duration",
+    "rack_power_peak": "put fewer pods on a rack, or lower the load",
+    "rack_power_load_max": "put fewer nodes in a rack, raise rack.powerLimit, or lower the load",
+    "cdu_load_max": "spread the plan over more CDUs, or raise cduCapacity",
+    "plant_load_max": "add a chiller, or place less on the farm",
+    "rack_inlet_temperature_max": "lower the air supply temperature or the recirculation",
+    "accelerator_temperature_max": "lower the supply temperature or the load",
+    "throttle_headroom_min": "lower the supply temperature or the load",
+    "throttled_accelerators_max": "lower the supply temperature or the load, or raise cduCapacity",
+}
+
+
+def number(value: float) -> str:
+    """Six significant digits."""
+    return f"{value:.6g}"
+
+
+def with_unit(value: float, unit: str) -> str:
+    """A value for people: four digits, large SI values with a prefix, ratios bare."""
+    if unit == "1":
+        return f"{value:.4g}"
+    if unit in ("W", "J"):
+        for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+            if abs(value) >= factor:
+                return f"{value / factor:.4g} {prefix}{unit}"
+    return f"{value:.4g} {unit}"
+
+
+def _mode(column: Ints) -> tuple[int, float]:
+    """The most frequent value and its share."""
+    values, counts = np.unique(column, return_counts=True)
+    best = int(counts.argmax())
+    return int(values[best]), float(counts[best] / len(column))
+
+
+def _class_blame(model: Model, lost: Floats, of_what: str) -> str:
+    """Failure class with the largest share of a lost time [futures, K]."""
+    by_class = lost.sum(axis=0)
+    total = float(by_class.sum())
+    if total <= 0.0:
+        return f"no {of_what} was lost to failures"
+    merged: dict[str, float] = {}
+    for name, value in zip(model.names.classes, by_class, strict=True):
+        merged[name] = merged.get(name, 0.0) + float(value)
+    name, value = max(merged.items(), key=lambda item: (item[1], item[0]))
+    return f"failure class {name} costs most: {100 * value / total:.0f} % of {of_what}"
+
+
+def _unit_label(model: Model, unit: int) -> str:
+    return str(model.workloads[model.columns.units.workload[unit]].name)
+
+
+def _ettr_blame(model: Model, outcome: Outcome, horizon_ns: int) -> str:
+    """Where a gang's time goes: failures by class, waiting for nodes, saves."""
+    unit, _ = _mode(outcome.places[:, WORST_UNIT])
+    retained, span, stopped, waited = outcome.unit_times_ns[:, unit, :].sum(axis=0) / NS_PER_S
+    workload = model.columns.units.workload[unit]
+    interval = model.columns.workloads.interval_ns[workload]
+    save = model.columns.workloads.save_ns[workload]
+    lost = max(float(span - retained), 1e-9)
+    saves = float(retained) * float(save) / float(interval)
+    parts = [
+        f"gang {model.workloads[workload].name}: of the unproductive time "
+        f"{100 * stopped / lost:.0f} % was detection, waiting and restart",
+        f"{100 * min(saves / lost, 1.0):.0f} % saves",
+        f"{100 * max(lost - stopped - saves, 0.0) / lost:.0f} % work done again",
+    ]
+    if waited > 0:
+        parts.append(f"waiting for a node was {100 * waited / lost:.0f} %")
+    return (
+        ", ".join(parts)
+        + "; "
+        + _class_blame(model, outcome.class_gang_ns, "time lost to failures")
+    )
+
+
+def _rack_blame(model: Model, rack: int) -> str:
+    nodes = np.flatnonzero(model.columns.nodes.rack == rack)
+    return f"rack {model.names.racks[rack]} with {len(nodes)} nodes is the highest"
+
+
+def _heat_blame(model: Model, outcome: Outcome) -> str:
+    cluster, _ = _mode(outcome.places[:, HOTTEST_CLUSTER])
+    ref = model.clusters[cluster]
+    facts = ref.facts
+    kind = "coolant" if ref.cluster.cooling.type == "Liquid" else "inlet air"
+    text = (
+        f"hottest is {ref.label}: {kind} at {facts.inlet_c:g} degC and "
+        f"{facts.resistance_k_per_w:g} K/W, throttling at {facts.throttle_c:g} degC"
+    )
+    slowed = (model.columns.loads.speed_ppm[:, cluster] < 1_000_000).any()
+    return text + (", where devices alone are too hot at their load" if slowed else "")
+
+
+def _inlet_blame(model: Model) -> str:
+    cluster = int(model.columns.clusters.rack_inlet_c.argmax())
+    ref = model.clusters[cluster]
+    assumed = " (an assumption: airSupplyTemperature is not given)" if ref.facts.air_assumed else ""
+    return (
+        f"hottest is {ref.label} with {ref.cluster.cooling.recirculation} % recirculation{assumed}"
+    )
+
+
+def _load_blame(model: Model, outcome: Outcome, metric: str) -> str:
+    if metric == "plant_load_max":
+        plant, _ = _mode(outcome.places[:, WORST_PLANT])
+        return f"the plant of {model.names.plants[plant]} is the fullest"
+    loop, _ = _mode(outcome.places[:, WORST_LOOP])
+    limit = int(model.columns.sites.loop_limit_mw[loop])
+    return (
+        f"{model.names.loops[loop]} is the fullest: it takes {with_unit(limit / 1000.0, 'W')} of "
+        "node power"
+    )
+
+
+def _power_blame(model: Model) -> str:
+    shares = []
+    for index, workload in enumerate(model.workloads):
+        pods = model.slot_workload == index
+        row = model.columns.loads.pod_mw[index][model.columns.loads.rank[index] >= 0]
+        shares.append((float(pods.sum()) * float(row.max(initial=0)), workload.name))
+    power, name = max(shares)
+    nodes = model.columns.nodes
+    idle = float(model.columns.clusters.base_mw[nodes.cluster].sum()) / 1000.0
+    return (
+        f"{with_unit(idle, 'W')} is the farm standing idle; workload {name} adds up to "
+        f"{with_unit(power / 1000.0, 'W')}"
+    )
+
+
+def _replica_blame(model: Model, outcome: Outcome) -> str:
+    inference = model.columns.workloads.inference[model.columns.units.workload] == 1
+    stopped = outcome.unit_times_ns[:, inference, 2].sum()
+    waited = outcome.unit_times_ns[:, inference, 3].sum()
+    share = 100.0 * float(waited) / float(stopped) if stopped else 0.0
+    return (
+        f"{share:.0f} % of the time that replicas did not serve was waiting for a node; "
+        + _class_blame(model, outcome.class_down_ns, "node down time")
+    )
+
+
+def blame(model: Model, metric: str, outcome: Outcome, horizon_ns: int) -> str:
+    """Who is behind the value of a metric, in words."""
+    if metric == "ettr":
+        return _ettr_blame(model, outcome, horizon_ns)
+    if metric == "gang_interruptions":
+        return _class_blame(model, outcome.class_gang_ns, "time that gangs lost")
+    if metric == "time_to_recover_max":
+        unit, _ = _mode(outcome.places[:, SLOWEST_UNIT])
+        waited = float((outcome.unit_times_ns[:, unit, 3] > 0).mean())
+        return (
+            f"slowest is gang {_unit_label(model, unit)}, which had to wait for a node in "
+            f"{100 * waited:.0f} % of futures"
+        )
+    if metric.startswith("replicas_available"):
+        return _replica_blame(model, outcome)
+    if metric in ("availability", "nodes_down_max", "lost_accelerator_hours"):
+        return _class_blame(model, outcome.class_down_ns, "node down time")
+    if metric in ("it_power_peak", "it_energy"):
+        return _power_blame(model)
+    if metric == "rack_power_peak":
+        return _rack_blame(model, _mode(outcome.places[:, WORST_RACK])[0])
+    if metric == "rack_power_load_max":
+        return _rack_blame(model, _mode(outcome.places[:, WORST_LOAD_RACK])[0])
+    if metric in ("cdu_load_max", "plant_load_max"):
+        return _load_blame(model, outcome, metric)
+    if metric == "rack_inlet_temperature_max":
+        return _inlet_blame(model)
+    if metric == "throttled_accelerators_max" and model.columns.sites.loop_limit_mw.max() > 0:
+        return f"{_heat_blame(model, outcome)}; {_load_blame(model, outcome, 'cdu_load_max')}"
+    return _heat_blame(model, outcome)
+
+
+def _remedy(metric: str, outcome: Outcome) -> str:
+    """What would help; where a gang mostly waits for nodes, only room for replacements does."""
+    if metric == "ettr":
+        unit, _ = _mode(outcome.places[:, WORST_UNIT])
+        retained, span, _, waited = outcome.unit_times_ns[:, unit, :].sum(axis=0) / NS_PER_S
+        if 2.0 * waited > span - retained:
+            return (
+                "leave nodes free in the domain that the gang requires, so that a failed node is "
+                "replaced at once: fewer pods, more nodes or a larger cluster"
+            )
+    return _REMEDY[metric]
+
+
+def check_result(
+    model: Model, check: Check, sequence: Sequence, outcome: Outcome, horizon_ns: int
+) -> CheckResult:
+    """One check with its estimate, interval and sentence."""
+    values = outcome.metrics[:, METRIC_ORDER.index(check.metric)]
+    unit = METRICS[check.metric].unit
+    low_side = check.at_least is not None
+    share = 1.0 - check.quantile / 100.0 if low_side else check.quantile / 100.0
+    estimate, low, high = quantile_interval(values, share, check.confidence / 100.0)
+    bound = f">= {check.at_least}" if low_side else f"<= {check.at_most}"
+    limit = with_unit(parse_quantity(check.at_least or check.at_most or "0"), unit)
+    side, sign = ("at least", ">=") if low_side else ("at most", "<=")
+    lead = (
+        f"{check.metric}: {check.quantile} % of futures have {side} {with_unit(estimate, unit)} "
+        f"(bound {sign} {limit}); {sequence.met} of {sequence.futures} "
+        "futures meet the bound"
+    )
+    tail = ""
+    if sequence.decision == "Failed":
+        tail = f". Remedy: {_remedy(check.metric, outcome)}"
+    elif sequence.decision == "Undecided":
+        tail = ". More futures are needed to decide"
+    message = f"{lead}; {blame(model, check.metric, outcome, horizon_ns)}{tail}."
+    return CheckResult(
+        metric=check.metric,
+        bound=bound,
+        quantile=check.quantile,
+        confidence=check.confidence,
+        result=sequence.decision,
+        estimate=number(estimate),
+        low=number(low),
+        high=number(high),
+        futures_met=sequence.met,
+        futures=sequence.futures,
+        message=message[:1024],
+    )
+
+
+def survival_sentence(row: SurvivalResult) -> str:
+    """A fault that was not survived, for the verdict's message."""
+    return f"{row.fault}: {row.message}"

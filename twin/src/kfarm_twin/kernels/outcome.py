@@ -1,0 +1,115 @@
+"""What is kept of a future: one row of metrics, places and times."""
+
+from __future__ import annotations
+
+import math
+
+from kfarm_twin._jit import inner
+from kfarm_twin.arrays import (
+    DOWN_MAX,
+    ENERGY,
+    HEADROOM,
+    HOT_AT,
+    HOTTEST,
+    HOTTEST_CLUSTER,
+    INTERRUPTIONS,
+    LOAD_AT,
+    LOOP_AT,
+    LOOP_LOAD,
+    LOST,
+    PEAK_MW,
+    PLANT_AT,
+    PLANT_LOAD,
+    RACK_AT,
+    RACK_LOAD,
+    RACK_PEAK,
+    RECOVER_AT,
+    RECOVER_MAX,
+    REPLICAS,
+    SERVING_MIN,
+    SERVING_TIME,
+    SLOWEST_UNIT,
+    THROTTLED_MAX,
+    UP_TIME,
+    WORST_LOAD_RACK,
+    WORST_LOOP,
+    WORST_PLANT,
+    WORST_RACK,
+    WORST_UNIT,
+    Farm,
+    Outcome,
+    State,
+)
+from kfarm_twin.kernels.gangs import DONE
+from kfarm_twin.kernels.power import KILO, any_positive
+
+NS = 1e-9
+NS_PER_HOUR = 3.6e12
+
+
+@inner
+def _write_units(farm: Farm, state: State, outcome: Outcome, row: int, horizon: int) -> None:
+    worst = math.inf
+    for unit in range(farm.units.workload.shape[0]):
+        span = state.tally.unit_end_ns[unit]
+        if state.units.phase[unit] != DONE:
+            span = horizon
+        retained = state.units.kept_ns[unit] + state.units.work_ns[unit]
+        outcome.unit_times_ns[row, unit, 0] = retained
+        outcome.unit_times_ns[row, unit, 1] = span
+        outcome.unit_times_ns[row, unit, 2] = state.tally.unit_down_ns[unit]
+        outcome.unit_times_ns[row, unit, 3] = state.tally.unit_wait_ns[unit]
+        if farm.workloads.training[farm.units.workload[unit]] == 0:
+            continue
+        share = float(retained) / float(span)
+        if share < worst:
+            worst = share
+            outcome.places[row, WORST_UNIT] = unit
+    outcome.metrics[row, 0] = worst if worst < math.inf else math.nan
+
+
+@inner
+def _write_metrics(farm: Farm, state: State, outcome: Outcome, row: int, horizon: int) -> None:
+    count, total, metrics = state.tally.counts, state.tally.totals, outcome.metrics[row]
+    nodes, span = float(state.nodes.up.shape[0]), float(horizon)
+    trains = not math.isnan(metrics[0])
+    metrics[1] = float(count[INTERRUPTIONS]) if trains else math.nan
+    metrics[2] = float(count[RECOVER_MAX]) * NS if trains else math.nan
+    replicas = float(count[REPLICAS])
+    metrics[3] = float(count[SERVING_MIN]) / replicas if replicas > 0.0 else math.nan
+    metrics[4] = total[SERVING_TIME] / (replicas * span) if replicas > 0.0 else math.nan
+    metrics[5] = total[UP_TIME] / (nodes * span)
+    metrics[6] = float(count[DOWN_MAX])
+    metrics[7] = total[LOST] / NS_PER_HOUR
+    metrics[8] = float(count[PEAK_MW]) * KILO
+    metrics[9] = total[ENERGY]
+    metrics[10] = float(count[RACK_PEAK]) * KILO
+    metrics[11] = total[RACK_LOAD] if any_positive(farm.sites.rack_limit_mw) else math.nan
+    metrics[12] = total[LOOP_LOAD] if any_positive(farm.sites.loop_limit_mw) else math.nan
+    metrics[13] = total[PLANT_LOAD] if any_positive(farm.sites.plant_limit_mw) else math.nan
+    metrics[14] = -math.inf
+    for inlet in farm.clusters.rack_inlet_c:
+        metrics[14] = max(metrics[14], inlet)
+    metrics[15] = total[HOTTEST]
+    metrics[16] = total[HEADROOM]
+    devices = 0
+    for node in range(farm.nodes.devices.shape[0]):
+        devices += farm.nodes.devices[node]
+    metrics[17] = float(count[THROTTLED_MAX]) / float(devices)
+
+
+@inner
+def write_outcome(farm: Farm, state: State, outcome: Outcome, row: int, horizon: int) -> None:
+    """Write the metrics of a future that has ended, and what was behind them, to row `row`."""
+    count, places = state.tally.counts, outcome.places[row]
+    places[WORST_RACK] = count[RACK_AT]
+    places[WORST_LOAD_RACK] = count[LOAD_AT]
+    places[WORST_LOOP] = count[LOOP_AT]
+    places[WORST_PLANT] = count[PLANT_AT]
+    places[HOTTEST_CLUSTER] = count[HOT_AT]
+    places[SLOWEST_UNIT] = count[RECOVER_AT]
+    for index in range(state.tally.class_down_ns.shape[0]):
+        outcome.class_down_ns[row, index] = state.tally.class_down_ns[index]
+        outcome.class_gang_ns[row, index] = state.tally.class_gang_ns[index]
+    _write_units(farm, state, outcome, row, horizon)
+    _write_metrics(farm, state, outcome, row, horizon)

@@ -1,0 +1,167 @@
+"""Results as Arrow tables, with the unit of each column in its metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from kfarm_api.metrics import METRICS
+
+from kfarm_twin.arrays import METRIC_ORDER, EventLog, Floats, Ints, Outcome
+from kfarm_twin.compile import Model
+from kfarm_twin.kernels.gangs import MOVED, STARTED, STOPPED, WAITS
+from kfarm_twin.kernels.heap import FAILED, FINISHED, REPAIRED
+
+NS_PER_S = 1e9
+EVENT_NAMES = {
+    REPAIRED: "NodeRepaired",
+    FAILED: "NodeFailed",
+    FINISHED: "UnitFinished",
+    STOPPED: "UnitStopped",
+    STARTED: "UnitStarted",
+    MOVED: "SlotMoved",
+    WAITS: "UnitWaits",
+}
+
+
+def field(name: str, kind: Any, unit: str, doc: str) -> Any:
+    """An Arrow field that says its unit (``1`` for a ratio, empty for none) and meaning."""
+    return pa.field(name, kind, metadata={"unit": unit, "doc": doc})
+
+
+FUTURES_SCHEMA = pa.schema(
+    [field("future", pa.int64(), "", "number of the future")]
+    + [
+        field(name, pa.float64(), METRICS[name].unit, METRICS[name].summary)
+        for name in METRIC_ORDER
+    ]
+)
+EVENTS_SCHEMA = pa.schema(
+    [
+        field("time_ns", pa.int64(), "ns", "time since the start"),
+        field("kind", pa.int64(), "", "code of the event"),
+        field("event", pa.string(), "", "what happened"),
+        field("entity", pa.int64(), "", "node, unit or slot"),
+        field("detail", pa.int64(), "", "failure class, node, or number missing"),
+    ]
+)
+SERIES_SCHEMA = pa.schema(
+    [
+        field("time_s", pa.float64(), "s", "time since the start; values last until the next row"),
+        field("it_power_w", pa.float64(), "W", "power of all nodes"),
+        field("nodes_down", pa.int64(), "1", "nodes that are down"),
+        field("accelerator_temperature_max_c", pa.float64(), "degC", "hottest accelerator"),
+    ]
+)
+RACKS_SCHEMA = pa.schema(
+    [
+        field("rack", pa.string(), "", "label of the rack"),
+        field("row", pa.int64(), "", "row in its cluster"),
+        field("column", pa.int64(), "", "place in its row"),
+        field("inlet_c", pa.float64(), "degC", "air at the rack's inlet"),
+        field("hottest_c", pa.float64(), "degC", "hottest accelerator, all workloads running"),
+        field("power_w", pa.float64(), "W", "power, all workloads running"),
+        field("load_share", pa.float64(), "1", "accelerators that work, of all in the rack"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """Futures played: one row of metrics each."""
+
+    model: Model
+    seed: int
+    horizon_ns: int
+    outcome: Outcome
+
+    @property
+    def futures(self) -> Any:
+        """Metrics by future, as an Arrow table; NaN where a metric has no value."""
+        return futures_table(self.outcome.metrics)
+
+
+def futures_table(metrics: Floats) -> Any:
+    """Metrics [futures, METRIC_COUNT] as an Arrow table."""
+    columns: list[Any] = [pa.array(np.arange(len(metrics)))]
+    columns += [pa.array(np.ascontiguousarray(column)) for column in metrics.T]
+    return pa.Table.from_arrays(columns, schema=FUTURES_SCHEMA)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One future in full.
+
+    Attributes
+    ----------
+    events, series
+        Arrow tables of `EVENTS_SCHEMA` and `SERIES_SCHEMA`.
+    rack_power_w
+        [samples, R] power of each rack from each row of `series` on [W].
+    """
+
+    future: int
+    horizon_ns: int
+    events: Any
+    series: Any
+    rack_labels: tuple[str, ...]
+    rack_power_w: Floats
+    outcome: Outcome
+
+    @classmethod
+    def from_log(
+        cls, model: Model, log: EventLog, outcome: Outcome, future: int, horizon_ns: int
+    ) -> Replay:
+        """Tables of a log; it must not have run out of room."""
+        events, samples = int(log.size[0]), int(log.size[1])
+        kinds = log.kind[:events]
+        event_columns = [
+            pa.array(log.time_ns[:events]),
+            pa.array(kinds),
+            pa.array([EVENT_NAMES[int(kind)] for kind in kinds], pa.string()),
+            pa.array(log.entity[:events]),
+            pa.array(log.detail[:events]),
+        ]
+        series_columns = [
+            pa.array(log.sample_ns[:samples] / NS_PER_S),
+            pa.array(log.sample_mw[:samples] / 1000.0),
+            pa.array(log.sample_down[:samples]),
+            pa.array(log.sample_c[:samples]),
+        ]
+        return cls(
+            future=future,
+            horizon_ns=horizon_ns,
+            events=pa.Table.from_arrays(event_columns, schema=EVENTS_SCHEMA),
+            series=pa.Table.from_arrays(series_columns, schema=SERIES_SCHEMA),
+            rack_labels=model.names.racks,
+            rack_power_w=log.sample_rack_mw[:samples] / 1000.0,
+            outcome=outcome,
+        )
+
+
+def rack_table(model: Model, power_mw: Ints, hottest_c: Floats, busy: Ints) -> Any:
+    """Steady state by rack, as an Arrow table of `RACKS_SCHEMA`; arrays are per node [N]."""
+    nodes = model.columns.nodes
+    racks = len(model.names.racks)
+    power = np.bincount(nodes.rack, weights=power_mw, minlength=racks) / 1000.0
+    share = np.bincount(nodes.rack, weights=busy, minlength=racks) / np.bincount(
+        nodes.rack, weights=nodes.devices, minlength=racks
+    )
+    hottest = np.full(racks, -np.inf)
+    np.maximum.at(hottest, nodes.rack, hottest_c)
+    cluster = np.zeros(racks, np.int64)
+    cluster[nodes.rack] = nodes.cluster
+    numbers = np.array([int(label.rsplit("-r", 1)[1]) for label in model.names.racks])
+    per_row = np.array([ref.cluster.rack.per_row for ref in model.clusters])[cluster]
+    columns = [
+        pa.array(model.names.racks),
+        pa.array(numbers // per_row),
+        pa.array(numbers % per_row),
+        pa.array(model.columns.clusters.rack_inlet_c[cluster]),
+        pa.array(hottest),
+        pa.array(power),
+        pa.array(share),
+    ]
+    return pa.Table.from_arrays(columns, schema=RACKS_SCHEMA)

@@ -1,0 +1,240 @@
+"""Play futures: buffers, one kernel call per future, longer buffers where they were too short."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kfarm_twin import arrays
+from kfarm_twin.arrays import EventLog, EventQueue, Ints, Outcome, State
+from kfarm_twin.compile import Model
+from kfarm_twin.kernels.loop import run_batch
+
+if TYPE_CHECKING:
+    from kfarm_twin.results import Replay, SimulationResult
+
+QUEUE_MARGIN = 64
+LOG_START = 4096
+THREAD_WORTH = 20_000
+"""Nodes x futures from which a second thread pays."""
+
+
+def _zeros(*shape: int) -> Ints:
+    return np.zeros(shape, np.int64)
+
+
+def _state(model: Model) -> State:
+    farm = model.columns
+    nodes, racks, loops = model.nodes, len(farm.sites.rack_limit_mw), len(farm.sites.loop_limit_mw)
+    units, slots = len(farm.units.workload), len(farm.units.slot_unit)
+    plants, classes = len(farm.sites.plant_limit_mw), len(farm.classes.repair_ns)
+    node_state = arrays.NodeState(
+        up=_zeros(nodes),
+        failures=_zeros(nodes),
+        failed_class=_zeros(nodes),
+        failed_ns=_zeros(nodes),
+        free=_zeros(nodes, arrays.RESOURCES),
+        pods_mw=_zeros(nodes),
+        power_mw=_zeros(nodes),
+        rack_mw=_zeros(racks),
+        plant_mw=_zeros(plants),
+        first_slot=_zeros(nodes),
+        rack_dirty=_zeros(racks),
+    )
+    loop_state = arrays.LoopState(
+        idle_mw=_zeros(loops),
+        pods_mw=_zeros(loops),
+        speed_ppm=_zeros(loops),
+        dirty=_zeros(loops),
+        running=_zeros(len(farm.loads.rank), loops),
+    )
+    unit_state = arrays.UnitState(
+        phase=_zeros(units),
+        stamp=_zeros(units),
+        missing=_zeros(units),
+        since_ns=_zeros(units),
+        kept_ns=_zeros(units),
+        work_ns=_zeros(units),
+        saving_ns=_zeros(units),
+        rate_ppm=_zeros(units),
+        stopped_ns=_zeros(units),
+        blamed_class=_zeros(units),
+        slot_node=_zeros(slots),
+        next_slot=_zeros(slots),
+    )
+    tally = arrays.Tally(
+        counts=_zeros(arrays.COUNTS),
+        totals=np.zeros(arrays.TOTALS),
+        class_down_ns=np.zeros(classes),
+        class_gang_ns=np.zeros(classes),
+        unit_down_ns=_zeros(units),
+        unit_wait_ns=_zeros(units),
+        unit_end_ns=_zeros(units),
+        scratch=_zeros(3, nodes),
+        domain_scratch=_zeros(3, int(farm.domains.max())),
+        found=_zeros(slots),
+    )
+    return State(node_state, loop_state, unit_state, tally)
+
+
+def _queue(length: int) -> EventQueue:
+    return EventQueue(
+        time_ns=_zeros(length),
+        kind=_zeros(length),
+        seq=_zeros(length),
+        entity=_zeros(length),
+        stamp=_zeros(length),
+        size=_zeros(2),
+    )
+
+
+def _log(length: int, racks: int) -> EventLog:
+    return EventLog(
+        time_ns=_zeros(length),
+        kind=_zeros(length),
+        entity=_zeros(length),
+        detail=_zeros(length),
+        sample_ns=_zeros(length),
+        sample_mw=_zeros(length),
+        sample_down=_zeros(length),
+        sample_c=np.zeros(length),
+        sample_rack_mw=_zeros(length, racks),
+        size=_zeros(2),
+    )
+
+
+def new_outcome(model: Model, futures: int) -> Outcome:
+    """Empty results."""
+    farm = model.columns
+    classes, units = len(farm.classes.repair_ns), len(farm.units.workload)
+    return Outcome(
+        metrics=np.full((futures, arrays.METRIC_COUNT), np.nan),
+        places=_zeros(futures, arrays.PLACES),
+        class_down_ns=np.zeros((futures, classes)),
+        class_gang_ns=np.zeros((futures, classes)),
+        unit_times_ns=_zeros(futures, units, 4),
+    )
+
+
+@dataclass
+class _Worker:
+    """Buffers of one thread."""
+
+    state: State
+    queue: EventQueue
+    log: EventLog
+
+
+class Simulator:
+    """Plays futures of one model from one placement.
+
+    Parameters
+    ----------
+    slot_node
+        [S] node of each slot.
+    workers
+        Threads; kernels hold no lock, each future writes its own row, so the number changes
+        nothing but the time taken.
+    """
+
+    def __init__(
+        self, model: Model, slot_node: Ints, seed: int, horizon_ns: int, workers: int | None = None
+    ) -> None:
+        self.model = model
+        self.slot_node = np.ascontiguousarray(slot_node, dtype=np.int64)
+        self.slot_node.setflags(write=False)
+        self.seed = seed
+        self.horizon_ns = horizon_ns
+        self._workers = workers or min(os.cpu_count() or 1, 8)
+        self._pool: list[_Worker] = []
+
+    def _worker(self, index: int) -> _Worker:
+        while len(self._pool) <= index:
+            length = self.model.nodes + 2 * len(self.model.columns.units.workload) + QUEUE_MARGIN
+            racks = len(self.model.columns.sites.rack_limit_mw)
+            self._pool.append(_Worker(_state(self.model), _queue(length), _log(0, racks)))
+        return self._pool[index]
+
+    def _play_rows(
+        self, worker: _Worker, outcome: Outcome, first: int, row: int, futures: int
+    ) -> None:
+        played = 0
+        while played < futures:
+            played += run_batch(
+                self.model.columns,
+                self.slot_node,
+                worker.state,
+                worker.queue,
+                worker.log,
+                outcome,
+                self.seed,
+                first + played,
+                row + played,
+                futures - played,
+                self.horizon_ns,
+            )
+            if played < futures:
+                worker.queue = _queue(2 * len(worker.queue.time_ns))
+
+    def play(self, first: int, futures: int) -> Outcome:
+        """Results of the futures `first` to `first + futures - 1`."""
+        outcome = new_outcome(self.model, futures)
+        threads = min(self._workers, futures)
+        if self.model.nodes * futures < THREAD_WORTH:
+            threads = 1
+        if threads == 1:
+            self._play_rows(self._worker(0), outcome, first, 0, futures)
+            return outcome
+        cuts = [futures * index // threads for index in range(threads + 1)]
+        workers = [self._worker(index) for index in range(threads)]
+        with ThreadPoolExecutor(threads) as pool:
+            parts = [
+                pool.submit(self._play_rows, worker, outcome, first + low, low, high - low)
+                for worker, low, high in zip(workers, cuts, cuts[1:], strict=False)
+            ]
+            for part in parts:
+                part.result()
+        return outcome
+
+    def replay(self, future: int) -> Replay:
+        """One future with its event log and samples."""
+        from kfarm_twin.results import Replay  # noqa: PLC0415 - Arrow starts a thread
+
+        worker = self._worker(0)
+        racks = len(self.model.columns.sites.rack_limit_mw)
+        length, outcome = LOG_START, new_outcome(self.model, 1)
+        while True:
+            log = _log(length, racks)
+            played = run_batch(
+                self.model.columns,
+                self.slot_node,
+                worker.state,
+                worker.queue,
+                log,
+                outcome,
+                self.seed,
+                future,
+                0,
+                1,
+                self.horizon_ns,
+            )
+            if played == 0:
+                worker.queue = _queue(2 * len(worker.queue.time_ns))
+            elif int(log.size.max()) <= length:
+                return Replay.from_log(self.model, log, outcome, future, self.horizon_ns)
+            else:
+                length = int(log.size.max())
+
+
+def simulate(
+    model: Model, slot_node: Ints, *, seed: int, futures: int, horizon_ns: int
+) -> SimulationResult:
+    """Play `futures` futures up to `horizon_ns` [ns] from slots on nodes `slot_node` [S]."""
+    from kfarm_twin.results import SimulationResult  # noqa: PLC0415 - Arrow starts a thread
+
+    simulator = Simulator(model, slot_node, seed, horizon_ns)
+    return SimulationResult(model, seed, horizon_ns, simulator.play(0, futures))
