@@ -1,0 +1,1 @@
+"""The kfarm operator: pods are released only where the twin approved their placement."""

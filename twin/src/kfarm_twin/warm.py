@@ -1,0 +1,118 @@
+"""A tiny validation that touches every kernel, so that real ones start warm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kfarm_api.farm import GPUFarm
+from kfarm_api.plan import PlacementPlan
+from kfarm_api.policy import ValidationPolicy
+from kfarm_api.profile import AcceleratorProfile
+from kfarm_api.snapshot import synthetic_snapshot
+
+from kfarm_twin.request import ValidationRequest, Verdict
+
+_PROFILE: dict[str, Any] = {
+    "metadata": {"name": "warm"},
+    "spec": {
+        "vendor": "none",
+        "model": "warm-up",
+        "uses": ["Training", "Inference"],
+        "resourceNames": ["kfarm.dev/warm"],
+        "power": {"tdp": "1000", "idle": "100"},
+        "memory": {"capacity": "192G"},
+        "temperature": {"throttle": "85", "shutdown": "95"},
+        "thermalResistance": {"air": "0.04", "liquid": "0.03"},
+        "nodeOverhead": {"idle": "800", "loaded": "2k"},
+    },
+}
+_CLUSTER: dict[str, Any] = {
+    "name": "liquid",
+    "accelerator": "warm",
+    "nodes": 8,
+    "acceleratorsPerNode": 8,
+    "spares": 1,
+    "rack": {"nodes": 2, "powerLimit": "60k"},
+    "fabric": {"topology": "FatTree", "nodesPerScalableUnit": 4},
+    "cooling": {
+        "type": "Liquid",
+        "liquidShare": 75,
+        "nodesPerCdu": 4,
+        "cduCapacity": "2M",
+        "supplyTemperature": "32",
+        "redundantPumps": 1,
+    },
+    "feed": {"nodesPerPdu": 4, "feeds": 2},
+    "reliability": {
+        "classes": [
+            {"name": "node", "failuresPer1000NodeDays": "100", "meanTimeToRepair": "6h"},
+        ]
+    },
+    "source": {"simulated": {}},
+}
+_AIR: dict[str, Any] = {
+    **_CLUSTER,
+    "name": "air",
+    "cooling": {"type": "Air", "supplyTemperature": "24", "recirculation": 10},
+}
+_PLAN: dict[str, Any] = {
+    "metadata": {"name": "warm", "namespace": "default"},
+    "spec": {
+        "policy": "warm",
+        "farms": [{"kind": "GPUFarm", "name": "warm"}],
+        "workloads": [
+            {
+                "name": "training",
+                "class": "Training",
+                "pods": 3,
+                "acceleratorsPerPod": 8,
+                "accelerators": ["warm"],
+                "gang": True,
+                "duration": "24h",
+                "checkpoint": {"interval": "30m", "save": "20s", "restart": "5m"},
+            },
+            {
+                "name": "inference",
+                "class": "Inference",
+                "pods": 4,
+                "acceleratorsPerPod": 2,
+                "accelerators": ["warm"],
+            },
+        ],
+    },
+}
+_POLICY: dict[str, Any] = {
+    "metadata": {"name": "warm"},
+    "spec": {
+        "checks": [
+            {"metric": "ettr", "atLeast": "0.1"},
+            {"metric": "it_power_peak", "atMost": "10M"},
+        ],
+        "survives": ["Node", "RackPower", "Pdu", "CduPump", "Cdu", "LeafSwitch"],
+        "simulation": {"horizon": "48h", "futures": {"min": 2, "max": 4}},
+    },
+}
+
+
+def warm_request() -> ValidationRequest:
+    """A farm of sixteen nodes, liquid and air, with a gang and an inference service."""
+    farm = GPUFarm.model_validate(
+        {
+            "metadata": {"name": "warm"},
+            "spec": {"site": {"name": "none"}, "clusters": [_CLUSTER, _AIR]},
+        }
+    )
+    return ValidationRequest(
+        farms=[farm],
+        profiles=[AcceleratorProfile.model_validate(_PROFILE)],
+        policy=ValidationPolicy.model_validate(_POLICY),
+        plan=PlacementPlan.model_validate(_PLAN),
+        snapshot=synthetic_snapshot([farm]),
+    )
+
+
+def warm() -> Verdict:
+    """Validate it: compiles what the cache lacks and loads the rest."""
+    from kfarm_twin.validate import validate  # noqa: PLC0415 - imports numba
+
+    return validate(warm_request())
