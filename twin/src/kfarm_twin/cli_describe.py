@@ -1,0 +1,221 @@
+"""What a farm is, in figures that follow from its manifest alone: ``kfarm describe``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from kfarm_api.farm import Cluster, Farm
+from kfarm_api.layout import NodePlace, cluster_places
+from kfarm_api.profile import AcceleratorProfile
+from kfarm_api.units import parse_quantity
+
+from kfarm_twin.cli_inputs import Inputs, located
+from kfarm_twin.figures import digits, figure
+from kfarm_twin.load import ManifestError
+from kfarm_twin.request import InputError
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+DAYS_PER_YEAR = 365.0
+
+
+@dataclass(frozen=True)
+class ClusterFacts:
+    """A cluster at a glance.
+
+    Attributes
+    ----------
+    power_w
+        Nameplate: all devices at TDP, all nodes loaded [W]; None without the profile.
+    cdu_load
+        Highest share of a CDU's capacity at nameplate power; None for air.
+    failures_per_year
+        Expected node failures of all classes.
+    """
+
+    name: str
+    accelerator: str
+    nodes: int
+    spares: int
+    racks: int
+    scalable_units: int
+    accelerators: int
+    cooling: str
+    cdus: int
+    power_w: float | None
+    rack_power_w: float | None
+    rack_limit_w: float | None
+    cdu_load: float | None
+    failures_per_year: float
+    reliability: str
+
+
+@dataclass(frozen=True)
+class FarmFacts:
+    """A farm at a glance; powers in watts."""
+
+    kind: str
+    name: str
+    site: str
+    nodes: int
+    accelerators: int
+    power_w: float | None
+    capacity_w: float | None
+    plant_w: float | None
+    clusters: tuple[ClusterFacts, ...]
+
+    def as_data(self) -> dict[str, Any]:
+        """Keys in camelCase, as documented in docs/cli.md."""
+        data: dict[str, Any] = _camel_keys(asdict(self))
+        return data
+
+
+def describe_farms(inputs: Inputs) -> list[FarmFacts]:
+    """Work out the figures of all farms in the files.
+
+    Raises
+    ------
+    ManifestError
+        When a farm refers to what is not there.
+    """
+    profiles = {profile.metadata.name: profile for profile in inputs.profiles()}
+    try:
+        return [describe_farm(farm, profiles) for farm in inputs.farms()]
+    except InputError as error:
+        raise ManifestError([located(inputs, inputs.documents[0], error)]) from error
+
+
+def describe_farm(farm: Farm, profiles: dict[str, AcceleratorProfile]) -> FarmFacts:
+    """Work out the figures of a farm.
+
+    Raises
+    ------
+    InputError
+        When a reliability reference is not known.
+    """
+    where = f"{farm.kind}/{farm.metadata.name}: spec.clusters"
+    clusters = tuple(
+        _describe_cluster(farm, cluster, profiles, f"{where}[{index}]")
+        for index, cluster in enumerate(farm.spec.clusters)
+    )
+    known = [c.power_w for c in clusters if c.power_w is not None]
+    plant, power = farm.spec.plant, farm.spec.power
+    return FarmFacts(
+        kind=farm.kind,
+        name=farm.metadata.name,
+        site=farm.spec.site.name,
+        nodes=sum(c.nodes for c in clusters),
+        accelerators=sum(c.accelerators for c in clusters),
+        power_w=sum(known) if len(known) == len(clusters) else None,
+        capacity_w=parse_quantity(power.capacity) if power and power.capacity else None,
+        plant_w=parse_quantity(plant.chiller_capacity) * (plant.chillers - plant.redundancy)
+        if plant
+        else None,
+        clusters=clusters,
+    )
+
+
+def _describe_cluster(
+    farm: Farm, cluster: Cluster, profiles: dict[str, AcceleratorProfile], where: str
+) -> ClusterFacts:
+    places = list(cluster_places(farm, cluster))
+    profile = profiles.get(cluster.accelerator)
+    node_w = node_power_w(cluster, profile) if profile else None
+    limit = cluster.rack.power_limit
+    return ClusterFacts(
+        name=cluster.name,
+        accelerator=cluster.accelerator,
+        nodes=cluster.nodes,
+        spares=cluster.spares,
+        racks=len({place.rack for place in places}),
+        scalable_units=len({place.scalable_unit for place in places}) if cluster.fabric else 0,
+        accelerators=cluster.nodes * cluster.accelerators_per_node,
+        cooling=cluster.cooling.type,
+        cdus=len({place.cdu for place in places if place.cdu is not None}),
+        power_w=node_w * cluster.nodes if node_w is not None else None,
+        rack_power_w=node_w * cluster.rack.nodes if node_w is not None else None,
+        rack_limit_w=parse_quantity(limit) if limit else None,
+        cdu_load=_cdu_load(cluster, places, node_w),
+        failures_per_year=_failures_per_year(cluster, where),
+        reliability=cluster.reliability.reference or "own classes",
+    )
+
+
+def node_power_w(cluster: Cluster, profile: AcceleratorProfile) -> float:
+    """Nameplate power of one node [W]."""
+    devices = cluster.accelerators_per_node * parse_quantity(profile.spec.power.tdp)
+    return devices + parse_quantity(profile.spec.node_overhead.loaded)
+
+
+def _cdu_load(cluster: Cluster, places: Sequence[NodePlace], node_w: float | None) -> float | None:
+    capacity = cluster.cooling.cdu_capacity
+    if capacity is None or node_w is None:
+        return None
+    nodes: dict[int, int] = {}
+    for place in places:
+        if place.cdu is not None:
+            nodes[place.cdu] = nodes.get(place.cdu, 0) + 1
+    heat_w = max(nodes.values(), default=0) * node_w * cluster.cooling.liquid_share / 100
+    return heat_w / parse_quantity(capacity)
+
+
+def _failures_per_year(cluster: Cluster, where: str) -> float:
+    from kfarm_twin.reliability import failure_modes  # noqa: PLC0415 - reads a data file
+
+    rate = sum(float(mode.rate) for mode in failure_modes(cluster, where))
+    return rate / 1000.0 * cluster.nodes * DAYS_PER_YEAR
+
+
+def farm_tree(facts: FarmFacts) -> Tree:
+    """The figures as a tree for the terminal."""
+    from rich.text import Text  # noqa: PLC0415 - rich loads slowly; JSON does not need it
+    from rich.tree import Tree  # noqa: PLC0415
+
+    tree = Tree(Text(f"{facts.kind} {facts.name} ({facts.site})", style="bold"))
+    tree.add(Text(f"{facts.nodes:,} nodes, {facts.accelerators:,} accelerators"))
+    tree.add(Text(f"nameplate power {figure(facts.power_w, 'W')}{_of(facts.capacity_w, 'site')}"))
+    if facts.plant_w is not None:
+        tree.add(Text(f"plant {figure(facts.plant_w, 'W')} without its redundant chillers"))
+    for cluster in facts.clusters:
+        branch = tree.add(Text(f"cluster {cluster.name}: {cluster.accelerator}", style="bold"))
+        for line in _cluster_lines(cluster):
+            branch.add(Text(line))
+    return tree
+
+
+def _cluster_lines(facts: ClusterFacts) -> list[str]:
+    lines = [
+        f"{facts.nodes:,} nodes ({facts.spares} spare), {facts.accelerators:,} accelerators",
+        f"{facts.racks:,} racks, {facts.scalable_units} scalable units",
+        f"nameplate power {figure(facts.power_w, 'W')}, "
+        f"rack {figure(facts.rack_power_w, 'W')}{_of(facts.rack_limit_w, 'limit')}",
+    ]
+    if facts.cdu_load is not None:
+        lines.append(f"{facts.cdus} CDUs, fullest at {facts.cdu_load:.0%} of its capacity")
+    else:
+        lines.append(f"cooling: {facts.cooling.lower()}")
+    expected = f"about {digits(facts.failures_per_year)} node failures a year"
+    lines.append(f"reliability {facts.reliability}: {expected}")
+    if facts.power_w is None:
+        lines.append(f"no AcceleratorProfile {facts.accelerator}: add -f examples/catalogue")
+    return lines
+
+
+def _of(limit_w: float | None, what: str) -> str:
+    return f" of {figure(limit_w, 'W')} {what}" if limit_w is not None else ""
+
+
+def _camel_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_camel(key): _camel_keys(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_camel_keys(inner) for inner in value]
+    return value
+
+
+def _camel(key: str) -> str:
+    head, *rest = key.split("_")
+    return head + "".join(part.title() for part in rest)

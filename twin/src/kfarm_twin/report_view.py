@@ -1,0 +1,124 @@
+"""What the report shows, as plain data: no arrays, no tables, no HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kfarm_twin.request import ValidationRequest, Verdict
+
+
+@dataclass(frozen=True)
+class RackCell:
+    """One rack of the floor map at the hottest steady state, all workloads running.
+
+    Attributes
+    ----------
+    column
+        Position within the row, from 0.
+    cdu
+        Label of the coolant loop, or None with air.
+    plan_nodes
+        Nodes of this rack that the plan occupies.
+    limit_w
+        Power limit [W], or None where the farm gives none.
+    """
+
+    cluster: str
+    label: str
+    hall: int
+    row: int
+    column: int
+    cdu: str | None
+    nodes: int
+    plan_nodes: int
+    inlet_c: float | None
+    hottest_c: float | None
+    throttle_c: float | None
+    power_w: float | None
+    limit_w: float | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A time series of the worst future; each value holds until the next.
+
+    Attributes
+    ----------
+    limits
+        Bounds of the checks on this quantity: (label, value).
+    count
+        Whether the value counts something, so that its axis begins at zero.
+    """
+
+    title: str
+    unit: str
+    hours: list[float]
+    values: list[float | None]
+    limits: list[tuple[str, float]] = field(default_factory=list)
+    count: bool = False
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One metric over all futures, and the bound that a check sets.
+
+    Attributes
+    ----------
+    side
+        ``atLeast`` or ``atMost``, or None without a check.
+    """
+
+    metric: str
+    summary: str
+    unit: str
+    values: list[float]
+    bound: float | None = None
+    side: str | None = None
+    quantile: int | None = None
+
+
+@dataclass(frozen=True)
+class ReportView:
+    """All that the page shows.
+
+    Attributes
+    ----------
+    command
+        Command line that gives the same verdict.
+    """
+
+    title: str
+    verdict: Verdict
+    command: str
+    facts: list[tuple[str, str]]
+    racks: list[RackCell]
+    lines: list[Line]
+    distributions: list[Distribution]
+
+
+def summary_facts(request: ValidationRequest, verdict: Verdict) -> list[tuple[str, str]]:
+    """The line of figures under the headline."""
+    workloads = request.plan.spec.workloads
+    devices = sum(w.pods * w.accelerators_per_pod for w in workloads)
+    placed = {slot.node for placement in verdict.placements for slot in placement.slots}
+    return [
+        ("Policy", request.policy.metadata.name),
+        ("Farms", ", ".join(farm.name for farm in request.plan.spec.farms)),
+        ("Workloads", ", ".join(w.name for w in workloads)),
+        ("Pods", f"{sum(w.pods for w in workloads):,}"),
+        ("Accelerators", f"{devices:,}"),
+        ("Nodes chosen", f"{len(placed):,}"),
+        ("Futures played", f"{verdict.futures:,}"),
+        ("Horizon", verdict.horizon),
+        ("Seed", str(verdict.seed)),
+    ]
+
+
+def thin(values: Sequence[Any], most: int) -> list[int]:
+    """Indices of at most `most` values, evenly spread, first and last kept."""
+    count = len(values)
+    if count <= most:
+        return list(range(count))
+    return sorted({round(i * (count - 1) / (most - 1)) for i in range(most)})
