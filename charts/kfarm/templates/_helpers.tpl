@@ -1,0 +1,80 @@
+{{/* Labels of every object. */}}
+{{- define "kfarm.labels" -}}
+app.kubernetes.io/name: kfarm
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{/* User names of the two accounts, as the API server sees them. */}}
+{{- define "kfarm.gateAccount" -}}
+system:serviceaccount:{{ .Release.Namespace }}:kfarm-gate
+{{- end }}
+{{- define "kfarm.farmAccount" -}}
+system:serviceaccount:{{ .Release.Namespace }}:kfarm-farm
+{{- end }}
+
+{{/* A list of strings as a CEL list, which JSON is. */}}
+{{- define "kfarm.exempt" -}}
+{{ append .Values.gate.exemptNamespaces .Release.Namespace | uniq | toJson }}
+{{- end }}
+
+{{/* Selector of the namespaces under the gate. */}}
+{{- define "kfarm.enforced" -}}
+matchLabels:
+  kfarm.dev/enforce: "true"
+matchExpressions:
+  - key: kubernetes.io/metadata.name
+    operator: NotIn
+    values: {{ include "kfarm.exempt" . }}
+{{- end }}
+
+{{/*
+CEL variables that say whether a pod asks for a device of the profile in `params`, in any place
+where a pod can ask: containers, init and ephemeral containers, the pod itself, its overhead,
+resource claims, and the names by which DeviceClasses are requested as extended resources.
+*/}}
+{{- define "kfarm.deviceVariables" -}}
+- name: containers
+  expression: >-
+    dyn(object.spec.?containers.orValue([])) +
+    dyn(object.spec.?initContainers.orValue([])) +
+    dyn(object.spec.?ephemeralContainers.orValue([]))
+- name: asked
+  expression: >-
+    dyn(variables.containers.map(c, dyn(c).?resources.?requests.orValue({}))) +
+    dyn(variables.containers.map(c, dyn(c).?resources.?limits.orValue({}))) +
+    dyn([dyn(object.spec).?resources.?requests.orValue({}),
+    dyn(object.spec).?resources.?limits.orValue({}),
+    dyn(object.spec).?overhead.orValue({})])
+- name: claims
+  expression: size(object.spec.?resourceClaims.orValue([])) > 0
+{{- end }}
+{{- define "kfarm.usesDevice" -}}
+variables.claims || variables.asked.exists(r, r.exists(k, k in params.spec.resourceNames ||
+  k.startsWith('deviceclass.resource.kubernetes.io/')))
+{{- end }}
+
+{{/* CEL: the pod `object` carries our gate. */}}
+{{- define "kfarm.gated" -}}
+object.spec.?schedulingGates.orValue([]).exists(g, g.name == 'kfarm.dev/twin-validated')
+{{- end }}
+
+{{/* Binding of a policy: refuses and writes to the audit log. */}}
+{{- define "kfarm.binding" }}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ .name }}
+  labels: {{- include "kfarm.labels" .root | nindent 4 }}
+spec:
+  policyName: {{ .name }}
+  validationActions: [Deny, Audit]
+  {{- if .params }}
+  paramRef:
+    selector: {}
+    parameterNotFoundAction: Deny
+  {{- end }}
+{{- end }}

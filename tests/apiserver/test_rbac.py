@@ -1,0 +1,352 @@
+"""The two accounts of the operator: their rights, and the fence around the farm account."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kfarm_api.layout import LABEL_FARM, LABEL_RACK, TAINT
+from kfarm_controlplane.client import Cluster, KubectlError
+from kfarm_controlplane.cluster import wait_until
+from kubernetes import config
+from kubernetes.client import CoreV1Api
+from kubernetes.client.exceptions import ApiException
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEM = "kfarm-system"
+MADE = "kfarm.dev/farm-uid"
+FORBIDDEN_VERBS = {"*", "escalate", "bind", "impersonate", "deletecollection"}
+FORBIDDEN_RESOURCES = {
+    "*",
+    "secrets",
+    "pods/exec",
+    "pods/attach",
+    "pods/binding",
+    "pods/status",
+    "pods/ephemeralcontainers",
+    "nodes/proxy",
+    "serviceaccounts/token",
+    "configmaps",
+}
+READ = frozenset({"get", "list", "watch"})
+KINDS = ("acceleratorprofiles", "gpufarms", "npufarms")
+POLICIES = ("mutatingadmissionpolicies", "validatingadmissionpolicies")
+BINDINGS = ("mutatingadmissionpolicybindings", "validatingadmissionpolicybindings")
+RIGHTS: dict[str, dict[str, frozenset[str]]] = {
+    "kfarm-gate": {
+        **{f"{kind}.kfarm.dev": READ for kind in (*KINDS, "validationpolicies")},
+        "placementplans.kfarm.dev": READ,
+        "placementplans/status.kfarm.dev": frozenset({"patch", "update"}),
+        "validationpolicies/status.kfarm.dev": frozenset({"patch", "update"}),
+        "nodeledgers.kfarm.dev": READ | {"create", "update", "patch", "delete"},
+        "pods.": READ | {"patch"},
+        "pods/eviction.": frozenset({"create"}),
+        "nodes.": READ,
+        "namespaces.": READ,
+        **{f"{name}.admissionregistration.k8s.io": READ for name in (*POLICIES, *BINDINGS)},
+        "events.": frozenset({"create", "patch"}),
+        "events.events.k8s.io": frozenset({"create", "patch"}),
+    },
+    "kfarm-farm": {
+        "acceleratorprofiles.kfarm.dev": READ,
+        "gpufarms.kfarm.dev": READ | {"patch"},
+        "npufarms.kfarm.dev": READ | {"patch"},
+        **{f"{kind}/status.kfarm.dev": frozenset({"patch", "update"}) for kind in KINDS},
+        "nodes.": READ | {"create", "patch", "delete"},
+        "nodes/status.": frozenset({"patch"}),
+        "events.": frozenset({"create", "patch"}),
+        "events.events.k8s.io": frozenset({"create", "patch"}),
+    },
+}
+Json = dict[str, Any]
+Farm = Callable[..., str]
+
+
+def helm(cluster: Cluster, *values: str) -> str:
+    arguments = ["kfarm", str(ROOT / "charts/kfarm"), "--namespace", SYSTEM]
+    settings = list(itertools.chain.from_iterable(("--set", value) for value in values))
+    command = [str(cluster.bin("helm")), "template", *arguments, *settings]
+    command += ["--kube-version", "1.36.0"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def node(name: str, labels: Json | None = None, annotations: Json | None = None) -> Json:
+    metadata = {"name": name, "labels": labels or {}, "annotations": annotations or {}}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata}
+
+
+def of_kind(cluster: Cluster, kind: str) -> list[Json]:
+    """Objects of a kind in the whole chart."""
+    return [item for item in yaml.safe_load_all(helm(cluster)) if item and item["kind"] == kind]
+
+
+@pytest.fixture(scope="module")
+def installed(clean_cluster: Cluster) -> Iterator[Cluster]:
+    """CRDs and chart; the policies are taken away again after the last test."""
+    cluster = clean_cluster
+    crds = ["-f", str(ROOT / "crds")]
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", *crds)
+    cluster.kubectl("wait", "--for=condition=Established", *crds, "--timeout=30s")
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
+    chart = helm(cluster, "operator.enabled=false", "catalogue.enabled=false")
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=chart)
+    yield cluster
+    cluster.kubectl("delete", "--ignore-not-found", "-f", "-", input=chart)
+    pinned = {"containers": [{"name": "main", "image": "example"}], "nodeName": "n"}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pinned"}, "spec": pinned}
+
+    def unloaded() -> bool:
+        try:
+            cluster.kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(pod))
+        except KubectlError:
+            return False
+        return True
+
+    wait_until(unloaded, 30, "the policies to be unloaded")
+
+
+@pytest.fixture(scope="module")
+def farm(installed: Cluster) -> Farm:
+    """kubectl as the farm account, with a real token, once its fence is loaded."""
+    kubeconfig = installed.kubeconfig_for_service_account(SYSTEM, "kfarm-farm")
+
+    def run(*arguments: str, body: Json | None = None) -> str:
+        text = None if body is None else json.dumps(body)
+        return installed.kubectl(*arguments, input=text, kubeconfig=kubeconfig)
+
+    def fenced() -> bool:
+        try:
+            run("create", "--dry-run=server", "-f", "-", body=node("probe"))
+        except KubectlError as error:
+            return "kfarm-farm-nodes" in error.stderr
+        return False
+
+    wait_until(fenced, 30, "the fence of the farm account")
+    return run
+
+
+@pytest.fixture
+def real_node(installed: Cluster) -> Iterator[str]:
+    """A node that nobody simulates, found by a farm's selector."""
+    item = node("real", {"zone": "a", LABEL_FARM: "nhn"}, {"vendor": "x"})
+    item["spec"] = {"taints": [{"key": "other", "effect": "NoSchedule"}]}
+    installed.apply(item)
+    yield "real"
+    installed.kubectl("delete", "node", "real", "--ignore-not-found")
+
+
+@pytest.fixture
+def simulated_node(farm: Farm, installed: Cluster) -> Iterator[str]:
+    """A simulated node made by the farm account."""
+    farm("create", "-f", "-", body=node("simulated", {LABEL_FARM: "nhn"}, {MADE: "fake"}))
+    yield "simulated"
+    installed.kubectl("delete", "node", "simulated", "--ignore-not-found")
+
+
+def refused(run: Callable[[], str], *said: str) -> None:
+    """Require a refusal whose message says this."""
+    with pytest.raises(KubectlError) as error:
+        run()
+    assert all(part in error.value.stderr for part in said), error.value.stderr
+
+
+def test_roles_hold_exactly_these_rights(installed: Cluster) -> None:
+    for name, wanted in RIGHTS.items():
+        found: dict[str, set[str]] = {}
+        for rule in installed.get("clusterrole", name)["rules"]:
+            assert not {"resourceNames", "nonResourceURLs"} & rule.keys()
+            for group, resource in itertools.product(rule["apiGroups"], rule["resources"]):
+                found.setdefault(f"{resource}.{group}", set()).update(rule["verbs"])
+        assert found == wanted
+
+
+def test_no_role_of_the_chart_holds_a_dangerous_right(installed: Cluster) -> None:
+    for item in yaml.safe_load_all(helm(installed)):
+        if not item or item["kind"] not in {"Role", "ClusterRole"}:
+            continue
+        for rule in item["rules"]:
+            assert not FORBIDDEN_VERBS & set(rule["verbs"])
+            assert not FORBIDDEN_RESOURCES & set(rule["resources"])
+            assert "*" not in rule["apiGroups"]
+
+
+@pytest.mark.parametrize(
+    ("account", "request_"),
+    [
+        ("kfarm-gate", "delete pods"),
+        ("kfarm-gate", "create pods"),
+        ("kfarm-gate", "update pods"),
+        ("kfarm-gate", "create pods/binding"),
+        ("kfarm-gate", "patch pods/status"),
+        ("kfarm-gate", "patch nodes"),
+        ("kfarm-gate", "patch namespaces"),
+        ("kfarm-gate", "patch validatingadmissionpolicies"),
+        ("kfarm-gate", "patch placementplans"),
+        ("kfarm-gate", "get secrets"),
+        ("kfarm-farm", "get pods"),
+        ("kfarm-farm", "patch pods"),
+        ("kfarm-farm", "patch placementplans/status"),
+        ("kfarm-farm", "patch nodeledgers"),
+        ("kfarm-farm", "update nodes"),
+        ("kfarm-farm", "delete gpufarms"),
+        ("kfarm-farm", "get secrets"),
+    ],
+)
+def test_the_accounts_may_not(installed: Cluster, account: str, request_: str) -> None:
+    verb, _, target = request_.partition(" ")
+    resource, _, subresource = target.partition("/")
+    user = f"--as=system:serviceaccount:{SYSTEM}:{account}"
+    part = [f"--subresource={subresource}"] if subresource else []
+    with pytest.raises(KubectlError) as error:
+        installed.kubectl("auth", "can-i", verb, resource, *part, user, "--all-namespaces")
+    assert error.value.code == 1
+
+
+def test_the_farm_account_makes_and_removes_simulated_nodes(
+    farm: Farm, simulated_node: str
+) -> None:
+    farm("label", "node", simulated_node, f"{LABEL_RACK}=r1", "any=thing")
+    farm("taint", "node", simulated_node, f"{TAINT}=:NoSchedule")
+    farm("delete", "node", simulated_node)
+
+
+@pytest.mark.parametrize(
+    ("labels", "annotations", "said"),
+    [
+        ({}, {MADE: "fake"}, "only nodes labelled kfarm.dev/farm"),
+        ({LABEL_FARM: "nhn"}, {}, "only simulated nodes"),
+        ({}, {}, "kfarm-farm-nodes"),
+    ],
+)
+def test_the_farm_account_makes_no_other_node(
+    farm: Farm, labels: Json, annotations: Json, said: str
+) -> None:
+    refused(lambda: farm("create", "-f", "-", body=node("new", labels, annotations)), said)
+
+
+def accepted(run: Callable[[], str]) -> None:
+    """Require that this goes through, once no controller writes the node's taints meanwhile.
+
+    kubectl sends the whole list of taints; a list that lost another's taint is refused.
+    """
+
+    def went_through() -> bool:
+        try:
+            run()
+        except KubectlError:
+            return False
+        return True
+
+    wait_until(went_through, 30, "a change of the node to be accepted")
+
+
+def test_of_a_real_node_only_our_labels_and_taint(farm: Farm, real_node: str) -> None:
+    farm("label", "node", real_node, f"{LABEL_RACK}=r1")
+    accepted(lambda: farm("taint", "node", real_node, f"{TAINT}=:NoSchedule"))
+    accepted(lambda: farm("taint", "node", real_node, f"{TAINT}-"))
+    farm("label", "node", real_node, f"{LABEL_RACK}-", f"{LABEL_FARM}-")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("label", "node", "real", "zone=b", "--overwrite"), "only labels under kfarm.dev/"),
+        (("label", "node", "real", "zone-"), "only labels under kfarm.dev/"),
+        (("annotate", "node", "real", f"{MADE}=fake"), "into a simulated one"),
+        (("annotate", "node", "real", "note=x"), "no annotation"),
+        (("annotate", "node", "real", "vendor-"), "no annotation"),
+        (("taint", "node", "real", "other-"), "only the taint kfarm.dev/farm"),
+        (("taint", "node", "real", "more=:NoSchedule"), "only the taint kfarm.dev/farm"),
+        (
+            ("patch", "node", "real", "-p", '{"spec":{"unschedulable":true}}'),
+            "only the taint kfarm.dev/farm",
+        ),
+        (("delete", "node", "real"), "only simulated nodes"),
+        (
+            ("patch", "node", "real", "-p", '{"metadata":{"finalizers":["a.b/c"]}}'),
+            "no annotation, finalizer",
+        ),
+    ],
+)
+def test_of_a_real_node_nothing_else(
+    farm: Farm, real_node: str, arguments: tuple[str, ...], said: str
+) -> None:
+    refused(lambda: farm(*arguments), "kfarm-farm-nodes", said)
+
+
+def test_capacity_of_simulated_nodes_only(
+    installed: Cluster, simulated_node: str, real_node: str, farm: Farm
+) -> None:
+    kubeconfig = installed.kubeconfig_for_service_account(SYSTEM, "kfarm-farm")
+    api = CoreV1Api(config.new_client_from_config(str(kubeconfig)))  # type: ignore[no-untyped-call]
+    size = {"status": {"capacity": {"cpu": "8"}}}
+    api.patch_node_status(simulated_node, size)
+    assert installed.get("node", simulated_node)["status"]["capacity"]["cpu"] == "8"
+    with pytest.raises(ApiException, match="kfarm-farm-nodes"):
+        api.patch_node_status(real_node, size)
+
+
+def test_nodes_of_no_farm_are_left_alone(farm: Farm, installed: Cluster) -> None:
+    installed.apply(node("foreign"), node("foreign-simulated", {}, {MADE: "fake"}))
+    for name in ("foreign", "foreign-simulated"):
+        refused(lambda name=name: farm("delete", "node", name), "kfarm-farm-nodes")  # type: ignore[misc]
+    refused(lambda: farm("label", "node", "foreign", f"{LABEL_RACK}=r1"), "labelled kfarm.dev/farm")
+    farm("label", "node", "foreign", f"{LABEL_FARM}=nhn")
+    installed.kubectl("delete", "node", "foreign", "foreign-simulated")
+
+
+def test_a_simulated_node_stays_what_it_is(farm: Farm, simulated_node: str) -> None:
+    refused(lambda: farm("label", "node", simulated_node, f"{LABEL_FARM}-"), "stays")
+    refused(lambda: farm("annotate", "node", simulated_node, f"{MADE}-"), "into a simulated one")
+
+
+def test_of_a_farm_only_finalizers(
+    farm: Farm, installed: Cluster, object_bases: dict[str, Any]
+) -> None:
+    item = next(base for base in object_bases.values() if base["kind"] == "GPUFarm")
+    installed.apply(item)
+    name = item["metadata"]["name"]
+    patch = ("patch", "gpufarm", name, "--type=merge", "-p")
+    farm(*patch, '{"metadata":{"finalizers":["kfarm.dev/nodes"]}}')
+    farm(*patch, '{"metadata":{"finalizers":null}}')
+    for body in ('{"spec":{"site":{"name":"Elsewhere"}}}', '{"metadata":{"labels":{"a":"b"}}}'):
+        refused(lambda body=body: farm(*patch, body), "kfarm-farm-objects")  # type: ignore[misc]
+    installed.kubectl("delete", "gpufarm", name)
+
+
+def test_the_whole_chart_is_accepted_and_its_pods_are_restricted(
+    installed: Cluster, namespace: str
+) -> None:
+    level = "pod-security.kubernetes.io/enforce=restricted"
+    installed.kubectl("label", "namespace", namespace, level)
+    deployments = [
+        item
+        for item in yaml.safe_load_all(helm(installed))
+        if item and item["kind"] == "Deployment"
+    ]
+    assert {item["metadata"]["name"] for item in deployments} == {"kfarm-gate", "kfarm-farm"}
+    for item in deployments:
+        template = item["spec"]["template"]
+        pod = {"apiVersion": "v1", "kind": "Pod", "spec": template["spec"]}
+        pod["metadata"] = {"name": item["metadata"]["name"], "namespace": namespace}
+        pod["spec"]["serviceAccountName"] = "default"
+        installed.kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(pod))
+
+
+def test_the_chart_carries_the_crds_and_the_catalogue(installed: Cluster) -> None:
+    check = [sys.executable, str(ROOT / "scripts/chart_sync.py"), "--check"]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    sources = (ROOT / "examples/catalogue").glob("*.yaml")
+    documents = [item for path in sources for item in yaml.safe_load_all(path.read_text("utf-8"))]
+    wanted = {item["metadata"]["name"] for item in documents if item}
+    profiles = of_kind(installed, "AcceleratorProfile")
+    assert {item["metadata"]["name"] for item in profiles} == wanted
+    assert len(profiles) == len(wanted)
