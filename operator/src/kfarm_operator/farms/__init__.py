@@ -1,0 +1,1 @@
+"""Farms become Nodes: simulated ones are made, real ones are labelled."""

@@ -1,0 +1,176 @@
+"""Farms: gather, decide, apply, status."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+from kfarm_api.farm import Farm
+
+from kfarm_operator.client import (
+    NODES,
+    ApiError,
+    KubeClient,
+    kfarm_resource,
+)
+from kfarm_operator.farms.decide import FarmDecision, NodePatch, decide, decide_deletion
+from kfarm_operator.farms.status import farm_status
+from kfarm_operator.index import Index
+from kfarm_operator.mirror import Mirror
+from kfarm_operator.views import NodeView, node_view
+
+FINALIZER = "kfarm.dev/nodes"
+SETTLE_S = 0.5
+SELECTOR_RELIST_S = 30.0
+_LOG = logging.getLogger(__name__)
+
+
+class FarmReconciler:
+    """Keeps the Nodes of farms as the farms say, under the farm account."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        index: Index,
+        nodes: Mirror[NodeView],
+        threads: ThreadPoolExecutor,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._client = client
+        self._index = index
+        self._nodes = nodes
+        self._threads = threads
+        self._clock = clock
+
+    async def reconcile(self, key: tuple[str, str]) -> float | None:
+        """Bring one farm to what it says; `key` is (kind, name)."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, self._reconcile, *key)
+
+    def _reconcile(self, kind: str, name: str) -> float | None:
+        resource = kfarm_resource(f"{kind.lower()}s")
+        body = self._client.get(resource, name)
+        if body is None:
+            return None
+        farm = self._index.put(body)
+        if farm is None or farm.kind not in ("GPUFarm", "NPUFarm"):
+            return None
+        if farm.metadata.deletion_timestamp:
+            return self._finalize(farm, body)
+        if FINALIZER not in (body["metadata"].get("finalizers") or ()):
+            self._set_finalizers(body, [*(body["metadata"].get("finalizers") or ()), FINALIZER])
+            return 0.0
+        decision = decide(
+            farm,
+            self._index.profiles(),
+            {n.name: n for n in self._nodes.values()},
+            self._select(farm),
+        )
+        self._apply(decision)
+        self._write_status(farm, decision, body)
+        if decision.writes:
+            return SETTLE_S
+        selects = any(c.source.selector is not None for c in farm.spec.clusters)
+        return SELECTOR_RELIST_S if selects else None
+
+    def _select(self, farm: Farm) -> dict[str, list[NodeView]]:
+        found: dict[str, list[NodeView]] = {}
+        for cluster in farm.spec.clusters:
+            if cluster.source.selector is not None:
+                labels = cluster.source.selector.match_labels
+                selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+                bodies = self._client.items(NODES, labelSelector=selector)
+                found[cluster.name] = [node_view(body) for body in bodies]
+        return found
+
+    def _apply(self, decision: FarmDecision) -> None:
+        if decision.create:
+            _LOG.info("creating %d nodes", len(decision.create))
+        self._each(self._create, decision.create)
+        self._each(self._patch, decision.patch)
+        self._each(self._delete, decision.delete)
+
+    def _each(self, write: Callable[[Any], None], items: Iterable[Any]) -> None:
+        """Make all writes side by side; the first that fails is raised after the rest."""
+        errors = [error for error in self._threads.map(_caught(write), items) if error]
+        if errors:
+            raise errors[0]
+
+    def _create(self, body: dict[str, Any]) -> None:
+        try:
+            self._nodes.put(self._client.create(NODES, body))
+        except ApiError as error:
+            if not error.conflict:
+                raise
+            taken = self._client.get(NODES, body["metadata"]["name"])
+            if taken is not None:
+                self._nodes.put(taken)
+
+    def _patch(self, patch: NodePatch) -> None:
+        name = patch.node.name
+        try:
+            live = self._client.get(NODES, name)
+            if live is None or live["metadata"]["uid"] != patch.node.uid:
+                return
+            answer = self._client.patch(NODES, name, patch.body(live))
+            if patch.status is not None:
+                body = {**patch.status, "metadata": {"uid": patch.node.uid}}
+                answer = self._client.patch(NODES, name, body, sub="status")
+        except ApiError as error:
+            if error.conflict or error.not_found:
+                _LOG.debug("node %s changed meanwhile", name)
+                return
+            raise
+        self._nodes.put(answer)
+
+    def _delete(self, node: NodeView) -> None:
+        self._client.delete(NODES, node.name, uid=node.uid)
+
+    def _finalize(self, farm: Farm, body: dict[str, Any]) -> float | None:
+        decision = decide_deletion(farm, self._nodes.values())
+        self._apply(decision)
+        mine = [n for n in self._nodes.values() if n.farm == (farm.kind, farm.metadata.name)]
+        if decision.writes or mine:
+            return SETTLE_S
+        finalizers = [f for f in body["metadata"].get("finalizers") or () if f != FINALIZER]
+        if len(finalizers) < len(body["metadata"].get("finalizers") or ()):
+            self._set_finalizers(body, finalizers)
+        return None
+
+    def _set_finalizers(self, body: dict[str, Any], finalizers: list[str]) -> None:
+        meta = body["metadata"]
+        patch = {
+            "metadata": {
+                "uid": meta["uid"],
+                "resourceVersion": meta["resourceVersion"],
+                "finalizers": finalizers,
+            }
+        }
+        self._client.patch(kfarm_resource(f"{body['kind'].lower()}s"), meta["name"], patch)
+
+    def _write_status(self, farm: Farm, decision: FarmDecision, body: dict[str, Any]) -> None:
+        wanted = farm_status(farm, decision, self._clock())
+        if body.get("status") == wanted:
+            return
+        meta = body["metadata"]
+        patch = {
+            "metadata": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]},
+            "status": wanted,
+        }
+        resource = kfarm_resource(f"{farm.kind.lower()}s")
+        self._index.put(self._client.patch(resource, farm.metadata.name, patch, sub="status"))
+
+
+def _caught(write: Callable[[Any], None]) -> Callable[[Any], Exception | None]:
+    def attempt(item: Any) -> Exception | None:
+        try:
+            write(item)
+        except ApiError as error:
+            return error
+        return None
+
+    return attempt

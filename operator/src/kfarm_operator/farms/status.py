@@ -1,0 +1,65 @@
+"""Status of a farm: counts and one condition. Pure functions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from kfarm_api.farm import Farm
+
+from kfarm_operator.conditions import condition
+from kfarm_operator.farms.decide import FarmDecision
+
+
+def farm_status(farm: Farm, decision: FarmDecision, now: datetime) -> dict[str, Any]:
+    """The whole status as it should stand."""
+    clusters: list[dict[str, Any]] = []
+    accelerators = 0
+    for cluster in farm.spec.clusters:
+        members = decision.members.get(cluster.name, [])
+        clusters.append(
+            {
+                "name": cluster.name,
+                "nodes": len(members),
+                "ready": sum(node.ready for node in members),
+            }
+        )
+        accelerators += len(members) * cluster.accelerators_per_node
+    return {
+        "observedGeneration": farm.metadata.generation,
+        "nodes": sum(int(c["nodes"]) for c in clusters),
+        "readyNodes": sum(int(c["ready"]) for c in clusters),
+        "accelerators": accelerators,
+        "clusters": clusters,
+        "conditions": [_ready(farm, decision, clusters, now)],
+    }
+
+
+def _ready(
+    farm: Farm, decision: FarmDecision, clusters: list[dict[str, Any]], now: datetime
+) -> dict[str, Any]:
+    wanted = sum(cluster.nodes for cluster in farm.spec.clusters)
+    present = sum(int(c["nodes"]) for c in clusters)
+    ready = sum(int(c["ready"]) for c in clusters)
+    if decision.problems:
+        reason = decision.problems[0][0]
+        message = "; ".join(sentence for _, sentence in decision.problems)
+    elif present < wanted:
+        reason, message = "CreatingNodes", f"{present} of {wanted} nodes are there"
+    elif ready < wanted:
+        down = [
+            f"{c['name']}: {c['nodes'] - c['ready']}" for c in clusters if c["ready"] < c["nodes"]
+        ]
+        reason = "NodesNotReady"
+        message = f"{ready} of {wanted} nodes are Ready; not Ready in {', '.join(down)}"
+    else:
+        reason, message = "NodesReady", f"all {wanted} nodes are Ready"
+    return condition(
+        "Ready",
+        "True" if reason == "NodesReady" else "False",
+        reason,
+        message,
+        generation=farm.metadata.generation,
+        before=farm.status.conditions if farm.status else (),
+        now=now,
+    )

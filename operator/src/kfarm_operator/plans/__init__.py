@@ -1,0 +1,1 @@
+"""Plans become verdicts, verdicts become released pods."""

@@ -1,0 +1,341 @@
+"""Plans: gather, decide, apply, status; one step at a time from a fresh observation."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from kfarm_api.plan import PlacementPlan
+from kfarm_twin.request import InputError, ValidationRequest, Verdict
+
+from kfarm_operator.client import PODS, ApiError, KubeClient, kfarm_resource
+from kfarm_operator.events import Events
+from kfarm_operator.index import Index
+from kfarm_operator.mirror import Mirror
+from kfarm_operator.plans.claims import Ledgers, LostRace, Seats, seats_of
+from kfarm_operator.plans.decide import (
+    Assign,
+    Decision,
+    Evict,
+    Release,
+    Report,
+    Simulate,
+    Wait,
+    decide,
+)
+from kfarm_operator.plans.observe import Observed, observe
+from kfarm_operator.plans.request import Survivors, build_request, find_survivors
+from kfarm_operator.plans.status import (
+    assigned_status,
+    expiry,
+    report_status,
+    same,
+    verdict_status,
+)
+from kfarm_operator.runner import TwinFailed
+from kfarm_operator.views import NodeView, PodView
+
+PLANS = kfarm_resource("placementplans")
+STEPS = 12
+CANCEL_CHECK_S = 0.25
+MIN_HOLD_S = 2.0
+MAX_HOLD_S = 300.0
+CALM_S = 600.0
+_LOG = logging.getLogger(__name__)
+Key = tuple[str, str]
+
+
+class Runner(Protocol):
+    """Where twin work goes: a process of its own per run."""
+
+    async def run(
+        self, request: ValidationRequest, *, deadline_s: float, memory_bytes: int
+    ) -> Verdict:
+        """Ask the twin; raises TwinFailed."""
+
+
+class PlanReconciler:
+    """Brings plans to a verdict and their pods to the validated nodes, under the gate account."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        index: Index,
+        nodes: Mirror[NodeView],
+        pods: list[Mirror[PodView]],
+        runner: Runner,
+        threads: ThreadPoolExecutor,
+        *,
+        deadline_s: float = 120.0,
+        memory_bytes: int = 1 << 30,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._client = client
+        self._index = index
+        self._nodes = nodes
+        self._pods = pods
+        self._runner = runner
+        self._threads = threads
+        self._deadline_s = deadline_s
+        self._memory_bytes = memory_bytes
+        self._clock = clock
+        self._ledgers = Ledgers(client, index)
+        self._events = Events(client)
+        self._holds: dict[Key, tuple[datetime, float]] = {}
+        self.interrupted: Callable[[Key], bool] = lambda _: False
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Take steps for one plan until only a report is left."""
+        for _ in range(STEPS):
+            plan, body = await self._in_thread(self._read, key)
+            if plan is None or body is None:
+                await self._in_thread(self._forget, key)
+                return None
+            observed = self._observe(key, plan)
+            decision = decide(observed)
+            try:
+                done, again_s = await self._apply(key, observed, decision, body)
+            except LostRace as error:
+                _LOG.info("%s/%s lost a race: %s", *key, error)
+                await self.collect()
+                continue
+            except ApiError as error:
+                if not error.conflict:
+                    raise
+                _LOG.debug("%s/%s changed meanwhile: %s", *key, error)
+                continue
+            if done:
+                return again_s
+        return 0.05
+
+    async def collect(self) -> None:
+        """Drop claims whose plan does not exist any more."""
+        await self._in_thread(self._collect)
+
+    async def _in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(None, work, *args)
+
+    def _read(self, key: Key) -> tuple[PlacementPlan | None, dict[str, Any] | None]:
+        body = self._client.get(PLANS, key[1], key[0])
+        if body is None or "deletionTimestamp" in body["metadata"]:
+            return None, None
+        plan = self._index.put(body)
+        return (plan, body) if isinstance(plan, PlacementPlan) else (None, None)
+
+    def _observe(self, key: Key, plan: PlacementPlan) -> Observed:
+        pods = [pod for mirror in self._pods for pod in mirror.values()]
+        hold = self._holds.get(key)
+        return observe(
+            plan, self._index, self._nodes.values(), pods, self._clock(), hold[0] if hold else None
+        )
+
+    async def _apply(
+        self, key: Key, observed: Observed, decision: Decision, body: dict[str, Any]
+    ) -> tuple[bool, float | None]:
+        """Carry out one step; returns whether it was the last, and when to look again."""
+        match decision:
+            case Simulate():
+                return await self._simulate(key, observed, decision)
+            case Evict():
+                await self._in_thread(self._evict, observed, decision)
+                return True, 1.0
+            case Assign():
+                wanted = assigned_status(observed, decision.pairs)
+                await self._in_thread(self._write, observed, wanted)
+                return False, None
+            case Release():
+                await self._in_thread(self._release, decision)
+                return False, None
+            case Wait() | Report():
+                wanted = report_status(observed, decision)
+                if not same(body.get("status"), wanted):
+                    await self._in_thread(self._write, observed, wanted)
+                await self._in_thread(self._afterwards, observed, decision)
+                return True, decision.again_s
+
+    async def _simulate(
+        self, key: Key, observed: Observed, decision: Simulate
+    ) -> tuple[bool, float | None]:
+        survivors = find_survivors(observed)
+        request = build_request(observed, survivors, decision.epoch)
+        _LOG.info("%s/%s: epoch %d: %s", *key, decision.epoch, decision.why)
+        verdict, attempts = await self._ask(key, observed, request, decision.attempts)
+        if verdict is None:
+            return True, 0.0
+        self._hold(key)
+        await self._in_thread(
+            self._record, key, observed, verdict, survivors, decision.epoch, attempts
+        )
+        return False, None
+
+    async def _ask(
+        self, key: Key, observed: Observed, request: ValidationRequest, attempts: int
+    ) -> tuple[Verdict | None, int]:
+        """The twin's verdict; Inconclusive where it failed; None where it became pointless."""
+        run = asyncio.ensure_future(
+            self._runner.run(request, deadline_s=self._deadline_s, memory_bytes=self._memory_bytes)
+        )
+        try:
+            while not (await asyncio.wait({run}, timeout=CANCEL_CHECK_S))[0]:
+                if self.interrupted(key) and self._superseded(key, observed.plan):
+                    _LOG.info("%s/%s was edited or deleted; its simulation is dropped", *key)
+                    return None, 0
+            return run.result(), 0
+        except TwinFailed as error:
+            return _inconclusive(request, error.reason, error.message), attempts + 1
+        except InputError as error:
+            return _inconclusive(request, "BadInput", str(error)), 0
+        finally:
+            if not run.done():
+                run.cancel()
+
+    def _superseded(self, key: Key, plan: PlacementPlan) -> bool:
+        latest = self._index.plan(*key)
+        return (
+            latest is None
+            or latest.metadata.uid != plan.metadata.uid
+            or latest.metadata.generation != plan.metadata.generation
+        )
+
+    def _hold(self, key: Key) -> None:
+        """Each simulation soon after another doubles the pause before the next."""
+        now = self._clock()
+        last = self._holds.get(key)
+        calm = last is None or (now - last[0]).total_seconds() > CALM_S
+        pause = MIN_HOLD_S if calm or last is None else min(MAX_HOLD_S, last[1] * 2)
+        self._holds[key] = (now + timedelta(seconds=pause), pause)
+
+    def _record(
+        self,
+        key: Key,
+        observed: Observed,
+        verdict: Verdict,
+        survivors: Survivors,
+        epoch: int,
+        attempts: int,
+    ) -> None:
+        """Claim the nodes, then write the verdict; both by compare-and-swap."""
+        now = self._clock()
+        expires = expiry(observed, now)
+        wanted = verdict_status(
+            observed, verdict, survivors, epoch=epoch, attempts=attempts, expires=expires, now=now
+        )
+        if verdict.verdict == "Approved":
+            self._ledgers.claim(
+                lambda: self._observe(key, observed.plan),
+                seats_of(observed, verdict.placements),
+                epoch=epoch,
+                digest=verdict.inputs_digest,
+                expires_at=wanted["expiresAt"],
+            )
+        else:
+            self._ledgers.withdraw(observed.plan.metadata.uid or "", list(observed.farms))
+        self._write(observed, wanted)
+        approved = verdict.verdict == "Approved"
+        self._events.post(
+            observed.plan, "Normal" if approved else "Warning", verdict.verdict, verdict.message
+        )
+
+    def _write(self, observed: Observed, status: dict[str, Any]) -> None:
+        meta = observed.plan.metadata
+        body = {
+            "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version},
+            "status": status,
+        }
+        answer = self._client.patch(PLANS, meta.name, body, namespace=meta.namespace, sub="status")
+        self._index.put(answer)
+
+    def _evict(self, observed: Observed, decision: Evict) -> None:
+        for pod in decision.pods:
+            self._client.evict(pod.namespace, pod.name, pod.uid)
+        message = f"evicted {len(decision.pods)} unbound pods: {decision.why}"
+        self._events.post(observed.plan, "Warning", "Evicted", message)
+
+    def _release(self, decision: Release) -> None:
+        """Lift gates side by side; a pod that changed meanwhile is looked at again."""
+        errors = [e for e in self._threads.map(self._release_one, decision.pairs) if e]
+        if errors:
+            raise errors[0]
+
+    def _release_one(self, pair: tuple[Any, PodView, str]) -> ApiError | None:
+        _, pod, host = pair
+        try:
+            self._pods[0].put(
+                self._client.patch(PODS, pod.name, release_body(pod, host), namespace=pod.namespace)
+            )
+        except ApiError as error:
+            if not (error.not_found or error.conflict):
+                return error
+            fresh = self._client.get(PODS, pod.name, pod.namespace)
+            if fresh is not None:
+                self._pods[0].put(fresh)
+            return error if error.conflict else None
+        return None
+
+    def _afterwards(self, observed: Observed, decision: Wait | Report) -> None:
+        """Say once what is amiss with single pods, and let go of what is no longer needed."""
+        if isinstance(decision, Report):
+            for pod in decision.surplus:
+                message = f"pod {pod.name}: all slots of workload {pod.workload} are taken"
+                self._events.once(observed.plan, pod.uid, "Warning", "SurplusPod", message)
+            for pod, difference in decision.mismatched:
+                message = f"pod {pod.name} stays gated: it {difference}"
+                self._events.once(observed.plan, pod.uid, "Warning", "PodDiffers", message)
+            self._shrink_claims(observed)
+
+    def _shrink_claims(self, observed: Observed) -> None:
+        """A plan whose pods have all ended holds nothing any more."""
+        slots = observed.slots
+        ended = bool(slots) and all(view.vacated for view in slots)
+        if ended and not any(pod.live for pod in observed.pods):
+            self._ledgers.withdraw(observed.plan.metadata.uid or "", list(observed.farms))
+
+    def _forget(self, key: Key) -> None:
+        self._holds.pop(key, None)
+        self._index.remove(
+            {"kind": "PlacementPlan", "metadata": {"namespace": key[0], "name": key[1]}}
+        )
+        self._collect()
+
+    def _collect(self) -> None:
+        """Drop claims of plans that are gone, after asking the API server for each."""
+        for farm in self._index.farms():
+            name = (farm.kind, farm.metadata.name)
+            ledger = self._index.ledger(f"{farm.kind.lower()}.{farm.metadata.name}")
+            for claim in ledger.spec.claims if ledger else ():
+                known = self._index.plan(claim.namespace, claim.plan)
+                if known is not None and known.metadata.uid == claim.uid:
+                    continue
+                body = self._client.get(PLANS, claim.plan, claim.namespace)
+                if body is None or body["metadata"]["uid"] != claim.uid:
+                    self._ledgers.withdraw(claim.uid, [name])
+
+
+def release_body(pod: PodView, host: str) -> dict[str, Any]:
+    """The one patch that lifts our gate and pins the pod; nothing else changes."""
+    return {
+        "metadata": {"uid": pod.uid, "resourceVersion": pod.resource_version},
+        "spec": {
+            "schedulingGates": [{"name": name} for name in pod.other_gates] or None,
+            "nodeSelector": {"kubernetes.io/hostname": host},
+        },
+    }
+
+
+def _inconclusive(request: ValidationRequest, reason: str, message: str) -> Verdict:
+    return Verdict(
+        verdict="Inconclusive",
+        reason=reason,
+        message=message,
+        futures=0,
+        seed=request.effective_seed,
+        horizon=request.policy.spec.simulation.horizon,
+        inputs_digest=request.digest(),
+    )
+
+
+__all__ = ["PlanReconciler", "Seats", "release_body"]

@@ -1,0 +1,247 @@
+"""The parts of the operator put together: clients, mirrors, queues, re-lists."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import kopf
+from kfarm_api.v1alpha1 import KINDS, AcceleratorProfile, GPUFarm, Kind, NPUFarm, PlacementPlan
+
+from kfarm_operator.client import NODES, PODS, ApiError, KubeClient, bearer, kfarm_resource
+from kfarm_operator.farms.reconcile import FarmReconciler
+from kfarm_operator.index import Index
+from kfarm_operator.mirror import Mirror
+from kfarm_operator.plans.reconcile import PlanReconciler, Runner
+from kfarm_operator.views import (
+    FOREIGN_PODS,
+    OUR_NODES,
+    PLANNED_PODS,
+    NodeView,
+    PodView,
+    node_view,
+    pod_view,
+)
+from kfarm_operator.workqueue import WorkQueue
+
+Role = Literal["gate", "farm", "all"]
+RELIST_S = 30.0
+WRITERS = 16
+FARM_DEBOUNCE_S = 0.5
+PLAN_DEBOUNCE_S = 0.1
+NODE_DEBOUNCE_S = 1.0
+ALIVE_S = 90.0
+_FARM_KINDS = ("GPUFarm", "NPUFarm")
+FARM_ROLE_KINDS: tuple[type[Kind], ...] = (AcceleratorProfile, GPUFarm, NPUFarm)
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """A client per account: the gate account lifts gates, the farm account writes nodes."""
+
+    gate: KubeClient
+    farm: KubeClient
+
+
+class Service:
+    """Everything that runs beside kopf, for one role or both."""
+
+    def __init__(self, accounts: Accounts, role: Role, runner: Runner) -> None:
+        self.role = role
+        self._kinds = FARM_ROLE_KINDS if role == "farm" else KINDS
+        self.plurals = [kind.info.plural for kind in self._kinds]
+        self.accounts = accounts
+        self._reader = accounts.farm if role == "farm" else accounts.gate
+        self._index = Index()
+        self._threads = ThreadPoolExecutor(WRITERS, thread_name_prefix="write")
+        self._nodes = Mirror(self._reader, NODES, node_view, self._node_changed, **OUR_NODES)
+        self._pods = self._pod_mirrors() if role != "farm" else []
+        self.farm_queue = WorkQueue[tuple[str, str]](self._farm_reconciler().reconcile)
+        self._plan_reconciler = PlanReconciler(
+            accounts.gate, self._index, self._nodes, self._pods, runner, self._threads
+        )
+        self.plan_queue = WorkQueue[tuple[str, str]](self._plan_reconciler.reconcile)
+        self._plan_reconciler.interrupted = self.plan_queue.changed_meanwhile
+        self._tasks: list[asyncio.Task[None]] = []
+        self._listed = 0.0
+        self.ready = threading.Event()
+
+    def connection(self) -> kopf.ConnectionInfo:
+        """How kopf reaches the API server: as the account that reads."""
+        conf = self._reader.configuration
+        token = bearer(conf)
+        return kopf.ConnectionInfo(
+            server=conf.host,
+            ca_path=conf.ssl_ca_cert,
+            insecure=not conf.verify_ssl,
+            certificate_path=conf.cert_file,
+            private_key_path=conf.key_file,
+            scheme="Bearer" if token else None,
+            token=token or None,
+        )
+
+    async def start(self) -> None:
+        """List everything once, then work: no decision is made on half a picture."""
+        mirrors: list[Mirror[Any]] = [self._nodes, *self._pods]
+        for mirror in mirrors:
+            mirror.start()
+        await _until(self._list_kinds)
+        for mirror in mirrors:
+            while not mirror.synced.is_set():
+                await asyncio.sleep(0.02)
+        if self.role != "gate":
+            self.farm_queue.start()
+        if self.role != "farm":
+            self.plan_queue.start()
+        self._tasks = [asyncio.create_task(self._relist())]
+        self._enqueue_all()
+        self.ready.set()
+        _LOG.info("ready: role %s", self.role)
+
+    async def stop(self) -> None:
+        """Stop working; what was begun is finished by preconditions after the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.farm_queue.stop()
+        await self.plan_queue.stop()
+        mirrors: list[Mirror[Any]] = [self._nodes, *self._pods]
+        for mirror in mirrors:
+            mirror.stop()
+        self.accounts.gate.close()
+        self.accounts.farm.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def alive(self) -> bool:
+        """Whether our own lists still come through."""
+        return self.ready.is_set() and self._listed > time.monotonic() - ALIVE_S
+
+    def seen(self, event: str | None, body: dict[str, Any]) -> None:
+        """Take in an event of one of our kinds; called on the event loop by kopf."""
+        if event == "DELETED":
+            self._index.remove(body)
+        else:
+            self._index.put(body)
+        self._enqueue(
+            body["kind"], body["metadata"].get("namespace") or "", body["metadata"]["name"]
+        )
+
+    def _enqueue(self, kind: str, namespace: str, name: str) -> None:
+        if kind == "PlacementPlan":
+            self.plan_queue.add_threadsafe((namespace, name), 0.0)
+        elif kind in _FARM_KINDS:
+            self.farm_queue.add_threadsafe((kind, name), 0.0)
+            self._plans_of((kind, name), PLAN_DEBOUNCE_S)
+        elif kind == "AcceleratorProfile":
+            self._enqueue_all()
+        elif kind == "ValidationPolicy":
+            for plan in self._index.all(PlacementPlan):
+                if plan.spec.policy == name:
+                    self.plan_queue.add_threadsafe(_plan_key(plan), PLAN_DEBOUNCE_S)
+        elif kind == "NodeLedger":
+            self._waiting_plans()
+
+    def _enqueue_all(self) -> None:
+        for farm in self._index.farms():
+            self.farm_queue.add_threadsafe((farm.kind, farm.metadata.name), 0.0)
+        for plan in self._index.all(PlacementPlan):
+            self.plan_queue.add_threadsafe(_plan_key(plan), 0.0)
+
+    def _plans_of(self, farm: tuple[str, str], delay_s: float) -> None:
+        for plan in self._index.all(PlacementPlan):
+            if any((ref.kind, ref.name) == farm for ref in plan.spec.farms):
+                self.plan_queue.add_threadsafe(_plan_key(plan), delay_s)
+
+    def _waiting_plans(self) -> None:
+        for plan in self._index.all(PlacementPlan):
+            if plan.status is None or plan.status.verdict != "Approved":
+                self.plan_queue.add_threadsafe(_plan_key(plan), NODE_DEBOUNCE_S)
+
+    def _node_changed(self, old: NodeView | None, new: NodeView | None) -> None:
+        """From the mirror's thread: a node came, went or changed in what matters."""
+        if old and new and _same(old, new):
+            return
+        for node in (old, new):
+            if node is not None:
+                self.farm_queue.add_threadsafe(node.farm, FARM_DEBOUNCE_S)
+                self._plans_of(node.farm, NODE_DEBOUNCE_S)
+
+    def _pod_mirrors(self) -> list[Mirror[PodView]]:
+        """Pods that name a plan, and bound pods that do not (they may hold devices)."""
+        client = self.accounts.gate
+        planned = Mirror(client, PODS, pod_view, self._pod_changed, **PLANNED_PODS)
+        foreign = Mirror(client, PODS, pod_view, self._foreign_changed, **FOREIGN_PODS)
+        return [planned, foreign]
+
+    def _pod_changed(self, old: PodView | None, new: PodView | None) -> None:
+        pod = new or old
+        if pod is not None and pod.plan:
+            self.plan_queue.add_threadsafe((pod.namespace, pod.plan), PLAN_DEBOUNCE_S)
+
+    def _foreign_changed(self, old: PodView | None, new: PodView | None) -> None:
+        pod = new or old
+        if pod is not None and pod.shape.devices and (old is None or new is None):
+            self._waiting_plans()
+
+    def _farm_reconciler(self) -> FarmReconciler:
+        return FarmReconciler(self.accounts.farm, self._index, self._nodes, self._threads)
+
+    async def _relist(self) -> None:
+        """Catch what a watch missed: list our kinds again and look at every object."""
+        while True:
+            await asyncio.sleep(RELIST_S)
+            try:
+                await asyncio.to_thread(self._list_kinds)
+                self._enqueue_all()
+                if self.role != "farm":
+                    await self._plan_reconciler.collect()
+            except ApiError as error:
+                _LOG.warning("re-list failed: %s", error)
+
+    def _list_kinds(self) -> None:
+        for kind in self._kinds:
+            self._list_kind(kind)
+        self._listed = time.monotonic()
+
+    def _list_kind(self, kind: type[Kind]) -> None:
+        names: set[tuple[str, str]] = set()
+        for body in self._reader.items(kfarm_resource(kind.info.plural)):
+            full = {**body, "kind": kind.__name__, "apiVersion": "kfarm.dev/v1alpha1"}
+            names.add((body["metadata"].get("namespace") or "", body["metadata"]["name"]))
+            self._index.put(full)
+        self._index.keep_only(kind, names)
+
+
+def _same(old: NodeView, new: NodeView) -> bool:
+    """Whether nothing changed that any decision looks at; heartbeats end here."""
+    return (old.ready, old.schedulable, old.deleting, old.fingerprint) == (
+        new.ready,
+        new.schedulable,
+        new.deleting,
+        new.fingerprint,
+    )
+
+
+def _plan_key(plan: PlacementPlan) -> tuple[str, str]:
+    return plan.metadata.namespace or "", plan.metadata.name
+
+
+async def _until(work: Callable[[], None]) -> None:
+    """Repeat until the API server answers."""
+    pause = 0.2
+    while True:
+        try:
+            await asyncio.to_thread(work)
+        except ApiError as error:
+            _LOG.warning("waiting for the API server: %s", error)
+            await asyncio.sleep(pause)
+            pause = min(10.0, pause * 2)
+        else:
+            return

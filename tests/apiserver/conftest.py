@@ -1,0 +1,254 @@
+"""kfarm installed on the real control plane, with a farm small enough to follow by eye."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfarm_controlplane.client import Cluster
+from kfarm_controlplane.cluster import wait_until
+from kfarm_controlplane.inprocess import HeldTwin, InProcessOperator
+from kfarm_controlplane.installation import Installation, install
+from kfarm_twin.request import ValidationRequest
+from kfarm_twin.validate import validate
+
+ROOT = Path(__file__).resolve().parents[2]
+Body = dict[str, Any]
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def installation(clean_cluster: Cluster) -> Installation:
+    """The chart with its gate shut; the operator is up to the test."""
+    return install(clean_cluster, ROOT / "charts/kfarm")
+
+
+@pytest.fixture(scope="module")
+def held_twin() -> HeldTwin:
+    """The real twin behind the module's door."""
+    return HeldTwin(validate)
+
+
+@pytest.fixture
+def twin(held_twin: HeldTwin) -> Iterator[HeldTwin]:
+    """The real twin; its door is open and stays so after the test."""
+    yield held_twin
+    held_twin.before = lambda _: None
+    held_twin.door.set()
+
+
+@pytest.fixture(scope="module")
+def operator(installation: Installation, held_twin: HeldTwin) -> Iterator[InProcessOperator]:
+    """One operator for the module's tests."""
+    with InProcessOperator(installation, held_twin) as running:
+        yield running
+
+
+class World:
+    """A farm, a policy and an enforced namespace of a test's own."""
+
+    def __init__(self, installation: Installation, twin: HeldTwin) -> None:
+        number = next(_numbers)
+        self.installation = installation
+        self.cluster = installation.cluster
+        self.twin = twin
+        self.operator: InProcessOperator | None = None
+        self.farm_name = f"farm{number}"
+        self.namespace = f"team{number}"
+
+    def prepare(self, *, nodes: int = 8, spares: int = 0) -> None:
+        """Apply farm, policy and namespace, and wait until the Nodes are Ready."""
+        namespace = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": self.namespace, "labels": {"kfarm.dev/enforce": "true"}},
+        }
+        self.cluster.apply(namespace, self.farm(nodes=nodes, spares=spares), self.policy())
+        self.wait_farm()
+
+    def wait_farm(self) -> None:
+        """Until the farm's status says that all Nodes are Ready."""
+        self.until(lambda: _condition(self.get("gpufarm", self.farm_name), "Ready") == "True")
+
+    def farm(self, *, nodes: int = 8, spares: int = 0, source: Body | None = None) -> Body:
+        """A farm of racks of four nodes with eight B200 each, which hardly ever fail."""
+        rare = {"name": "rare", "failuresPer1000NodeDays": "0.001", "meanTimeToRepair": "1h"}
+        cluster = {
+            "name": "c",
+            "accelerator": "b200",
+            "nodes": nodes,
+            "acceleratorsPerNode": 8,
+            "spares": spares,
+            "rack": {"nodes": 4, "powerLimit": "60k"},
+            "fabric": {"topology": "RailOptimizedFatTree", "nodesPerScalableUnit": 8},
+            "cooling": {"type": "Air", "supplyTemperature": 22, "recirculation": 10},
+            "reliability": {"classes": [rare]},
+            "source": source or {"simulated": {}},
+        }
+        spec = {"site": {"name": "광주"}, "clusters": [cluster]}
+        return _object("GPUFarm", {"name": self.farm_name}, spec)
+
+    def policy(self, bound: str = "100", metric: str = "nodes_down_max") -> Body:
+        """A policy that is decided after few futures."""
+        check = {"metric": metric, "atMost": bound, "quantile": 50, "confidence": 50}
+        simulation = {"horizon": "24h", "futures": {"min": 8, "max": 64}, "seed": 7}
+        spec = {"checks": [check], "simulation": simulation}
+        return _object("ValidationPolicy", {"name": self.farm_name}, spec)
+
+    def plan(self, name: str = "train", *, pods: int = 4, **workload: Any) -> Body:
+        """A gang of whole nodes on the farm."""
+        described = {
+            "name": "w",
+            "class": "Training",
+            "pods": pods,
+            "acceleratorsPerPod": 8,
+            "accelerators": ["b200"],
+            "gang": True,
+            "duration": "8h",
+            "checkpoint": {"interval": "30m", "save": "20s", "restart": "5m"},
+            "load": 80,
+            **workload,
+        }
+        farms = [{"kind": "GPUFarm", "name": self.farm_name}]
+        spec = {"policy": self.farm_name, "farms": farms, "workloads": [described]}
+        return _object("PlacementPlan", {"name": name, "namespace": self.namespace}, spec)
+
+    def pod(self, name: str, plan: str = "train", *, devices: int = 8, **spec: Any) -> Body:
+        """A pod of the plan's workload."""
+        resources = {"limits": {"nvidia.com/gpu": str(devices)}}
+        container = {"name": "main", "image": "example", "resources": resources}
+        labels = {"kfarm.dev/placement-plan": plan, "kfarm.dev/workload": "w"}
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": self.namespace, "labels": labels},
+            "spec": {
+                "containers": [container],
+                "terminationGracePeriodSeconds": 0,
+                "restartPolicy": "Never",
+                **spec,
+            },
+        }
+
+    def job(self, name: str = "train", *, pods: int = 4) -> Body:
+        """An Indexed Job of the plan's gang, as the examples have it."""
+        template = self.pod("ignored", name)
+        del template["apiVersion"], template["kind"], template["metadata"]["name"]
+        del template["metadata"]["namespace"]
+        rule = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
+        return {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {
+                "completionMode": "Indexed",
+                "completions": pods,
+                "parallelism": pods,
+                "podReplacementPolicy": "Failed",
+                "podFailurePolicy": {"rules": [rule]},
+                "template": template,
+            },
+        }
+
+    @property
+    def asked(self) -> list[ValidationRequest]:
+        """What the twin was asked about this world's plans, in order."""
+        return [r for r in self.twin.asked if r.plan.metadata.namespace == self.namespace]
+
+    def get(self, kind: str, name: str) -> Body:
+        """An object of this world, or nothing."""
+        cluster_wide = ("gpufarm", "node", "nodeledger", "validationpolicy")
+        where = () if kind in cluster_wide else ("-n", self.namespace)
+        text = self.cluster.kubectl("get", kind, name, *where, "-o", "json", "--ignore-not-found")
+        return _parse(text)
+
+    def status(self, plan: str = "train") -> Body:
+        """Status of a plan, empty when there is none."""
+        return dict(self.get("placementplan", plan).get("status") or {})
+
+    def pods(self, plan: str = "train") -> list[Body]:
+        """Pods of a plan by name."""
+        selector = f"kfarm.dev/placement-plan={plan}"
+        listed = self.cluster.get("pods", "-n", self.namespace, "-l", selector)["items"]
+        return sorted(listed, key=lambda pod: str(pod["metadata"]["name"]))
+
+    def validated(self, plan: str = "train") -> list[str]:
+        """Nodes of all slots of a plan, sorted."""
+        placements = self.status(plan).get("placements", ())
+        return sorted(slot["node"] for p in placements for slot in p["slots"])
+
+    def bound(self, plan: str = "train") -> list[str]:
+        """Nodes that the plan's pods run on, sorted."""
+        nodes = (pod["spec"].get("nodeName") for pod in self.pods(plan))
+        return sorted(node for node in nodes if node)
+
+    def gated(self, plan: str = "train") -> int:
+        """How many pods of a plan carry the gate."""
+        return sum("schedulingGates" in pod["spec"] for pod in self.pods(plan))
+
+    def events(self, reason: str) -> list[str]:
+        """Messages of Events with a reason in the namespace."""
+        selector = f"reason={reason}"
+        listed = self.cluster.get("events", "-n", self.namespace, "--field-selector", selector)
+        return [str(event["message"]) for event in listed["items"]]
+
+    def until(
+        self, condition: Callable[[], object], what: str = "it", timeout_s: float = 45
+    ) -> None:
+        """Wait until a condition holds."""
+        wait_until(lambda: bool(condition()), timeout_s, what)
+
+    def until_verdict(self, verdict: str, plan: str = "train", epoch: int | None = None) -> Body:
+        """Wait for a verdict on the plan as it is now, and return the status."""
+
+        def given() -> bool:
+            body = self.get("placementplan", plan)
+            status = body.get("status") or {}
+            current = status.get("observedGeneration") == body["metadata"]["generation"]
+            same_epoch = epoch is None or status.get("epoch") == epoch
+            return current and same_epoch and status.get("verdict") == verdict
+
+        self.until(given, f"verdict {verdict} on {plan}")
+        return self.status(plan)
+
+    def operate(self) -> InProcessOperator:
+        """An operator, to be used in a ``with``."""
+        return InProcessOperator(self.installation, self.twin)
+
+
+@pytest.fixture
+def world(installation: Installation, operator: InProcessOperator, twin: HeldTwin) -> World:
+    """A world of the test's own, with the operator at work and a farm of eight nodes."""
+    made = World(installation, twin)
+    made.operator = operator
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def lone_world(installation: Installation, twin: HeldTwin) -> World:
+    """A world in which nothing is there yet and no operator runs."""
+    return World(installation, twin)
+
+
+def _object(kind: str, metadata: Body, spec: Body) -> Body:
+    return {
+        "apiVersion": "kfarm.dev/v1alpha1",
+        "kind": kind,
+        "metadata": metadata,
+        "spec": spec,
+    }
+
+
+def _parse(text: str) -> Body:
+    import json
+
+    return dict(json.loads(text)) if text.strip() else {}
+
+
+def _condition(body: Body, kind: str) -> str | None:
+    conditions = (body.get("status") or {}).get("conditions") or ()
+    return next((str(c["status"]) for c in conditions if c["type"] == kind), None)
