@@ -393,3 +393,32 @@ def test_nodes_under_pods_that_no_longer_match_are_not_given_away(scenes: Any) -
     scene.settle()
     assert scene.status["verdict"] == "Rejected"
     assert scene.status["placements"] == []
+
+
+def test_a_surplus_pod_does_not_reopen_what_another_workload_has_finished(scenes: Any) -> None:
+    bodies = [scenes.workload_body(name, pods=1, gang=False) for name in ("w", "v")]
+    scene = scenes.Scene(workloads=bodies)
+    scene.settle()
+    done, busy = scene.pod("done"), scene.pod("busy", "v")
+    scene.settle()
+    scene.bind(done, busy)
+    scene.pods[done]["status"]["phase"] = "Succeeded"
+    surplus = scene.pod("surplus", "v")
+    decision = scene.settle()
+    assert isinstance(decision, Report)
+    assert [pod.uid for pod in decision.surplus] == [surplus]
+    assert scene.status["epoch"] == 0
+
+
+def test_a_node_that_lost_a_selected_label_is_not_used(scenes: Any) -> None:
+    selecting = scenes.workload_body(gang=False, nodeSelector={"zone": "a"})
+    scene = scenes.Scene(workloads=[selecting])
+    for body in scene.nodes.values():
+        body["metadata"]["labels"]["zone"] = "a"
+    scene.settle()
+    lost = scene.slots[0]["node"]
+    del scene.nodes[lost]["metadata"]["labels"]["zone"]
+    scene.pod("a", nodeSelector={"zone": "a"})
+    decision = scene.decide()
+    assert isinstance(decision, Simulate)
+    assert f"{lost} no longer carries the label zone=a" in decision.why

@@ -197,8 +197,10 @@ def _after_approval(observed: Observed, status: PlacementPlanStatus) -> Decision
         return Evict(stranded, "the node that they are pinned to is not usable any more")
     free = [view for view in observed.slots if view.free]
     candidates, mismatched = _candidates(observed)
-    wants = bool(candidates) or not any(view.assigned for view in observed.slots)
-    broken = _broken(observed, status, free, bool(candidates)) if free and wants else None
+    unused = not any(view.assigned for view in observed.slots)
+    wanting = {pod.workload for pod in candidates}
+    wanted = [view for view in free if view.workload in wanting or (unused and not wanting)]
+    broken = _broken(observed, status, wanted, bool(candidates)) if wanted else None
     if broken is not None:
         return _reopen(observed, status, broken, mismatched)
     gated = [view for view in observed.slots if view.pod is not None and view.pod.gated]
@@ -247,6 +249,7 @@ def _broken(
         if view.vacated and not claimed:
             continue
         reason = _footing(observed, view.slot.node, view.slot.node_digest)
+        reason = reason or _unselected(observed, view)
         if reason is not None:
             return reason
     if claimed and expired(status.expires_at, observed.now):
@@ -267,6 +270,16 @@ def _footing(observed: Observed, name: str | None, fingerprint: str | None) -> s
         return f"node {name} does not take pods"
     if fingerprint is not None and node.fingerprint != fingerprint:
         return f"node {name} changed (identity, labels, taints or allocatable)"
+    return None
+
+
+def _unselected(observed: Observed, view: SlotView) -> str | None:
+    """Whether the node lost a label that the workload selects; the fingerprint has only ours."""
+    workload = observed.workloads.get(view.workload)
+    labels = observed.nodes[view.slot.node].labels
+    for key, value in workload.node_selector.items() if workload else ():
+        if labels.get(key) != value:
+            return f"node {view.slot.node} no longer carries the label {key}={value}"
     return None
 
 
