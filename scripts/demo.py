@@ -60,12 +60,13 @@ def _run(work: Path, *, keep: bool) -> int:
         step(began, "The control plane is up: API server, scheduler, controllers, KWOK")
         installation = install(cluster, ROOT / "charts/kfarm")
         step(began, "The chart is installed: CRDs, catalogue, admission policies, two accounts")
-        show(cluster, "get", "acceleratorprofiles")
         operator = Operator(installation, work / "operator.log")
         CONSOLE.print("starting the operator; the first start compiles the twin's kernels")
         operator.start(detached=keep)
         try:
             step(began, f"The operator runs (pid {operator.pid}); its log is {operator.log}")
+            wait_for(cluster, "acceleratorprofiles", "condition=Ready", "--all", timeout_s=60)
+            show(cluster, "get", "acceleratorprofiles")
             _walk(began, installation, work)
             if keep:
                 (work / "operator.pid").write_text(str(operator.pid))

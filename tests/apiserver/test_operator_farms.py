@@ -128,3 +128,16 @@ def _real_node(name: str) -> dict[str, Any]:
         "spec": {"taints": [{"key": "example.com/kept", "effect": "PreferNoSchedule"}]},
         "status": {"capacity": capacity, "allocatable": capacity},
     }
+
+
+def test_profiles_and_policies_say_whether_they_are_of_use(world: Any) -> None:
+    def reason(kind: str, name: str) -> str:
+        status = world.cluster.get(kind, name).get("status") or {}
+        return str([c["reason"] for c in status.get("conditions", ())])
+
+    world.until(lambda: "Accepted" in reason("acceleratorprofile", "b200"))
+    world.until(lambda: "Accepted" in reason("validationpolicy", world.farm_name))
+    policy = world.policy()
+    policy["spec"]["checks"][0] |= {"quantile": 99, "confidence": 99}
+    world.cluster.apply(policy)
+    world.until(lambda: "TooFewFutures" in reason("validationpolicy", world.farm_name))

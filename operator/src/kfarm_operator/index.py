@@ -64,6 +64,16 @@ class Index:
             self._objects[key] = parsed
         return parsed
 
+    def knows(self, body: dict[str, Any]) -> bool:
+        """Whether this very spec is known already: same uid and generation."""
+        with self._lock:
+            old = self._objects.get(_key(body))
+        meta = body["metadata"]
+        return old is not None and (old.metadata.uid, old.metadata.generation) == (
+            meta["uid"],
+            meta.get("generation", 0),
+        )
+
     def remove(self, body: dict[str, Any]) -> None:
         """Forget a deleted object."""
         with self._lock:

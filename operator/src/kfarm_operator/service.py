@@ -12,8 +12,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import kopf
-from kfarm_api.v1alpha1 import KINDS, AcceleratorProfile, GPUFarm, Kind, NPUFarm, PlacementPlan
+from kfarm_api.v1alpha1 import (
+    KINDS,
+    AcceleratorProfile,
+    GPUFarm,
+    Kind,
+    NPUFarm,
+    PlacementPlan,
+    ValidationPolicy,
+)
 
+from kfarm_operator.catalogue import CatalogueReconciler
 from kfarm_operator.client import NODES, PODS, ApiError, KubeClient, bearer, kfarm_resource
 from kfarm_operator.farms.reconcile import FarmReconciler
 from kfarm_operator.index import Index
@@ -38,6 +47,7 @@ PLAN_DEBOUNCE_S = 0.1
 NODE_DEBOUNCE_S = 1.0
 ALIVE_S = 90.0
 _FARM_KINDS = ("GPUFarm", "NPUFarm")
+CATALOGUE_KINDS = ("AcceleratorProfile", "ValidationPolicy")
 FARM_ROLE_KINDS: tuple[type[Kind], ...] = (AcceleratorProfile, GPUFarm, NPUFarm)
 _LOG = logging.getLogger(__name__)
 
@@ -69,6 +79,7 @@ class Service:
         )
         self.plan_queue = WorkQueue[tuple[str, str]](self._plan_reconciler.reconcile)
         self._plan_reconciler.interrupted = self.plan_queue.changed_meanwhile
+        self.catalogue_queue = WorkQueue[tuple[str, str]](self._catalogue().reconcile, workers=1)
         self._tasks: list[asyncio.Task[None]] = []
         self._listed = 0.0
         self.ready = threading.Event()
@@ -96,6 +107,7 @@ class Service:
         for mirror in mirrors:
             while not mirror.synced.is_set():
                 await asyncio.sleep(0.02)
+        self.catalogue_queue.start()
         if self.role != "gate":
             self.farm_queue.start()
         if self.role != "farm":
@@ -110,6 +122,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.catalogue_queue.stop()
         await self.farm_queue.stop()
         await self.plan_queue.stop()
         mirrors: list[Mirror[Any]] = [self._nodes, *self._pods]
@@ -125,13 +138,16 @@ class Service:
 
     def seen(self, event: str | None, body: dict[str, Any]) -> None:
         """Take in an event of one of our kinds; called on the event loop by kopf."""
+        kind, name = body["kind"], body["metadata"]["name"]
+        if kind in CATALOGUE_KINDS:
+            self.catalogue_queue.add_threadsafe((kind, name))
+            if event == "MODIFIED" and self._index.knows(body):
+                return
         if event == "DELETED":
             self._index.remove(body)
         else:
             self._index.put(body)
-        self._enqueue(
-            body["kind"], body["metadata"].get("namespace") or "", body["metadata"]["name"]
-        )
+        self._enqueue(kind, body["metadata"].get("namespace") or "", name)
 
     def _enqueue(self, kind: str, namespace: str, name: str) -> None:
         if kind == "PlacementPlan":
@@ -149,6 +165,12 @@ class Service:
             self._waiting_plans()
 
     def _enqueue_all(self) -> None:
+        described: list[AcceleratorProfile | ValidationPolicy] = [
+            *self._index.all(AcceleratorProfile),
+            *self._index.all(ValidationPolicy),
+        ]
+        for item in described:
+            self.catalogue_queue.add_threadsafe((item.kind, item.metadata.name))
         for farm in self._index.farms():
             self.farm_queue.add_threadsafe((farm.kind, farm.metadata.name), 0.0)
         for plan in self._index.all(PlacementPlan):
@@ -189,6 +211,14 @@ class Service:
         pod = new or old
         if pod is not None and pod.shape.devices and (old is None or new is None):
             self._waiting_plans()
+
+    def _catalogue(self) -> CatalogueReconciler:
+        clients: dict[str, KubeClient] = {}
+        if self.role != "gate":
+            clients["AcceleratorProfile"] = self.accounts.farm
+        if self.role != "farm":
+            clients["ValidationPolicy"] = self.accounts.gate
+        return CatalogueReconciler(clients, self._index)
 
     def _farm_reconciler(self) -> FarmReconciler:
         return FarmReconciler(self.accounts.farm, self._index, self._nodes, self._threads)

@@ -179,9 +179,18 @@ class Operator:
 
     def memory_bytes(self) -> int:
         """Resident memory of the operator's own process, without the twin's."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-        return int(line.split()[1]) * 1024
+        return _resident_bytes(self.pid)
+
+    def worker_memory_bytes(self) -> int:
+        """Resident memory of the warm fork server beside it."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return sum(_resident_bytes(int(child)) for child in children)
+
+
+def _resident_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024
 
 
 def wait_for(
