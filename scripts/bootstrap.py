@@ -16,7 +16,7 @@ REMEDY = "install the Debian packages python3-venv and python3-pip, then run mak
 
 def main(version: str, target: Path) -> int:
     """Make the environment and install uv into it; returns an exit code."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  (runs before any check of the version)
         return _fail(f"Python {sys.version.split()[0]} is too old: kfarm needs 3.11 or newer")
     partial = target.with_name(f"{target.name}.partial")
     try:
