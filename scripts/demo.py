@@ -112,7 +112,8 @@ def _show_messages(cluster: Cluster) -> None:
         CONSOLE.print(f"\n[bold]{namespace}/{name}: {status['verdict']}[/]")
         CONSOLE.print(status["message"], markup=False)
         for row in (*status.get("checks", ()), *status.get("survives", ())):
-            CONSOLE.print(f"  {row['result']:<8}", row["message"], markup=False)
+            lead = f"{row['fault']}: " if "fault" in row else ""
+            CONSOLE.print(f"  {row['result']:<7}{lead}{row['message']}", markup=False)
 
 
 def _check_places(began: float, cluster: Cluster) -> None:
