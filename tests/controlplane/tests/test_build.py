@@ -56,9 +56,12 @@ class TestBuild:
         cache = tmp_path / "cache"
         target = family_directory(tiny["tiny"], cache)
         script = """
+            import signal
             from pathlib import Path
             from kfarm_controlplane.build import build
             from kfarm_controlplane.families import Family
+            # A shell's background job inherits SIGINT ignored; a person's terminal does not.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             folder = Path(%r)
             tiny = Family("tiny", "1.0.0", {"tiny": "example.test/tiny/cmd/tiny"}, folder)
             build(known={"tiny": tiny}, cache=Path(%r))
