@@ -288,6 +288,18 @@ def test_a_fault_of_kfarm_itself_ends_with_3(tmp_path: Path) -> None:
     assert "a fault in kfarm itself" in done.stderr
 
 
+def test_a_report_that_cannot_be_written_is_bad_input(tmp_path: Path, small: list[str]) -> None:
+    plan = files(tmp_path, plan=plan_text())
+    report = tmp_path / "absent" / "report.html"
+    argv = [sys.executable, "-m", "kfarm_twin.cli", "validate", *small, *plan]
+    done = subprocess.run(
+        [*argv, "--report", str(report)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert f"{report}: No such file or directory; name a file in a folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_light_command_loads_nothing_heavy(tmp_path: Path, small: list[str]) -> None:
     script = (
         "import sys\nfrom typer.testing import CliRunner\nfrom kfarm_twin.cli import app\n"

@@ -192,7 +192,14 @@ def main() -> None:
     """Run the command line; a fault of kfarm itself ends with code 3, never with 1."""
     try:
         app()
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            typer.echo(
+                f"error: {error.filename}: {error.strerror}; name a file in a folder that exists "
+                "and that you may write to",
+                err=True,
+            )
+            sys.exit(ExitCode.BAD_INPUT)
         traceback.print_exc()
         typer.echo(
             "error: a fault in kfarm itself; please report it with the lines above", err=True
