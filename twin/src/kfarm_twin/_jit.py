@@ -47,9 +47,14 @@ def _cpu_name() -> str:
 def sources_digest(package: Path, numba_version: str, cpu: str) -> str:
     """Name of the cache: 16 hex digits over kernel sources, numba version and CPU."""
     digest = hashlib.sha256(f"{numba_version}\0{cpu}\0{platform.machine()}".encode())
-    shared = [package / name for name in ("_jit.py", "arrays.py", "policy.py")]
-    for source in [*shared, *sorted((package / "kernels").glob("*.py"))]:
-        digest.update(b"\0" + source.name.encode() + b"\0" + source.read_bytes())
+    shared = [package / name for name in ("_jit.py", "arrays.py")]
+    rules = [
+        *sorted((package / "policy").glob("*.py")),
+        *sorted((package / "kernels").glob("*.py")),
+    ]
+    for source in [*shared, *rules]:
+        name = source.relative_to(package).as_posix()
+        digest.update(b"\0" + name.encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from kfarm_twin.arrays import ACCELERATORS, CLUSTER, LEVELS, NODE, RACK, SCALABLE_UNIT, Ints
 from kfarm_twin.compile import Model
-from kfarm_twin.policy import NONE, filter_nodes, place_gang, place_spread, room
+from kfarm_twin.policy.gangs import NONE, filter_nodes, place_gang, place_spread, room
 
 _LEVEL_NAMES = {NODE: "node", RACK: "rack", SCALABLE_UNIT: "scalable unit", CLUSTER: "cluster"}
 

@@ -12,7 +12,7 @@ from kfarm_api.units import parse_duration_ns
 
 from kfarm_twin.arrays import Ints
 from kfarm_twin.compile import Model
-from kfarm_twin.policy import NONE, filter_nodes, place_gang
+from kfarm_twin.policy.gangs import NONE, filter_nodes, place_gang
 from kfarm_twin.steady import Steady, running_nodes, steady
 
 NS_PER_S = 1e9

@@ -25,7 +25,7 @@ from kfarm_twin.arrays import (
 from kfarm_twin.kernels.heap import DETECTED, FINISHED, RESTARTED, push
 from kfarm_twin.kernels.power import FULL_PPM, change_pods
 from kfarm_twin.kernels.rng import FAR_NS
-from kfarm_twin.policy import NONE, filter_nodes, place_gang
+from kfarm_twin.policy.gangs import NONE, filter_nodes, place_gang
 
 RUNNING, DETECTING, WAITING, RESTARTING, DONE = 0, 1, 2, 3, 4
 """Phases of a unit."""

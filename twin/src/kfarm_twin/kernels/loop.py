@@ -68,7 +68,7 @@ from kfarm_twin.kernels.power import (
     note_extremes,
     switch_node,
 )
-from kfarm_twin.policy import NONE
+from kfarm_twin.policy.gangs import NONE
 
 PLAYED, QUEUE_FULL = 0, 1
 """Status of a run."""
