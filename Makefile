@@ -79,6 +79,10 @@ test-slow: sync controlplane ## Run the long campaigns as well
 test-nojit: sync ## Run the kernels' tests as plain Python
 	NUMBA_DISABLE_JIT=1 $(RUN)/pytest tests/unit/twin tests/property -m "not slow and not jit"
 
+.PHONY: validation
+validation: sync ## Hold the twin against published results; writes docs/validation.md
+	$(RUN)/python scripts/validation.py
+
 .PHONY: bench
 bench: sync controlplane ## Measure; figures relative to a baseline of the same run
 	$(RUN)/python bench/twin.py
