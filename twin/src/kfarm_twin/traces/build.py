@@ -31,9 +31,8 @@ class Part:
 class Names:
     """Codes of names in the order in which they come."""
 
-    def __init__(self, *first: str) -> None:
+    def __init__(self) -> None:
         self._codes: dict[str, int] = {}
-        self.codes_of(np.array(first, dtype=np.str_))
 
     def codes_of(self, words: NDArray[np.str_]) -> Ints:
         """Code of each word [R]."""
@@ -45,13 +44,31 @@ class Names:
         codes = np.array([self._codes[str(word)] for word in unique], dtype=np.int64)
         return codes[inverse]
 
-    def __iter__(self) -> Iterable[str]:
-        return iter(self._codes)
-
     @property
     def all(self) -> tuple[str, ...]:
         """The names by code."""
         return tuple(self._codes)
+
+
+class ModelSets:
+    """Rows of `JobTrace.models`; the empty set comes first and means any."""
+
+    def __init__(self) -> None:
+        self._rows: dict[frozenset[str], int] = {frozenset(): 0}
+
+    def codes_of(self, words: NDArray[np.str_]) -> Ints:
+        """Row of each set [R], written as names with ``|`` between them."""
+        if not len(words):
+            return np.empty(0, dtype=np.int64)
+        unique, inverse = np.unique(words, return_inverse=True)
+        sets = [frozenset(str(word).split("|")) - {""} for word in unique]
+        rows = [self._rows.setdefault(models, len(self._rows)) for models in sets]
+        return np.array(rows, dtype=np.int64)[inverse]
+
+    @property
+    def all(self) -> tuple[frozenset[str], ...]:
+        """The sets by row."""
+        return tuple(self._rows)
 
 
 @dataclass
@@ -61,6 +78,35 @@ class Tally:
     records: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
     examples: dict[str, int] = field(default_factory=dict)
+    cut: int = 0
+    rounded: int = 0
+    added: int = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was changed in jobs that stayed, as sentences."""
+        notes = []
+        if self.cut:
+            notes.append(f"{self.cut:,} jobs ran longer than their limit: they end at the limit")
+        if self.rounded:
+            notes.append(
+                f"{self.rounded:,} jobs want a number of devices that whole nodes do not give: "
+                f"their last pod is rounded up, {self.added:,} devices in all"
+            )
+        return tuple(notes)
+
+    def within_limit(self, run: Ints, limit: Ints) -> Ints:
+        """Run times that end at the limit [R]."""
+        self.cut += int((run > limit).sum())
+        return np.minimum(run, limit)
+
+    def pods_of(self, devices: Ints, gpus_per_node: int) -> tuple[Ints, Ints]:
+        """As `pods_of`; counts the jobs that it rounds up."""
+        pods, gpus = pods_of(devices, gpus_per_node)
+        more = pods * gpus - devices
+        self.rounded += int((more > 0).sum())
+        self.added += int(more.sum())
+        return pods, gpus
 
     def without(self, line: Ints, reasons: Mapping[str, Bools]) -> Bools:
         """Which rows stay [R]; each other row counts for the first reason that holds.
@@ -109,6 +155,18 @@ def whole_milli(gpus: Ints) -> Ints:
     return np.where(gpus > 0, WHOLE_MILLI, 0)
 
 
+def check_shares(devices: Ints, share: Ints, line: Ints, findings: Findings) -> None:
+    """Note each row [R] with devices but no share of them, or with a share of no device."""
+    for row in np.flatnonzero((devices > 0) != (share > 0)):
+        expected = "1 to 1,000" if devices[row] else "0"
+        findings.add(
+            str(share[row]),
+            f"{expected} for {devices[row]:,} GPUs",
+            line=int(line[row]),
+            column="gpu_milli",
+        )
+
+
 def build(
     parts: Iterable[Part],
     tally: Tally,
@@ -119,7 +177,6 @@ def build(
     models: tuple[frozenset[str], ...] = (frozenset(),),
     start: datetime | None = None,
     unused: tuple[str, ...] = (),
-    notes: tuple[str, ...] = (),
 ) -> Reading:
     """Join the parts, in order of submission, then of the file; columns that are missing are 0."""
     found = list(parts)
@@ -136,7 +193,7 @@ def build(
     order = np.argsort(columns["submit_ns"], kind="stable")
     jobs = Jobs(*(sealed(columns[name][order]) for name in Jobs._fields))
     trace = JobTrace(jobs, ids[order], queues, models, dict(tally.left_out), start)
-    return Reading(trace, format, tally.records, dict(tally.examples), unused, notes)
+    return Reading(trace, format, tally.records, dict(tally.examples), unused, tally.notes)
 
 
 def sealed(column: NDArray[np.int64]) -> Ints:

@@ -15,6 +15,8 @@ from kfarm_twin.traces.lines import Findings, shown
 NS_PER_S = 1_000_000_000
 MAX_TIME_NS = 1 << 61
 """Longest time that a job may have [ns], 73 years: sums of a few still fit 64 bits."""
+MAX_MOMENT_NS = 1 << 62
+"""Farthest moment from 1970 [ns]: 1823 to 2116."""
 MAX_COUNT = 1 << 31
 MAX_TEXT = 253
 """Longest name of a job or queue, as in Kubernetes."""
@@ -72,6 +74,11 @@ def seconds(name: str, least: int = 0, blank: int | None = None) -> Column:
     return Column(name, Kind.SECONDS, least * NS_PER_S, MAX_TIME_NS, blank)
 
 
+def moment(name: str) -> Column:
+    """A column of dates with times, kept in ns since 1970."""
+    return Column(name, Kind.MOMENT, -MAX_MOMENT_NS, MAX_MOMENT_NS)
+
+
 def text(name: str, blank: str | None = None) -> Column:
     """A column of names."""
     return Column(name, Kind.TEXT, blank=blank)
@@ -92,7 +99,7 @@ def parse(column: Column, cell: str) -> int | str:
                 raise BadCell(shown(cell))
             return cell
         case Kind.MOMENT:
-            return _moment(cell)
+            return _moment(column, cell)
     value = _decimal(cell)
     scaled = (value * NS_PER_S).to_integral_value(ROUND_HALF_EVEN)
     if column.kind is Kind.COUNT:
@@ -116,14 +123,17 @@ def _decimal(cell: str) -> Decimal:
     return value
 
 
-def _moment(cell: str) -> int:
+def _moment(column: Column, cell: str) -> int:
     if not _MOMENT.fullmatch(cell):
         raise BadCell(shown(cell))
     try:
-        moment = datetime.fromisoformat(cell)
+        since = datetime.fromisoformat(cell).replace(tzinfo=UTC) - _EPOCH
     except ValueError:
         raise BadCell(shown(cell)) from None
-    return int((moment.replace(tzinfo=UTC) - _EPOCH).total_seconds()) * NS_PER_S
+    value = (since.days * 86_400 + since.seconds) * NS_PER_S
+    if not column.least <= value <= column.most:
+        raise BadCell(shown(cell))
+    return value
 
 
 def is_number(cell: str) -> bool:

@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 
 from kfarm_twin.arrays import Ints
-from kfarm_twin.traces.build import Names, Part, Tally, build, whole_milli
+from kfarm_twin.traces.build import DEFAULT_QUEUE, Names, Part, Tally, build, whole_milli
 from kfarm_twin.traces.cells import Layout, count, seconds
 from kfarm_twin.traces.formats import Reading, TraceFormat
 from kfarm_twin.traces.lines import Block, Findings, blocks
@@ -132,20 +132,21 @@ def _part(cells: Cells, tally: Tally, names: Names, gpus_per_node: int) -> Part:
     queue = number["queue"]
     columns = {
         "submit_ns": number["submit"],
-        "run_ns": np.minimum(run, limit),
+        "run_ns": run,
         "limit_ns": limit,
         "pods": processors,
         "gpus": np.full_like(run, gpus_per_node),
         "gpu_milli": whole_milli(np.full_like(run, gpus_per_node)),
     }
     columns = {name: column[stays] for name, column in columns.items()}
+    columns["run_ns"] = tally.within_limit(columns["run_ns"], columns["limit_ns"])
     columns["queue"] = names.codes_of(_queue_names(queue[stays]))
     ids = number["job"][stays].astype(np.str_)
     return Part(columns, ids, cells.line[stays])
 
 
 def _queue_names(queue: Ints) -> np.ndarray[tuple[int, ...], np.dtype[np.str_]]:
-    return np.where(queue == _UNKNOWN, "default", queue.astype(np.str_))
+    return np.where(queue == _UNKNOWN, DEFAULT_QUEUE, queue.astype(np.str_))
 
 
 def _start(header: dict[str, str]) -> datetime | None:

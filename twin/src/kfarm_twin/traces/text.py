@@ -71,11 +71,12 @@ def _read_each(block: Block, layout: Layout, findings: Findings) -> Cells:
 
 def _read_plain(block: Block, layout: Layout) -> Cells | None:
     """The same by Arrow; None where the block needs a closer look."""
-    data = _single_spaced(block.data) if layout.is_spaced else block.data
-    if data is None or b'"' in data or (layout.comment and layout.comment in data):
+    plain = block.data.rstrip(b"\r\n")
+    data = _single_spaced(plain) if layout.is_spaced else plain
+    if not data or b'"' in data or (layout.comment and layout.comment in data):
         return None
     table = _arrow_table(data, layout)
-    if table is None or table.num_rows != block.lines:  # blank lines: rows are not lines
+    if table is None or table.num_rows != plain.count(b"\n") + 1:  # blank lines: rows are not lines
         return None
     numbers, texts = {}, {}
     for column in layout.used:
@@ -149,7 +150,10 @@ def _numbers(column: Column, values: Any) -> Ints | None:
     parts = []
     for chunk in values.chunks:
         if column.kind is Kind.MOMENT:
-            parts.append(chunk.cast("int64").to_numpy(zero_copy_only=False) * NS_PER_S)
+            moment = chunk.cast("int64").to_numpy(zero_copy_only=False)
+            if (np.abs(moment) > column.most // NS_PER_S).any():
+                return None
+            parts.append(moment * NS_PER_S)
             continue
         ok = np.ones(len(chunk), dtype=bool)
         if chunk.null_count:
