@@ -157,6 +157,10 @@ def _gaps(jobs: Jobs) -> Floats:
     return np.diff(jobs.submit_ns) / NS_PER_S
 
 
+def _mean(values: Floats) -> float:
+    return float(values.mean()) if len(values) else 0.0
+
+
 def _variation(values: Floats) -> float:
     return float(values.std() / values.mean()) if len(values) and values.mean() > 0 else 0.0
 
@@ -195,7 +199,7 @@ _FIGURES = (
         "1",
         lambda jobs: float(((jobs.gpus > 0) & (jobs.gpu_milli < WHOLE_MILLI)).mean()),
     ),
-    ("gap between jobs, mean", "s", lambda jobs: float(_gaps(jobs).mean())),
+    ("gap between jobs, mean", "s", lambda jobs: _mean(_gaps(jobs))),
     ("gap between jobs, variation", "1", lambda jobs: _variation(_gaps(jobs))),
     ("jobs an hour, variance over mean", "1", _dispersion),
 )

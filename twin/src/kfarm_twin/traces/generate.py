@@ -55,7 +55,7 @@ def _pick(weights: Sequence[float], at: Floats) -> Ints:
     """Index by weight of each number in [0, 1)."""
     total = np.cumsum(np.asarray(weights, dtype=np.float64))
     found = np.searchsorted(total, at * total[-1], side="right")
-    return np.minimum(found, len(total) - 1).astype(np.int64)
+    return np.asarray(np.minimum(found, len(total) - 1), dtype=np.int64)
 
 
 def generate(

@@ -82,10 +82,7 @@ def describe(reading: Reading, gpus_per_node: int, nodes: int | None = None) -> 
         "format": str(reading.format),
         "records": reading.records,
         "jobs": len(jobs.submit_ns),
-        "leftOut": [
-            {"reason": reason, "records": count, "exampleLine": reading.examples.get(reason)}
-            for reason, count in trace.left_out.items()
-        ],
+        "leftOut": left_out(reading),
         "unusedColumns": list(reading.unused),
         "notes": list(reading.notes),
         "start": trace.start.isoformat() if trace.start else None,
@@ -108,6 +105,14 @@ def describe(reading: Reading, gpus_per_node: int, nodes: int | None = None) -> 
         "queues": _queues(reading, hours, total),
         "models": _models(reading),
     }
+
+
+def left_out(reading: Reading) -> list[dict[str, Any]]:
+    """Records that gave no job, by reason, with the line of the first where lines exist."""
+    return [
+        {"reason": reason, "records": count, "exampleLine": reading.examples.get(reason)}
+        for reason, count in reading.trace.left_out.items()
+    ]
 
 
 def _share(part: Floats, total: float) -> float | None:

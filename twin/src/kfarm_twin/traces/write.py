@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC
-from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -20,6 +19,7 @@ from kfarm_twin.arrays import Ints
 from kfarm_twin.jobs import WHOLE_MILLI, JobTrace
 from kfarm_twin.traces.build import DEFAULT_QUEUE
 from kfarm_twin.traces.cells import NS_PER_S
+from kfarm_twin.traces.formats import Target
 from kfarm_twin.traces.lines import failure
 from kfarm_twin.traces.parquet import MODEL_SEPARATOR, write_parquet
 
@@ -38,14 +38,6 @@ CSV_COLUMNS = (
     "queue",
     "models",
 )
-
-
-class Target(StrEnum):
-    """Forms that can be written."""
-
-    KFARM = "kfarm"
-    SWF = "swf"
-    CSV = "csv"
 
 
 SUFFIXES = {".parquet": Target.KFARM, ".swf": Target.SWF, ".csv": Target.CSV}
