@@ -60,9 +60,11 @@ class ModelSets:
         """Row of each set [R], written as names with ``|`` between them."""
         if not len(words):
             return np.empty(0, dtype=np.int64)
-        unique, inverse = np.unique(words, return_inverse=True)
+        unique, first, inverse = np.unique(words, return_index=True, return_inverse=True)
         sets = [frozenset(str(word).split("|")) - {""} for word in unique]
-        rows = [self._rows.setdefault(models, len(self._rows)) for models in sets]
+        for at in np.argsort(first, kind="stable"):
+            self._rows.setdefault(sets[at], len(self._rows))
+        rows = [self._rows[models] for models in sets]
         return np.array(rows, dtype=np.int64)[inverse]
 
     @property

@@ -20,6 +20,7 @@ _SPACE, _TAB, _RETURN, _END = 32, 9, 13, 10
 _PLAIN = np.zeros(256, dtype=bool)
 _PLAIN[list(b"0123456789+-. \t\r\n")] = True
 _DECIMALS = 9
+_MOMENT_LENGTH = 19
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def _read_plain(block: Block, layout: Layout) -> Cells | None:
                 return None
             texts[column.name] = words
         else:
-            found = _numbers(column, values)
+            read = _moments if column.kind is Kind.MOMENT else _numbers
+            found = read(column, values)
             if found is None:
                 return None
             numbers[column.name] = found
@@ -100,7 +102,7 @@ def _arrow_table(data: bytes, layout: Layout) -> Any:
     from pyarrow import csv as arrow_csv  # noqa: PLC0415
 
     decimal, text = pa.decimal128(38, _DECIMALS), pa.string()
-    types = {Kind.TEXT: text, Kind.MOMENT: pa.timestamp("s")}
+    types = {Kind.TEXT: text, Kind.MOMENT: text}
     kinds = {column.name: types.get(column.kind, decimal) for column in layout.used}
     if layout.is_spaced:  # the other columns are looked at as well: all are numbers
         kinds = {name: pa.float64() for name in layout.names} | kinds
@@ -109,7 +111,6 @@ def _arrow_table(data: bytes, layout: Layout) -> Any:
         column_types=kinds,
         null_values=[""],
         strings_can_be_null=False,
-        timestamp_parsers=["%Y-%m-%d %H:%M:%S"],
     )
     delimiter = " " if layout.is_spaced else ","
     try:
@@ -149,12 +150,6 @@ def _numbers(column: Column, values: Any) -> Ints | None:
         return None
     parts = []
     for chunk in values.chunks:
-        if column.kind is Kind.MOMENT:
-            moment = chunk.cast("int64").to_numpy(zero_copy_only=False)
-            if (np.abs(moment) > column.most // NS_PER_S).any():
-                return None
-            parts.append(moment * NS_PER_S)
-            continue
         ok = np.ones(len(chunk), dtype=bool)
         if chunk.null_count:
             ok = chunk.is_valid().to_numpy(zero_copy_only=False)
@@ -169,6 +164,23 @@ def _numbers(column: Column, values: Any) -> Ints | None:
             return None
         parts.append(np.where(ok, value, column.blank) if chunk.null_count else value)
     return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, dtype=np.int64)
+
+
+def _moments(column: Column, values: Any) -> Ints | None:
+    """Times in ns since 1970 from text of the one form that is read."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    lengths = pc.min_max(pc.binary_length(values)).as_py()
+    if set(lengths.values()) != {_MOMENT_LENGTH}:
+        return None
+    try:
+        moment = values.cast(pa.timestamp("s")).cast("int64").to_numpy()
+    except pa.ArrowInvalid:
+        return None
+    if (np.abs(moment) > column.most // NS_PER_S).any():
+        return None
+    return np.asarray(moment * NS_PER_S, dtype=np.int64)
 
 
 def _texts(column: Column, values: Any) -> NDArray[np.str_] | None:
