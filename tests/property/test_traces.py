@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -177,14 +176,12 @@ def test_a_corrupted_cell_is_named_by_its_line_and_column(tmp_path_factory, row,
 
 @settings(deadline=None, max_examples=60)
 @given(st.data())
-def test_a_parquet_file_that_is_cut_or_changed_is_refused_or_read_whole(tmp_path_factory, data):
+def test_a_parquet_file_that_is_cut_is_refused(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("trace")
     source = folder / "t.csv"
     source.write_text("id,submit_s,gpus,run_s\n" + "".join(f"{n},{n},1,5\n" for n in range(50)))
-    whole = io.BytesIO()
     write_trace(read(source, gpus_per_node=8).trace, folder / "t.parquet", Target.KFARM)
-    whole.write((folder / "t.parquet").read_bytes())
-    raw = whole.getvalue()
+    raw = (folder / "t.parquet").read_bytes()
     cut = folder / "cut.parquet"
     cut.write_bytes(raw[: data.draw(st.integers(4, len(raw) - 1))])
     with pytest.raises(ManifestError):

@@ -170,7 +170,7 @@ def _submits(model: TraceModel, gap: Floats, rate: float) -> Ints:
     clock = quantile_of(
         np.arange(HOURS_PER_WEEK + 1.0), passed.tolist(), hours - week * HOURS_PER_WEEK
     )
-    return _whole_seconds((week * HOURS_PER_WEEK + clock) * _HOUR_S)
+    return _whole_seconds(np.floor((week * HOURS_PER_WEEK + clock) * _HOUR_S))
 
 
 def mean_of(table: Floats, grid: Sequence[float]) -> float:
