@@ -88,7 +88,7 @@ def test_a_file_of_another_program_needs_only_five_columns(tmp_path):
         ({"run_ns": pa.array([0, 8])}, "run_ns, row 1", "from 1"),
         ({"submit_ns": pa.array([0, -8])}, "submit_ns, row 2", "-8"),
         ({"submit_ns": pa.array([0, 2**64 - 1], pa.uint64())}, "submit_ns", "whole number"),
-        ({"id": pa.array(["a", "a"])}, "id", "again"),
+        ({"id": pa.array(["a", "a"])}, "id, row 2", "again (first in row 1)"),
         ({"id": pa.array(["a", None])}, "id, row 2", "null"),
         ({"id": pa.array(["a", "x" * 300])}, "id, row 2", "253"),
         ({"gpu_milli": pa.array([0, 0])}, "gpu_milli", "for 8 GPUs"),
