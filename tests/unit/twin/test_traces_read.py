@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -249,6 +250,14 @@ def test_a_directory_or_no_file_is_an_error(tmp_path):
         for format in (None, *TraceFormat):
             with pytest.raises(ManifestError, match=words):
                 read(path, format, gpus_per_node=8)
+
+
+def test_a_pipe_is_refused_since_it_cannot_be_read_twice(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    for format in (None, *TraceFormat):
+        with pytest.raises(ManifestError, match="a pipe or device"):
+            read(path, format, gpus_per_node=8)
 
 
 def test_another_form_than_asked_for_is_named(tmp_path):

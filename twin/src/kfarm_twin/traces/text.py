@@ -17,8 +17,7 @@ from kfarm_twin.traces.cells import MAX_TEXT, NS_PER_S, Column, Kind, Layout
 from kfarm_twin.traces.lines import Block, Findings, text_lines
 
 _SPACE, _TAB, _RETURN, _END = 32, 9, 13, 10
-_PLAIN = np.zeros(256, dtype=bool)
-_PLAIN[list(b"0123456789+-. \t\r\n")] = True
+_PLAIN = b"0123456789+-. \t\r\n"
 _DECIMALS = 9
 _MOMENT_LENGTH = 19
 
@@ -126,9 +125,12 @@ def _arrow_table(data: bytes, layout: Layout) -> Any:
 
 def _single_spaced(data: bytes) -> bytes | None:
     """Lines with single spaces between numbers and none around; None for other characters."""
-    raw = np.frombuffer(data, dtype=np.uint8)
-    if not _PLAIN[raw].all():
+    if data.translate(None, _PLAIN):
         return None
+    odd = (b"\t", b"\r", b"  ", b" \n", b"\n ")
+    if not (data.startswith(b" ") or data.endswith(b" ") or any(each in data for each in odd)):
+        return data
+    raw = np.frombuffer(data, dtype=np.uint8)
     if b"\t" in data or b"\r" in data:
         raw = np.where((raw == _TAB) | (raw == _RETURN), np.uint8(_SPACE), raw)
     is_space = raw == _SPACE

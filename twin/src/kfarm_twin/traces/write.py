@@ -82,7 +82,7 @@ def write_trace(
     with replacing(path) as raw:
         if not is_packed:
             return writers[target](raw)
-        with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed:
+        with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as packed:
             return writers[target](cast("IO[bytes]", packed))
 
 
