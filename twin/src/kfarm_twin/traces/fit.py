@@ -166,9 +166,10 @@ def _variation(values: Floats) -> float:
 
 
 def _dispersion(jobs: Jobs) -> float:
-    """Variance over mean of the jobs that come in an hour; 1 for a Poisson process."""
+    """Variance over mean of the jobs that come in a whole hour; 1 for a Poisson process."""
     counts = np.bincount((jobs.submit_ns - jobs.submit_ns[0]) // _HOUR_NS)
-    return float(counts.var() / counts.mean())
+    whole = counts[:-1] if len(counts) > 1 else counts
+    return float(whole.var() / whole.mean())
 
 
 def _quantile(values: NDArray[Any], probability: float) -> float:

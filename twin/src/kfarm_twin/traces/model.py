@@ -24,7 +24,7 @@ GRID = (
     *(0.97, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0),
 )
 """Probabilities of the quantiles in a table; closer at both ends, where run times spread most."""
-RATIO_GRID = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0)
+RATIO_GRID = (0.0, 0.02, *(step / 20 for step in range(1, 20)), 0.98, 0.99, 1.0)
 """The same for limits, of which a model has a table for each band of run times."""
 MAX_SECONDS = 2_000_000_000.0
 
