@@ -54,7 +54,11 @@ class Arrivals(_Part):
         Rate in each hour since Monday 00:00 over the mean.
     gaps
         Quantiles of the gap to the next job over the mean gap, in a time in which the rate is
-        constant. Gaps are independent: longer bursts than the week's course explains are not kept.
+        constant.
+    mood_share, mood_jobs
+        Bursts and lulls: a mood is one eighth of the distribution of gaps, the shortest to the
+        longest; it lasts `mood_jobs` jobs on average, and this share of the gaps follow it. The
+        others are independent. The distribution of the gaps stays as it is.
     """
 
     jobs_per_hour: Positive
@@ -62,6 +66,9 @@ class Arrivals(_Part):
         tuple[NotNegative, ...], Field(min_length=HOURS_PER_WEEK, max_length=HOURS_PER_WEEK)
     ]
     gaps: Annotated[tuple[NotNegative, ...], Field(min_length=len(GRID), max_length=len(GRID))]
+
+    mood_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    mood_jobs: Annotated[float, Field(ge=1, le=1e6)] = 1.0
 
     @model_validator(mode="after")
     def _comes(self) -> Self:
