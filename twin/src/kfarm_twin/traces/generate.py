@@ -94,8 +94,19 @@ def generate(
         For a load without nodes or the reverse, or where jobs come so slowly or last so long that
         times do not fit.
     """
-    size = _pick([mix.weight for mix in model.sizes], uniforms(seed, Purpose.SIZE, jobs))
     draws = {purpose: uniforms(seed, purpose, jobs) for purpose in Purpose}
+    columns, queues, models = _asked(model, draws, jobs)
+    rate = _rate(model, columns, load, nodes)
+    columns["submit_ns"] = _submits(model, _gap_places(model, draws), rate)
+    made = Jobs(*(sealed(columns[name]) for name in Jobs._fields))
+    return JobTrace(made, number_texts(np.arange(1, jobs + 1)), queues, models)
+
+
+def _asked(
+    model: TraceModel, draws: dict[Purpose, Floats], jobs: int
+) -> tuple[dict[str, Ints], tuple[str, ...], tuple[frozenset[str], ...]]:
+    """All columns but the times of submission [J], names of the queues, sets of models."""
+    size = _pick([mix.weight for mix in model.sizes], draws[Purpose.SIZE])
     queues: dict[str, int] = {}
     models = ModelSets()
     columns = {name: np.zeros(jobs, dtype=np.int64) for name in Jobs._fields}
@@ -104,11 +115,7 @@ def generate(
         drawn = {purpose: column[rows] for purpose, column in draws.items()}
         for name, column in _of_size(mix, drawn, queues, models).items():
             columns[name][rows] = column
-    rate = _rate(model, columns, load, nodes)
-    columns["submit_ns"] = _submits(model, _gap_places(model, draws), rate)
-    made = Jobs(*(sealed(columns[name]) for name in Jobs._fields))
-    ids = number_texts(np.arange(1, jobs + 1))
-    return JobTrace(made, ids, tuple(queues), models.all)
+    return columns, tuple(queues), models.all
 
 
 def _of_size(
