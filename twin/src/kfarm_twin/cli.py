@@ -161,6 +161,54 @@ def describe(filename: Files, output: Format = Output.TABLE) -> None:
 
 
 @app.command()
+def compare(
+    filename: OptionalFiles = None,
+    run: Annotated[str | None, typer.Option(help="Only this TwinRun of the files.")] = None,
+    trace: Annotated[Path | None, typer.Option(help="Trace of jobs; gzip is unpacked.")] = None,
+    format: Annotated[str | None, typer.Option(help="Form of the trace: swf, openb, …")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Nodes, where no farm is given.")] = None,
+    gpus_per_node: Annotated[int, typer.Option(help="Accelerators of a node.")] = 8,
+    nodes_per_rack: Annotated[int, typer.Option(help="Nodes of a rack.")] = 4,
+    nodes_per_unit: Annotated[int, typer.Option(help="Nodes of a scalable unit; 0: one.")] = 0,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="order=fifo,backfill=easy,placement=best-fit,required=rack,preferred=node,name=x "
+            "or such names alone: fifo, easy, sjf,best-fit. May be repeated; the first is the base."
+        ),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Replicas to play.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all chance.")] = None,
+    horizon: Annotated[str | None, typer.Option(help="Leave out jobs that arrive later.")] = None,
+    result: Annotated[
+        Path | None, typer.Option(help="Show this result (JSON, gzip too) instead of playing.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML page.")] = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Compare scheduling policies on the same jobs, and say what the difference is worth."""
+    from kfarm_twin.cli_compare import CompareOptions, compare_policies  # noqa: PLC0415
+
+    options = CompareOptions(
+        files=tuple(filename or ()),
+        run=run,
+        trace=trace,
+        format=format,
+        nodes=nodes,
+        gpus_per_node=gpus_per_node,
+        nodes_per_rack=nodes_per_rack,
+        nodes_per_unit=nodes_per_unit,
+        policies=tuple(policy or ()),
+        seeds=seeds,
+        seed=seed,
+        horizon=horizon,
+        result=result,
+    )
+    with problems_reported():
+        compare_policies(options, report, output)
+
+
+@app.command()
 def crds(
     output: Annotated[
         Path | None, typer.Option("--output", help="Directory to write one file per kind to.")

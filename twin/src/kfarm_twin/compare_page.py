@@ -90,13 +90,19 @@ def _table(result: WhatIf) -> str:
         _row(result, i, policy, columns, best) for i, policy in enumerate(result.policies)
     )
     change = f'<th class="n">Against {escape(result.policies[0].name)}</th>'
+    recorded = '<th class="n">Mean wait, recorded</th>' if _recorded(result) else ""
     return (
         '<section><h2>Policies</h2><p class="note">Means over '
         f"{_replicas(result)}; below each its {result.confidence} % confidence interval. "
         "✓ marks the best of a column. Differences are taken replica by replica, on the same "
         'jobs.</p><div class="scroll"><table class="policies"><thead><tr><th>Policy</th>'
-        f"{first}{change}{''.join(rest)}</tr></thead><tbody>{rows}</tbody></table></div></section>"
+        f"{recorded}{first}{change}{''.join(rest)}</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
+
+
+def _recorded(result: WhatIf) -> bool:
+    """Whether replica 0 is a recorded trace and others are not."""
+    return result.workload.kind == "Trace" and result.replicas > 1
 
 
 def _replicas(result: WhatIf) -> str:
@@ -125,11 +131,16 @@ def _row(
     best: dict[str, set[int]],
 ) -> str:
     cells = [_cell(policy.metrics[name], unit, index in best[name]) for name, _, unit in columns]
+    recorded = ""
+    if _recorded(result):
+        recorded = (
+            f"<td class='n'><b>{_shown(policy.metrics['waitMeanS'].replicas[0], 's')}</b></td>"
+        )
     crown = '<span class="badge good"><i aria-hidden="true">★</i>least wait</span>'
     mark = crown if policy.name == result.best and len(result.policies) > 1 else ""
     return (
         f"<tr><th scope='row'><span class='policy'>{_dot(index)}{escape(policy.name)}</span>"
-        f"<small>{escape(policy.described)}</small>{mark}</th>{cells[0]}"
+        f"<small>{escape(policy.described)}</small>{mark}</th>{recorded}{cells[0]}"
         f"{_change(policy.differences.get('waitMeanS'))}{''.join(cells[1:])}</tr>"
     )
 
@@ -149,9 +160,20 @@ def _change(change: Difference | None) -> str:
     low_high = ""
     if change.low is not None and change.high is not None and change.low != change.high:
         low_high = f"<small>{_signed(change.low)} … {_signed(change.high)}</small>"
+    if change.ratio_low is not None and change.ratio_high is not None and change.ratio is not None:
+        low_high += (
+            f"<small><b>{_percent(change.ratio)}</b> ({_percent(change.ratio_low)} … "
+            f"{_percent(change.ratio_high)})</small>"
+        )
     badge = f'<span class="badge {style}"><i aria-hidden="true">{mark}</i>{word}</span>'
     count = f"<small>better in {change.better} of {change.replicas}</small>"
     return f"<td class='n change'><b>{_signed(change.mean)}</b>{low_high}{badge}{count}</td>"
+
+
+def _percent(ratio: float) -> str:
+    """A ratio as a change in percent."""
+    change = round(100 * (ratio - 1))
+    return f"{'+' if change > 0 else chr(0x2212) if change < 0 else '±'}{abs(change):,} %"
 
 
 def _signed(seconds: Value) -> str:
@@ -250,8 +272,10 @@ def _rules(result: WhatIf) -> str:
         "Utilisation, queue and fragmentation are over the time in which jobs arrive, so that the "
         "emptying at the end counts for no policy.",
         f"Intervals are Student's t over replicas, {result.confidence} %, not corrected for the "
-        "number of policies. They speak of chance within this workload model, not of other "
-        "seasons, users or hardware.",
+        "number of policies. Better and worse are judged on the ratio to the first policy (on "
+        "logarithms) where all figures are positive, else on the difference.",
+        "Intervals speak of chance within this workload model, not of other seasons, users or "
+        "hardware.",
         *([saved] if saved else []),
     ]
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)

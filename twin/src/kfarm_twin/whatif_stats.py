@@ -63,8 +63,13 @@ class Difference(Strict):
     variance_saved
         Share of the variance of an unpaired difference that pairing removes, at most 1; None
         where nothing varies.
+    ratio, ratio_low, ratio_high
+        Geometric mean of the ratio to the first policy and its 95 % confidence interval; None
+        where a figure is not positive. Waits of busy and of quiet weeks differ manyfold, and so
+        do their differences, but hardly the ratios.
     word
-        ``Same`` where every replica is equal, ``Undecided`` where the interval holds zero.
+        ``Same`` where every replica is equal; ``Undecided`` where the interval of the ratio holds
+        one, or, without a ratio, that of the difference holds zero.
     """
 
     mean: Value
@@ -76,6 +81,9 @@ class Difference(Strict):
     worse: int
     replicas: int
     variance_saved: Value = None
+    ratio: Value = None
+    ratio_low: Value = None
+    ratio_high: Value = None
     word: Word
 
 
@@ -140,26 +148,38 @@ def difference(
     worse = sum(delta != 0 for delta in deltas) - better
     if not deltas:
         return Difference(mean=None, better=0, worse=0, replicas=0, word="Undecided")
-    bands = _bands(deltas)
+    bands, ratios = _bands(deltas), _ratios(pairs)
     unpaired = variance([value for value, _ in pairs]) + variance([other for _, other in pairs])
     saved = 1 - variance(deltas) / unpaired if unpaired > 0 else None
+    low, high = ratios.get("ratio_low"), ratios.get("ratio_high")
+    test = (bands.get("low"), bands.get("high"), 0.0) if low is None else (low, high, 1.0)
     return Difference(
         **bands,
+        **ratios,
         better=better,
         worse=worse,
         replicas=len(deltas),
         variance_saved=None if saved is None else significant(saved, 4),
-        word=_word(bands, better + worse, lower_is_better=lower_is_better),
+        word=_word(test, better + worse, lower_is_better=lower_is_better),
     )
 
 
-def _word(bands: dict[str, float], unequal: int, *, lower_is_better: bool) -> Word:
+def _ratios(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
+    """Geometric mean ratio and its interval; empty where a figure is not positive."""
+    if any(value <= 0 or other <= 0 for value, other in pairs):
+        return {}
+    bands = _bands([math.log(value / other) for value, other in pairs])
+    names = {"ratio": "mean", "ratio_low": "low", "ratio_high": "high"}
+    return {name: significant(math.exp(bands[of])) for name, of in names.items() if of in bands}
+
+
+def _word(test: tuple[Value, Value, float], unequal: int, *, lower_is_better: bool) -> Word:
+    low, high, middle = test
     if not unequal:
         return "Same"
-    low, high = bands.get("low"), bands.get("high")
-    if low is None or high is None or low <= 0 <= high:
+    if low is None or high is None or low <= middle <= high:
         return "Undecided"
-    return "Better" if (high < 0) == lower_is_better else "Worse"
+    return "Better" if (high < middle) == lower_is_better else "Worse"
 
 
 def significant(value: float, figures: int = 7) -> float:

@@ -48,26 +48,39 @@ def headline(
 def _gain(
     first: PolicyResult, best: PolicyResult, workload: Workload, replicas: int, *, alone: bool
 ) -> str:
-    before, after = _value(first.metrics[MAIN]), _value(best.metrics[MAIN])
-    where = f"on {workload.source}"
+    recorded = workload.kind == "Trace"
+    before, after = _shown(first, recorded=recorded), _shown(best, recorded=recorded)
+    where = f"on {workload.source}" + (" as recorded" if recorded else "")
     if alone:
-        return f"Under {first.name} jobs wait {brief_span(after)} on average {where}."
+        return f"Under {first.name} jobs wait {after} on average {where}."
     if best is first:
-        return f"No policy cuts the mean wait of {first.name}, {brief_span(before)} {where}."
-    sentence = (
-        f"{best.name} cuts the mean wait from {brief_span(before)} to {brief_span(after)} {where}"
-    )
+        return f"No policy cuts the mean wait of {first.name}, {before} {where}."
+    sentence = f"{best.name} cuts the mean wait from {before} to {after} {where}"
     return f"{sentence}{_certainty(best.differences[MAIN], replicas)}."
 
 
+def _shown(policy: PolicyResult, *, recorded: bool) -> str:
+    """Mean wait in the trace as recorded, or over the replicas."""
+    figure = policy.metrics[MAIN]
+    value = figure.replicas[0] if recorded else figure.mean
+    return brief_span(value or 0.0)
+
+
 def _certainty(change: Difference, replicas: int) -> str:
+    """How sure the gain is, in percent where there is a ratio, else in time."""
     if change.low is None or change.high is None:
         return ""
-    count = f"in {change.better} of {replicas} replicas"
+    count = f"better in {change.better} of {replicas}"
     if change.word == "Undecided":
         return f"; with {replicas} replicas that may be chance ({count})"
+    if change.ratio is not None and change.ratio_low is not None and change.ratio_high is not None:
+        least, most = 100 * (1 - change.ratio_high), 100 * (1 - change.ratio_low)
+        return (
+            f", by {100 * (1 - change.ratio):.0f} % over all replicas "
+            f"(95 % confidence: {least:.0f} to {most:.0f} %; {count})"
+        )
     low, high = sorted((abs(change.low), abs(change.high)))
-    return f" (saves {brief_span(low)} to {brief_span(high)} with 95 % confidence, {count})"
+    return f" (saves {brief_span(low)} to {brief_span(high)} with 95 % confidence; {count})"
 
 
 def _price(first: PolicyResult, best: PolicyResult) -> list[str]:
