@@ -88,6 +88,13 @@ class WhatIfRequest(Strict):
         return found
 
 
+class PlayOrder(Strict):
+    """One replica to be played in a process of its own."""
+
+    request: WhatIfRequest
+    replica: Annotated[int, Field(ge=0)]
+
+
 def source_key(spec: TwinRunSpec) -> ConfigMapKey | None:
     """The ConfigMap key that the workload is read from; None with a built-in mix."""
     if spec.workload.trace is not None:

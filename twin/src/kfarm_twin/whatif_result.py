@@ -165,3 +165,10 @@ def _quantity(value: Value) -> str | None:
         return None
     text = f"{value:.3f}".rstrip("0").rstrip(".")
     return "0" if text in {"-0", ""} else text
+
+
+class Played(Strict):
+    """What a process that played one replica says."""
+
+    part: Part
+    farm: Farmland
