@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from kfarm_twin.jobs import JobTrace
+if TYPE_CHECKING:
+    from kfarm_twin.jobs import JobTrace
 
 
 class TraceFormat(StrEnum):
@@ -16,6 +18,14 @@ class TraceFormat(StrEnum):
     OPENB = "openb"
     PHILLY = "philly"
     KFARM = "kfarm"
+    CSV = "csv"
+
+
+class Target(StrEnum):
+    """Forms of a trace that can be written."""
+
+    KFARM = "kfarm"
+    SWF = "swf"
     CSV = "csv"
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kfarm_twin.arrays import Ints
 from kfarm_twin.traces.build import DEFAULT_QUEUE, Names, Part, Tally, build, whole_milli
@@ -91,7 +92,7 @@ def read_swf(path: Path, *, gpus_per_node: int) -> Reading:
     for block in blocks(path):
         body = _without_comments(block, header)
         cells = read_cells(body, LAYOUT, findings)
-        parts.append(_part(cells, tally, names, gpus_per_node))
+        parts.append(_part(cells, tally, names, gpus_per_node, header))
     return build(
         parts,
         tally,
@@ -108,14 +109,26 @@ def _without_comments(block: Block, header: dict[str, str]) -> Block:
     data = block.data
     while data[at : at + 1] in (b";", b"\n", b"\r"):
         end = data.find(b"\n", at) + 1 or len(data)
-        said = _HEADER.match(data[at:end].decode("utf-8", "replace"))
-        if said:
-            header.setdefault(said[1], said[2])
+        _note(data[at:end].decode("utf-8", "replace"), header)
         at, skipped = end, skipped + 1
     return Block(data[at:], block.first_line + skipped, block.is_last) if at else block
 
 
-def _part(cells: Cells, tally: Tally, names: Names, gpus_per_node: int) -> Part:
+def _note(comment: str, header: dict[str, str]) -> None:
+    """Keep ``; Key: value``, the first of each key, and a queue's name under its number."""
+    said = _HEADER.match(comment)
+    if not said:
+        return
+    key, value = said[1], said[2]
+    number, _, name = value.partition(" ")
+    if key == "Queue" and name:
+        key, value = f"Queue {number}", name.strip()
+    header.setdefault(key, value)
+
+
+def _part(
+    cells: Cells, tally: Tally, names: Names, gpus_per_node: int, header: dict[str, str]
+) -> Part:
     number = cells.numbers
     allocated = number["allocated processors"]
     processors = np.where(allocated == _UNKNOWN, number["requested processors"], allocated)
@@ -140,13 +153,19 @@ def _part(cells: Cells, tally: Tally, names: Names, gpus_per_node: int) -> Part:
     }
     columns = {name: column[stays] for name, column in columns.items()}
     columns["run_ns"] = tally.within_limit(columns["run_ns"], columns["limit_ns"])
-    columns["queue"] = names.codes_of(_queue_names(queue[stays]))
+    columns["queue"] = names.codes_of(_queue_names(queue[stays], header))
     ids = number["job"][stays].astype(np.str_)
     return Part(columns, ids, cells.line[stays])
 
 
-def _queue_names(queue: Ints) -> np.ndarray[tuple[int, ...], np.dtype[np.str_]]:
-    return np.where(queue == _UNKNOWN, DEFAULT_QUEUE, queue.astype(np.str_))
+def _queue_names(queue: Ints, header: dict[str, str]) -> NDArray[np.str_]:
+    """Names as the header gives them (``; Queue: 1 batch``), else the numbers."""
+    numbers, inverse = np.unique(queue, return_inverse=True)
+    names = [
+        DEFAULT_QUEUE if number == _UNKNOWN else header.get(f"Queue {number}", str(number))
+        for number in numbers.tolist()
+    ]
+    return np.array(names, dtype=np.str_)[inverse]
 
 
 def _start(header: dict[str, str]) -> datetime | None:

@@ -1,0 +1,78 @@
+"""Conservative backfill: every waiting job has a reservation."""
+
+from __future__ import annotations
+
+from kfarm_twin._jit import inner
+from kfarm_twin.kernels import profile as steps
+from kfarm_twin.kernels import shelf
+from kfarm_twin.kernels.pool import Plan
+from kfarm_twin.kernels.replay_jobs import try_start
+from kfarm_twin.kernels.replay_state import TIME, Desk, Given, Rules
+from kfarm_twin.kernels.rng import FAR_NS
+from kfarm_twin.kernels.shelf import BLOCKS
+
+
+@inner
+def _forget_promises(rules: Rules, desk: Desk, now: int) -> None:
+    """Start from what runs; a job past its limit is taken to end next."""
+    steps.reset(desk.profile, now, rules.capacity)
+    running = desk.expected
+    for place in range(running.meta[BLOCKS]):
+        block = running.order[place]
+        for i in range(running.size[block]):
+            due = max(running.key[block, i], now + 1)
+            weight = desk.sizes.weight[running.job[block, i]]
+            steps.change(desk.profile, now, due, -weight)
+    waiting = desk.waiting
+    for place in range(waiting.meta[BLOCKS]):
+        block = waiting.order[place]
+        for i in range(waiting.size[block]):
+            desk.profile.planned_ns[waiting.job[block, i]] = FAR_NS
+
+
+@inner
+def _plan_all(desk: Desk, now: int, fresh: bool) -> None:
+    """In queue order: plan those without a promise, or better the promises there are."""
+    waiting, profile = desk.waiting, desk.profile
+    for place in range(waiting.meta[BLOCKS]):
+        block = waiting.order[place]
+        for i in range(waiting.size[block]):
+            job = waiting.job[block, i]
+            before = profile.planned_ns[job]
+            if (before == FAR_NS) != fresh:
+                continue
+            need, limit = desk.sizes.weight[job], desk.sizes.limit[job]
+            if before != FAR_NS:
+                steps.change(profile, before, before + limit, need)
+            begin = steps.earliest(profile, now, need, limit)
+            steps.change(profile, begin, begin + limit, -need)
+            profile.planned_ns[job] = begin
+
+
+@inner
+def pass_conservative(given: Given, rules: Rules, plan: Plan, desk: Desk, early: bool) -> None:
+    """Renew the reservations and start those whose time has come."""
+    now, profile = desk.now[TIME], desk.profile
+    overrun = shelf.first_key(desk.expected) <= now
+    if overrun or profile.meta[steps.OVERRUN] == 1:
+        _forget_promises(rules, desk, now)
+    else:
+        steps.forget(profile, now)
+        if early:
+            _plan_all(desk, now, False)
+    _plan_all(desk, now, True)
+    profile.meta[steps.OVERRUN] = 1 if overrun else 0
+    count, wake = 0, FAR_NS
+    waiting = desk.waiting
+    for place in range(waiting.meta[BLOCKS]):
+        block = waiting.order[place]
+        for i in range(waiting.size[block]):
+            planned = profile.planned_ns[waiting.job[block, i]]
+            if planned <= now:
+                desk.roll[count] = waiting.job[block, i]
+                count += 1
+            else:
+                wake = min(wake, planned)
+    for i in range(count):
+        try_start(given, rules, plan, desk, desk.roll[i])
+    profile.meta[steps.WAKE] = FAR_NS if overrun else wake
