@@ -21,7 +21,7 @@ from kfarm_api.base import (
 from kfarm_api.plan import Level
 from kfarm_api.units import Duration, Quantity, parse_duration_ns
 
-TraceFormat = Literal["SWF", "Openb", "Philly", "Kfarm"]
+TraceFormat = Literal["SWF", "Openb", "Philly", "Kfarm", "CSV"]
 Order = Literal["FIFO", "SJF", "SRTF"]
 Backfill = Literal["None", "Easy", "Conservative"]
 Placement = Literal[
@@ -152,10 +152,17 @@ class RunPolicy(Strict):
     preferred: Level | None = None
     rules: ClassVar[tuple[Cel, ...]] = (
         Cel(
-            "!has(self.order) || self.order != 'SRTF' || !has(self.backfill)"
-            " || self.backfill == 'None'",
-            "SRTF takes no backfill: it preempts, so nothing is reserved to be filled",
-            lambda p: p.order != "SRTF" or p.backfill == "None",
+            "!has(self.backfill) || self.backfill != 'Conservative'"
+            " || !has(self.order) || self.order != 'SRTF'",
+            "Conservative backfill promises starts that SRTF would break by preemption: take FIFO"
+            " or SJF, or Easy",
+            lambda p: p.order != "SRTF" or p.backfill != "Conservative",
+        ),
+        Cel(
+            "!has(self.backfill) || self.backfill != 'Conservative'"
+            " || !has(self.placement) || self.placement == 'Count'",
+            "Conservative backfill counts accelerators: take placement Count, or Easy",
+            lambda p: p.placement == "Count" or p.backfill != "Conservative",
         ),
         Cel(
             "(has(self.placement) && self.placement != 'Count')"

@@ -26,7 +26,7 @@ from kfarm_twin.whatif_result import WhatIf
 DEFAULT_POLICIES = ("fifo", "easy")
 COMMAND_LINE = Path("command line")
 MAX_RESULT_BYTES = 64 << 20
-FORMATS = {"swf": "SWF", "openb": "Openb", "philly": "Philly", "kfarm": "Kfarm", "csv": "Csv"}
+FORMATS = {"swf": "SWF", "openb": "Openb", "philly": "Philly", "kfarm": "Kfarm", "csv": "CSV"}
 
 
 @dataclass(frozen=True)

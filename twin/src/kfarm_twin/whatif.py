@@ -9,9 +9,10 @@ from functools import cached_property
 import numpy as np
 from kfarm_api.units import parse_duration_ns
 
-from kfarm_twin.jobs import JobTrace
-from kfarm_twin.replay import Discipline, replay
+from kfarm_twin.jobs import Jobs, JobTrace
+from kfarm_twin.replay import Discipline, Replay, ReplayError, replay
 from kfarm_twin.replay import Shape as ReplayShape
+from kfarm_twin.request import InputError
 from kfarm_twin.whatif_conclude import conclude
 from kfarm_twin.whatif_farm import discipline_of, farmland_of, shape_of
 from kfarm_twin.whatif_measure import GRID_CELLS, job_sizes, measure
@@ -54,7 +55,9 @@ def prepare(request: WhatIfRequest) -> Stage:
         When a farm is missing or cannot be played as one pool of equal nodes.
     """
     farm, notes = farmland_of(request)
-    disciplines = tuple(discipline_of(policy) for policy in request.spec.policies)
+    disciplines = tuple(
+        discipline_of(policy, index) for index, policy in enumerate(request.spec.policies)
+    )
     return Stage(request, farm, shape_of(farm), disciplines, notes)
 
 
@@ -101,7 +104,7 @@ def play_replica(stage: Stage, replica: int) -> Part:
     policies = [
         measure(
             jobs,
-            replay(jobs, stage.shape, discipline, seed=_seed(seed, replica)),
+            _replayed(jobs, stage.shape, discipline, seed, replica),
             stage.shape,
             edges,
             keep_series=replica == 0,
@@ -120,6 +123,11 @@ def play_replica(stage: Stage, replica: int) -> Part:
     )
 
 
-def _seed(seed: int, replica: int) -> int:
-    """A seed of the replica's own for policies that draw lots; the same for all of them."""
-    return (seed * 1_000_003 + replica) % (1 << 53)
+def _replayed(
+    jobs: Jobs, shape: ReplayShape, discipline: Discipline, seed: int, replica: int
+) -> Replay:
+    """One policy; what it draws by lot depends on the replica, not on the policy."""
+    try:
+        return replay(jobs, shape, discipline, seed=seed, future=replica)
+    except ReplayError as error:
+        raise InputError("jobs", str(error), "jobs that can be played") from error

@@ -7,7 +7,15 @@ from itertools import pairwise
 from kfarm_api.farm import Cluster
 from kfarm_api.twinrun import RunPolicy
 
-from kfarm_twin.replay import Backfill, Discipline, Order, Placement, Shape
+from kfarm_twin.replay import (
+    Backfill,
+    Discipline,
+    Level,
+    Order,
+    Placement,
+    ReplayError,
+    Shape,
+)
 from kfarm_twin.request import InputError
 from kfarm_twin.whatif_request import WhatIfRequest
 from kfarm_twin.whatif_result import Farmland
@@ -91,21 +99,45 @@ def _notes(clusters: list[tuple[str, Cluster]]) -> tuple[str, ...]:
 
 
 def shape_of(farm: Farmland) -> Shape:
-    """The farm as the driver takes it."""
-    return Shape(
-        nodes=farm.nodes,
-        gpus_per_node=farm.accelerators_per_node,
-        nodes_per_rack=farm.nodes_per_rack,
-        nodes_per_unit=farm.nodes_per_unit,
-    )
+    """The farm as the driver takes it.
+
+    Raises
+    ------
+    InputError
+        When it is larger than the driver can play.
+    """
+    try:
+        return Shape(
+            nodes=farm.nodes,
+            gpus_per_node=farm.accelerators_per_node,
+            nodes_per_rack=farm.nodes_per_rack,
+            nodes_per_unit=farm.nodes_per_unit,
+        )
+    except ReplayError as error:
+        raise InputError("farm", str(error), "a farm within these bounds") from error
 
 
-def discipline_of(policy: RunPolicy) -> Discipline:
-    """A policy as the driver takes it."""
-    return Discipline(
-        order=Order(policy.order.lower()),
-        backfill=Backfill(policy.backfill.lower()),
-        placement=Placement(_PLACEMENTS[policy.placement]),
-        required=policy.required,
-        preferred=policy.preferred,
-    )
+def discipline_of(policy: RunPolicy, index: int) -> Discipline:
+    """A policy as the driver takes it.
+
+    Raises
+    ------
+    InputError
+        When the driver does not play this policy.
+    """
+    where = f"spec.policies[{index}]"
+    name = _PLACEMENTS[policy.placement]
+    known = {placement.value for placement in Placement}
+    if name not in known:
+        playable = ", ".join(key for key, value in _PLACEMENTS.items() if value in known)
+        raise InputError(f"{where}.placement", policy.placement, f"one of {playable}")
+    try:
+        return Discipline(
+            order=Order(policy.order.lower()),
+            backfill=Backfill(policy.backfill.lower()),
+            placement=Placement(name),
+            required=Level(policy.required or "cluster"),
+            preferred=Level(policy.preferred) if policy.preferred else None,
+        )
+    except ReplayError as error:
+        raise InputError(where, str(error), "a policy that can be played") from error

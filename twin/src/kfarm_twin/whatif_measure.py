@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kfarm_twin.jobs import Jobs
+from kfarm_twin.arrays import Floats, Ints
+from kfarm_twin.jobs import WHOLE_MILLI, Jobs
 from kfarm_twin.replay import Replay, Shape
 from kfarm_twin.whatif_result import PERCENTILES, PolicyPart, Series, SizeClass
 from kfarm_twin.whatif_stats import Value, significant
 
-Floats = NDArray[np.float64]
 GRID_CELLS = 240
 SLOWDOWN_FLOOR_S = 10.0
 """Bounded slowdown counts shorter jobs as ten seconds (Feitelson and Rudolph 1998, tau)."""
@@ -102,13 +102,37 @@ def _label(low: int, high: int | None) -> str:
 def _series(
     jobs: Jobs, played: Replay, ran: NDArray[np.bool_], shape: Shape, edges: Floats
 ) -> tuple[Floats, Floats, Floats | None]:
-    """Jobs queued, share of devices in use, fragmented share of idle; mean of each cell."""
-    accelerators = shape.nodes * shape.gpus_per_node
+    """Jobs queued, share of devices in use, fragmented share of idle; mean of each cell.
+
+    Queue and use follow exactly from starts and ends; where jobs were preempted they come from
+    the driver's samples, as the fragmentation always does.
+    """
     time = played.time_ns.astype(float)
-    queued = cell_means(time, played.queued.astype(float), edges)
-    used = cell_means(time, played.busy_gpus.astype(float), edges) / accelerators
+    if played.preemptions.any():
+        queued = cell_means(time, played.queued.astype(float), edges)
+        busy = cell_means(time, played.busy_gpus.astype(float), edges)
+    else:
+        start, end = played.start_ns[ran], played.end_ns[ran]
+        ones = np.ones(start.size)
+        devices = jobs.pods * jobs.gpus * jobs.gpu_milli / WHOLE_MILLI
+        queued = overlap_means(jobs.submit_ns[ran], start, ones, edges)
+        busy = overlap_means(start, end, devices[ran].astype(float), edges)
     fragmented = None
-    return queued, used, fragmented
+    if played.stranded_gpus.any():
+        stranded = cell_means(time, played.stranded_gpus.astype(float), edges)
+        idle = shape.gpus - cell_means(time, played.busy_gpus.astype(float), edges)
+        fragmented = np.clip(
+            np.divide(stranded, idle, out=np.zeros_like(idle), where=idle > 0), 0, 1
+        )
+    return queued, busy / shape.gpus, fragmented
+
+
+def overlap_means(start: Ints, end: Ints, weight: Floats, edges: Floats) -> Floats:
+    """Mean over each cell of the summed weights of the spans [start, end) under way."""
+    times = np.concatenate((start, end))
+    steps = np.concatenate((weight, -weight))
+    order = np.argsort(times, kind="stable")
+    return cell_means(times[order].astype(float), np.cumsum(steps[order]), edges)
 
 
 def cell_means(time: Floats, values: Floats, edges: Floats) -> Floats:

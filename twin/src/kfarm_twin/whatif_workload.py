@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from kfarm_api.twinrun import TraceWorkload
+from kfarm_api.twinrun import GeneratorWorkload
 from numpy.typing import NDArray
 
 from kfarm_twin.arrays import Ints
 from kfarm_twin.jobs import Jobs, JobTrace
 from kfarm_twin.kernels.rng import uniform
-from kfarm_twin.load import ManifestError
+from kfarm_twin.load import ManifestError, load_model
 from kfarm_twin.request import InputError
 from kfarm_twin.traces import TraceFormat, read_trace
+from kfarm_twin.traces.generate import generate
+from kfarm_twin.traces.model import TraceModel, default_model
 from kfarm_twin.whatif_request import Source, WhatIfRequest
 from kfarm_twin.whatif_result import Farmland
 
@@ -25,6 +28,10 @@ BLOCK_PURPOSE = 0x424C4F43
 LEAST_BLOCKS = 4
 """A trace of fewer blocks is cut into `FEW_BLOCKS` instead: drawing of one or two is no sample."""
 FEW_BLOCKS = 8
+SEED_STEP = 0x9E3779B97F4A7C15
+"""Sets the seeds of replicas far apart (2**64 over the golden ratio)."""
+MIXES: dict[str, Callable[[int], TraceModel]] = {"farm-week": default_model}
+"""Built-in models by name, for nodes of so many devices."""
 LATE = "arrives after the horizon"
 
 
@@ -39,27 +46,34 @@ def source_trace(request: WhatIfRequest, farm: Farmland) -> JobTrace:
     workload = request.spec.workload.trace
     if workload is None or request.source is None:
         raise InputError("spec.workload.trace", "no file", "the trace that the TwinRun names")
+    per_node = workload.gpus_per_node or farm.accelerators_per_node
+    form = TraceFormat(workload.format.lower())
     try:
-        trace = _read(request.source, workload, farm)
+        with _on_disk(request.source) as path:
+            trace = read_trace(path, form, gpus_per_node=per_node)
     except ManifestError as error:
-        first = error.problems[0]
-        more = f" ({len(error.problems)} problems in all)" if len(error.problems) > 1 else ""
-        place = f", line {first.line}" if first.line is not None else ""
-        field = f": {first.path}" if first.path else ""
-        where = f"{request.source.name}{place}{field}"
-        raise InputError(where, first.found, f"{first.expected}{more}") from error
+        raise _located(request.source, error) from error
     if not trace.jobs.submit_ns.size:
         raise InputError(request.source.name, "no job that can be played", "a trace with jobs")
     return trace
 
 
-def _read(source: Source, workload: TraceWorkload, farm: Farmland) -> JobTrace:
-    """Through a file of the trace's own name: readers know files."""
-    per_node = workload.gpus_per_node or farm.accelerators_per_node
+@contextmanager
+def _on_disk(source: Source) -> Iterator[Path]:
+    """A file of the source's own name: readers know files."""
     with tempfile.TemporaryDirectory(prefix="kfarm-trace-") as folder:
         path = Path(folder) / (Path(source.name).name or "trace")
         path.write_bytes(source.raw)
-        return read_trace(path, TraceFormat(workload.format.lower()), gpus_per_node=per_node)
+        yield path
+
+
+def _located(source: Source, error: ManifestError) -> InputError:
+    """The first problem under the name that the reader knows; the path on disk means nothing."""
+    first = error.problems[0]
+    more = f" ({len(error.problems)} problems in all)" if len(error.problems) > 1 else ""
+    place = f", line {first.line}" if first.line is not None else ""
+    field = f": {first.path}" if first.path else ""
+    return InputError(f"{source.name}{place}{field}", first.found, f"{first.expected}{more}")
 
 
 def cut(trace: JobTrace, horizon_ns: int) -> JobTrace:
@@ -117,10 +131,45 @@ def _frozen(column: Ints) -> Ints:
 
 
 def draw(request: WhatIfRequest, farm: Farmland, replica: int) -> JobTrace:
-    """Jobs of the generator for one replica."""
-    raise InputError(
-        "spec.workload.generator", "a generator", "a trace: no generator is built in yet"
-    )
+    """Jobs of the generator for one replica.
+
+    Raises
+    ------
+    InputError
+        When the mix is unknown, the fitted model is wrong, or its jobs cannot come.
+    """
+    generator = request.spec.workload.generator
+    if generator is None:
+        raise InputError("spec.workload.generator", "none", "a generator")
+    model = _model(request, generator, farm)
+    load = None if generator.load is None else generator.load / 100
+    seed = (request.spec.seed + replica * SEED_STEP) % (1 << 63)
+    try:
+        return generate(
+            model, generator.jobs, seed, load=load, nodes=None if load is None else farm.nodes
+        )
+    except ValueError as error:
+        raise InputError("spec.workload.generator", str(error), "jobs that fit in time") from error
 
 
-__all__: Sequence[str] = ("cut", "draw", "resample", "source_trace")
+def _model(request: WhatIfRequest, generator: GeneratorWorkload, farm: Farmland) -> TraceModel:
+    if generator.mix is not None:
+        make = MIXES.get(generator.mix)
+        if make is None:
+            known = ", ".join(sorted(MIXES))
+            raise InputError("spec.workload.generator.mix", repr(generator.mix), f"one of {known}")
+        return make(farm.accelerators_per_node)
+    if request.source is None:
+        raise InputError("spec.workload.generator.configMap", "no file", "a fitted model")
+    try:
+        with _on_disk(request.source) as path:
+            model = load_model(path, TraceModel)
+    except ManifestError as error:
+        raise _located(request.source, error) from error
+    if model.gpus_per_node != farm.accelerators_per_node:
+        raise InputError(
+            request.source.name,
+            f"a model of nodes with {model.gpus_per_node} accelerators",
+            f"one fitted for {farm.accelerators_per_node}: kfarm trace generate --gpus-per-node",
+        )
+    return model
