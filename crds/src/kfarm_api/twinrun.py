@@ -257,10 +257,11 @@ class Artifact(Strict):
 
 
 class TwinRunStatus(Strict):
-    """Written by the operator alone."""
+    """Written by the operator alone; `compared` lists the names of the policies."""
 
     observed_generation: Annotated[int, Field(ge=0)] | None = None
     state: RunState | None = None
+    compared: Annotated[str, Field(max_length=1100)] | None = None
     inputs_digest: Annotated[str, Field(max_length=80)] | None = None
     jobs: Annotated[int, Field(ge=0)] | None = None
     replicas_done: Annotated[int, Field(ge=0)] | None = None
@@ -282,7 +283,7 @@ class TwinRun(Strict):
         short="twr",
         scope="Namespaced",
         columns=(
-            ("Policies", "string", ".spec.policies[*].name", 0),
+            ("Policies", "string", ".status.compared", 0),
             ("Replicas", "integer", ".spec.replicas", 1),
             ("Done", "integer", ".status.replicasDone", 1),
             ("Jobs", "integer", ".status.jobs", 0),

@@ -85,6 +85,8 @@ def _dot(index: int) -> str:
 def _table(result: WhatIf) -> str:
     columns = [column for column in _COLUMNS if _known(result, column[0])]
     first, *rest = (f'<th class="n">{label}</th>' for _, label, _ in columns)
+    if _recorded(result):
+        first = f'<th class="n">Mean wait, {_replicas(result)}</th>'
     best = {name: _best_rows(result, name) for name, _, _ in columns}
     rows = "".join(
         _row(result, i, policy, columns, best) for i, policy in enumerate(result.policies)
@@ -272,8 +274,8 @@ def _rules(result: WhatIf) -> str:
         "Utilisation, queue and fragmentation are over the time in which jobs arrive, so that the "
         "emptying at the end counts for no policy.",
         f"Intervals are Student's t over replicas, {result.confidence} %, not corrected for the "
-        "number of policies. Better and worse are judged on the ratio to the first policy (on "
-        "logarithms) where all figures are positive, else on the difference.",
+        "number of policies. Better or worse means that the interval of the difference leaves out "
+        "zero or that of the ratio (on logarithms, where all figures are positive) leaves out one.",
         "Intervals speak of chance within this workload model, not of other seasons, users or "
         "hardware.",
         *([saved] if saved else []),

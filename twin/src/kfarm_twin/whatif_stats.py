@@ -68,8 +68,9 @@ class Difference(Strict):
         where a figure is not positive. Waits of busy and of quiet weeks differ manyfold, and so
         do their differences, but hardly the ratios.
     word
-        ``Same`` where every replica is equal; ``Undecided`` where the interval of the ratio holds
-        one, or, without a ratio, that of the difference holds zero.
+        ``Same`` where every replica is equal; ``Undecided`` where the interval of the difference
+        holds zero and that of the ratio, if there is one, holds one. An effect may add or multiply:
+        either interval may show it.
     """
 
     mean: Value
@@ -151,8 +152,6 @@ def difference(
     bands, ratios = _bands(deltas), _ratios(pairs)
     unpaired = variance([value for value, _ in pairs]) + variance([other for _, other in pairs])
     saved = 1 - variance(deltas) / unpaired if unpaired > 0 else None
-    low, high = ratios.get("ratio_low"), ratios.get("ratio_high")
-    test = (bands.get("low"), bands.get("high"), 0.0) if low is None else (low, high, 1.0)
     return Difference(
         **bands,
         **ratios,
@@ -160,7 +159,7 @@ def difference(
         worse=worse,
         replicas=len(deltas),
         variance_saved=None if saved is None else significant(saved, 4),
-        word=_word(test, better + worse, lower_is_better=lower_is_better),
+        word=_word(bands, ratios, better + worse, lower_is_better=lower_is_better),
     )
 
 
@@ -173,13 +172,19 @@ def _ratios(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
     return {name: significant(math.exp(bands[of])) for name, of in names.items() if of in bands}
 
 
-def _word(test: tuple[Value, Value, float], unequal: int, *, lower_is_better: bool) -> Word:
-    low, high, middle = test
+def _word(
+    bands: dict[str, float], ratios: dict[str, float], unequal: int, *, lower_is_better: bool
+) -> Word:
     if not unequal:
         return "Same"
-    if low is None or high is None or low <= middle <= high:
-        return "Undecided"
-    return "Better" if (high < middle) == lower_is_better else "Worse"
+    tests = (
+        (bands.get("low"), bands.get("high"), 0.0),
+        (ratios.get("ratio_low"), ratios.get("ratio_high"), 1.0),
+    )
+    for low, high, middle in tests:
+        if low is not None and high is not None and not low <= middle <= high:
+            return "Better" if (high < middle) == lower_is_better else "Worse"
+    return "Undecided"
 
 
 def significant(value: float, figures: int = 7) -> float:

@@ -151,6 +151,8 @@ def _signed(policy: PolicyResult) -> str:
         return "the same wait"
     doubt = ", may be chance" if change.word == "Undecided" and change.low is not None else ""
     word = "saves" if change.mean < 0 else "adds"
+    if change.ratio is not None and (change.ratio < 1) == (change.mean < 0):
+        return f"{word} {100 * abs(1 - change.ratio):.0f} %{doubt}"
     return f"{word} {brief_span(abs(change.mean))}{doubt}"
 
 

@@ -106,6 +106,7 @@ def _finish(
     if status.artifact is not None:
         body["artifact"] = status.artifact.as_manifest()
     body["observedGeneration"] = generation
+    body["compared"] = ", ".join(policy.name for policy in run.spec.policies)
     body["policies"] = [policy.as_manifest() for policy in status.policies]
     row = condition("Ready", ready, reason, message, generation=generation, before=before, now=now)
     body["conditions"] = [row]
