@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from kfarm_api.twinrun import TwinRunSpec
 
-from kfarm_twin.whatif_request import PlayOrder, Source, WhatIfRequest
+from kfarm_twin.whatif_request import PlayOrder, WhatIfRequest
 from kfarm_twin.whatif_result import Played
 
-_WARM_TRACE = b"""1 0 -1 60 1 -1 -1 1 120 -1 1 1 1 -1 1 -1 -1 -1
-2 5 -1 60 2 -1 -1 2 120 -1 1 1 1 -1 1 -1 -1 -1
-3 9 -1 30 1 -1 -1 1 60 -1 1 1 1 -1 1 -1 -1 -1
-"""
 _WARM_POLICIES = (
     {"name": "easy", "backfill": "Easy"},
     {"name": "conservative", "backfill": "Conservative"},
@@ -30,15 +26,23 @@ def play_json(order: bytes) -> bytes:
 
 
 def warm() -> None:
-    """Play three jobs under every rule: compiles what the cache lacks and loads the rest."""
+    """Play a few jobs under every rule: compiles what the cache lacks and loads the rest.
+
+    The jobs are made up: pyarrow's reader of text would leave threads behind, and a process with
+    threads must not fork. Its modules are loaded, its readers first run in the child.
+    """
+    import pyarrow.compute  # noqa: PLC0415
+    import pyarrow.csv  # noqa: F401, PLC0415
+
+    from kfarm_twin.traces import reader  # noqa: F401, PLC0415
     from kfarm_twin.whatif import play  # noqa: PLC0415 - numba
 
     spec = TwinRunSpec.model_validate(
         {
-            "shape": {"nodes": 2},
-            "workload": {"trace": {"configMap": {"name": "w", "key": "w.swf"}, "format": "SWF"}},
+            "shape": {"nodes": 200},
+            "workload": {"generator": {"mix": "farm-week", "jobs": 40, "load": 100}},
             "policies": list(_WARM_POLICIES),
             "replicas": 2,
         }
     )
-    play(WhatIfRequest(name="warm", spec=spec, source=Source(name="w.swf", raw=_WARM_TRACE)))
+    play(WhatIfRequest(name="warm", spec=spec))
