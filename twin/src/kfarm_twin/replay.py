@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kfarm_twin.arrays import CLUSTER, NODE, RACK, SCALABLE_UNIT, Floats, Ints
+from kfarm_twin.arrays import Floats, Ints
+from kfarm_twin.disciplines import Backfill, Level, Order, Placement
 from kfarm_twin.jobs import WHOLE_MILLI, Jobs
 
 if TYPE_CHECKING:
@@ -22,48 +22,23 @@ if TYPE_CHECKING:
 
 MOST_NS = 1 << 58
 """Times and limits of a trace stay below nine years, so that sums of a few fit an int64."""
+__all__ = [
+    "Backfill",
+    "Discipline",
+    "Level",
+    "Order",
+    "Placement",
+    "Replay",
+    "ReplayError",
+    "Shape",
+    "SpeedChanges",
+    "Spread",
+    "Summary",
+    "replay",
+    "summarize",
+]
 SLICE = 100_000
 """Instants per call of the kernel: between two calls progress is shown and Ctrl-C is heard."""
-
-
-class Order(StrEnum):
-    """Who goes first, among jobs of one priority."""
-
-    FIFO = "fifo"
-    SJF = "sjf"
-    SRTF = "srtf"
-
-
-class Backfill(StrEnum):
-    """Who may go before a job that cannot start."""
-
-    NONE = "none"
-    EASY = "easy"
-    CONSERVATIVE = "conservative"
-
-
-class Placement(StrEnum):
-    """How devices are found: counted, or on named nodes by a packing policy."""
-
-    COUNT = "count"
-    FIRST_FIT = "first-fit"
-    BEST_FIT = "best-fit"
-    SPREAD = "spread"
-    RANDOM = "random"
-
-
-class Level(StrEnum):
-    """Topology levels, from the narrowest."""
-
-    NODE = "node"
-    RACK = "rack"
-    UNIT = "scalable-unit"
-    CLUSTER = "cluster"
-
-    @property
-    def code(self) -> int:
-        """Level as in `arrays`."""
-        return {"node": NODE, "rack": RACK, "scalable-unit": SCALABLE_UNIT}.get(self, CLUSTER)
 
 
 class ReplayError(ValueError):
@@ -90,7 +65,7 @@ class Shape:
     def __post_init__(self) -> None:
         for name, least, most in (
             ("nodes", 1, 1 << 20),
-            ("gpus_per_node", 1, 16),
+            ("gpus_per_node", 1, 1024),
             ("nodes_per_rack", 0, 1 << 20),
             ("nodes_per_unit", 0, 1 << 20),
         ):

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kfarm_twin.arrays import RACK, SCALABLE_UNIT, Ints
+from kfarm_twin.arrays import CLUSTER, NODE, RACK, SCALABLE_UNIT, Ints
+from kfarm_twin.disciplines import Backfill, Level, Order, Placement
 from kfarm_twin.jobs import WHOLE_MILLI, Jobs
 from kfarm_twin.kernels import bits, pool, profile, replay_state, shelf
 from kfarm_twin.kernels.replay_state import Desk, Given, Rules
 from kfarm_twin.policy import levels, queue
-from kfarm_twin.replay import MOST_NS, Backfill, Level, Order, Placement, ReplayError
+from kfarm_twin.replay import MOST_NS, ReplayError
 
 if TYPE_CHECKING:
     from kfarm_twin.replay import Discipline, Shape, SpeedChanges
@@ -30,6 +31,7 @@ PLACEMENTS = {
     Placement.SPREAD: levels.SPREAD,
     Placement.RANDOM: levels.RANDOM,
 }
+LEVELS = {Level.NODE: NODE, Level.RACK: RACK, Level.UNIT: SCALABLE_UNIT, Level.CLUSTER: CLUSTER}
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,9 @@ def _plan(shape: Shape, discipline: Discipline, devices: Ints) -> pool.Plan:
     first = np.full((2, int(count.max()) + 1), nodes, np.int64)
     for level, size in enumerate(per):
         first[level, : count[level]] = np.arange(count[level]) * size
-    asked = {discipline.required.code}
+    asked = {LEVELS[discipline.required]}
     if discipline.preferred is not None:
-        asked.add(discipline.preferred.code)
+        asked.add(LEVELS[discipline.preferred])
     named = discipline.placement is not Placement.COUNT
     indexed = np.array(
         [int(named and RACK in asked), int(named and SCALABLE_UNIT in asked)], np.int64
@@ -168,6 +170,11 @@ def _offsets(lengths: list[int]) -> Ints:
     """Where the levels of each set of bits begin, one set behind the other."""
     rows, at = [], 0
     for length in lengths:
+        if length > bits.WORD**bits.LEVELS:
+            raise ReplayError(
+                f"nodes times devices of a node are {length:,}; give fewer than "
+                f"{bits.WORD**bits.LEVELS:,} with named nodes, or choose placement count"
+            )
         row, words = [at], length
         for _ in range(bits.LEVELS):
             words = -(-words // bits.WORD)
@@ -207,13 +214,13 @@ def _rules(jobs: Jobs, shape: Shape, discipline: Discipline, seed: int, future: 
     if not (0 <= seed < 1 << 63 and 0 <= future < 1 << 32):
         raise ReplayError(f"seed {seed}, future {future}: give less than 2**63 and 2**32, from 0")
     counted = discipline.placement is Placement.COUNT
-    preferred = discipline.preferred.code if discipline.preferred is not None else -1
+    preferred = LEVELS[discipline.preferred] if discipline.preferred is not None else -1
     longest = int(jobs.limit_ns.max()) if len(jobs.limit_ns) else 0
     return Rules(
         order=ORDERS[discipline.order],
         backfill=BACKFILLS[discipline.backfill],
         placement=PLACEMENTS[discipline.placement],
-        required=discipline.required.code,
+        required=LEVELS[discipline.required],
         preferred=preferred,
         restart_ns=discipline.restart_ns,
         span_ns=longest + discipline.restart_ns + 1,
