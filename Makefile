@@ -82,11 +82,13 @@ test-nojit: sync ## Run the kernels' tests as plain Python
 .PHONY: bench
 bench: sync controlplane ## Measure; figures relative to a baseline of the same run
 	$(RUN)/python bench/twin.py
+	$(RUN)/python bench/traces.py
 	$(RUN)/python bench/cluster.py
 
 .PHONY: bench-short
 bench-short: sync ## The part of bench that needs no cluster
 	$(RUN)/python bench/twin.py
+	$(RUN)/python bench/traces.py --jobs 200000
 
 .PHONY: demo
 demo: sync controlplane ## Validate and release a 2,040-GPU training on a local control plane

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kfarm_twin.arrays import Floats, Ints
 from kfarm_twin.jobs import Jobs, JobTrace
-from kfarm_twin.traces.build import ModelSets, sealed
+from kfarm_twin.traces.build import ModelSets, number_texts, sealed
 from kfarm_twin.traces.cells import MAX_TIME_NS, NS_PER_S
 from kfarm_twin.traces.model import GRID, HOURS_PER_WEEK, RATIO_GRID, SizeMix, TraceModel
 
@@ -102,7 +102,7 @@ def generate(
     rate = _rate(model, columns, load, nodes)
     columns["submit_ns"] = _submits(model, draws[Purpose.GAP], rate)
     made = Jobs(*(sealed(columns[name]) for name in Jobs._fields))
-    ids = np.arange(1, jobs + 1).astype(np.str_)
+    ids = number_texts(np.arange(1, jobs + 1))
     return JobTrace(made, ids, tuple(queues), models.all)
 
 
@@ -170,7 +170,7 @@ def _submits(model: TraceModel, gap: Floats, rate: float) -> Ints:
     clock = quantile_of(
         np.arange(HOURS_PER_WEEK + 1.0), passed.tolist(), hours - week * HOURS_PER_WEEK
     )
-    return _whole_seconds((week * HOURS_PER_WEEK + clock) * _HOUR_S)
+    return _whole_seconds(np.floor((week * HOURS_PER_WEEK + clock) * _HOUR_S))
 
 
 def mean_of(table: Floats, grid: Sequence[float]) -> float:

@@ -31,7 +31,7 @@ from kfarm_twin.traces.build import (
 )
 from kfarm_twin.traces.cells import MAX_COUNT, MAX_TEXT, MAX_TIME_NS
 from kfarm_twin.traces.formats import Reading, TraceFormat
-from kfarm_twin.traces.lines import Findings, failure, shown
+from kfarm_twin.traces.lines import Findings, check_file, failure, shown
 
 MAGIC = b"PAR1"
 SCHEMA = "kfarm.dev/trace/v1"
@@ -145,8 +145,7 @@ def read_parquet(path: Path) -> Reading:
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
 
-    if path.is_dir():
-        raise failure(path, "a directory", "a trace file: name a file in it")
+    check_file(path)
     findings = Findings(path)
     try:
         with parquet.ParquetFile(path) as file:
@@ -155,7 +154,9 @@ def read_parquet(path: Path) -> Reading:
             return _read_batches(file, said, findings)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise failure(path, f"no readable Parquet ({reason})", "a whole Parquet file") from None
+        raise failure(
+            path, f"no readable Parquet ({reason})", "a whole Parquet file, not packed"
+        ) from None
 
 
 def _said(path: Path, schema: Any) -> dict[str, Any]:
