@@ -27,10 +27,10 @@ async def runner() -> AsyncIterator[WhatIfRunner]:
     await runner.close()
 
 
-def request(text: str = JOBS, **shape: Any) -> WhatIfRequest:
+def request(text: str = JOBS) -> WhatIfRequest:
     trace = {"configMap": {"name": "week", "key": "week.swf"}, "format": "SWF", "block": "30m"}
     spec = {
-        "shape": {"nodes": 6, **shape},
+        "shape": {"nodes": 6},
         "workload": {"trace": trace},
         "policies": [{"name": "fifo"}, {"name": "easy", "backfill": "Easy"}],
         "replicas": 2,
@@ -57,10 +57,14 @@ async def test_a_bad_line_is_bad_input(runner: WhatIfRunner) -> None:
     assert failed.value.message.startswith("week.swf")
 
 
-async def test_too_large_a_node_is_bad_input(runner: WhatIfRunner) -> None:
+async def test_an_unknown_mix_is_bad_input(runner: WhatIfRunner) -> None:
+    spec = request().spec.as_manifest()
+    spec["workload"] = {"generator": {"mix": "unheard-of", "jobs": 10}}
+    asked = WhatIfRequest(name="x", spec=TwinRunSpec.model_validate(spec))
     with pytest.raises(TwinFailed) as failed:
-        await runner.play(request(acceleratorsPerNode=100), 0, **LIMITS)
+        await runner.play(asked, 0, **LIMITS)
     assert failed.value.reason == "BadInput"
+    assert "farm-week" in failed.value.message
 
 
 async def test_the_deadline_is_kept(runner: WhatIfRunner) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from kfarm_twin.cli_compare import CompareOptions, build_request, read_result
 from kfarm_twin.cli_policies import parse_policies
 from kfarm_twin.compare_page import render
 from kfarm_twin.load import ManifestError
+from kfarm_twin.traces.model import default_model
 from typer.testing import CliRunner
 
 Body = dict[str, Any]
@@ -83,7 +85,7 @@ def test_the_keys_are_those_of_the_documentation(answer: Body) -> None:
     text = (Path(__file__).parents[3] / "docs/cli.md").read_text("utf-8")
     section = text[text.index("## `kfarm compare`") :]
     for key in (*answer, *policy, *policy["metrics"], *policy["differences"]["waitMeanS"]):
-        assert f"`{key}`" in section or f".{key}`" in section, f"{key} is not documented"
+        assert re.search(rf"[`.]{key}(\[\])?`", section), f"{key} is not documented"
 
 
 def test_every_policy_plays_the_same_jobs(answer: Body) -> None:
@@ -242,7 +244,51 @@ def test_policies_by_name() -> None:
     assert (levels["required"], levels["preferred"]) == ("cluster", "scalable-unit")
 
 
-def test_a_run_that_the_engine_cannot_play_is_bad_input(trace: Path) -> None:
-    code, _, err = kfarm("--trace", trace, "--nodes", 4, "--gpus-per-node", 100)
+@pytest.mark.parametrize(
+    ("mix", "said"), [("unheard-of", "one of farm-week"), (None, "no ConfigMap model")]
+)
+def test_a_generator_that_is_not_there_is_bad_input(
+    tmp_path: Path, mix: str | None, said: str
+) -> None:
+    run = json.loads(json.dumps(RUN))
+    named = {"mix": mix} if mix else {"configMap": {"name": "model", "key": "model.json"}}
+    run["spec"]["workload"] = {"generator": {**named, "jobs": 10}}
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(run), encoding="utf-8")
+    code, out, err = kfarm("-f", path)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_a_fitted_model_is_played(trace: Path, tmp_path: Path) -> None:
+    run = json.loads(json.dumps(RUN))
+    named = {"configMap": {"name": "model", "key": "model.json"}}
+    run["spec"]["workload"] = {"generator": {**named, "jobs": 50, "load": 80}}
+    run["spec"]["shape"]["nodes"] = 200
+    path, model = tmp_path / "run.yaml", tmp_path / "model.json"
+    path.write_text(yaml.safe_dump(run), encoding="utf-8")
+    model.write_text(default_model(8).model_dump_json(by_alias=True), encoding="utf-8")
+    code, out, err = kfarm("-f", path, "--trace", model, "-o", "json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["workload"]["kind"] == "Generator"
+    assert found["workload"]["jobs"] == 50
+    model.write_text(default_model(4).model_dump_json(by_alias=True), encoding="utf-8")
+    code, _, err = kfarm("-f", path, "--trace", model)
     assert code == 2
-    assert "gpus_per_node is 100" in err
+    assert "nodes with 4 accelerators" in err
+
+
+def test_unlike_clusters_are_refused(tmp_path: Path) -> None:
+    farms = Path(__file__).parents[3] / "examples/farms"
+    run = json.loads(json.dumps(RUN))
+    del run["spec"]["shape"]
+    names = ("kakao", "naver-cloud")
+    run["spec"]["farms"] = [{"kind": "GPUFarm", "name": name} for name in names]
+    run["spec"]["workload"] = {"generator": {"mix": "farm-week", "jobs": 10}}
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(run), encoding="utf-8")
+    files = [word for name in names for word in ("-f", farms / f"{name}.yaml")]
+    code, _, err = kfarm("-f", path, *files)
+    assert code == 2
+    assert "one pool of equal nodes" in err

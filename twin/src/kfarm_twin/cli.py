@@ -375,8 +375,10 @@ def trace_generate(
 def warm() -> None:
     """Compile the kernels into the cache, so that the next start is fast."""
     from kfarm_twin.warm import warm as warm_up  # noqa: PLC0415
+    from kfarm_twin.whatif_play import warm as warm_whatifs  # noqa: PLC0415
 
     warm_up()
+    warm_whatifs()
     typer.echo("kernels are compiled", err=True)
 
 

@@ -97,9 +97,7 @@ def _discipline(request: Request) -> Discipline:
     )
 
 
-def answer(
-    request: Request, reading: Reading, result: Replay, summary: Summary
-) -> dict[str, Any]:
+def answer(request: Request, reading: Reading, result: Replay, summary: Summary) -> dict[str, Any]:
     """Keys of ``-o json``, as docs/cli.md lists them; without the jobs."""
     from kfarm_twin.traces.summary import left_out  # noqa: PLC0415 - numpy
 
@@ -121,9 +119,7 @@ def answer(
         },
         "rules": _rules(request),
         "summary": _summary(summary),
-        "never": [
-            {"id": str(ids[job]), "reason": reason} for job, reason in result.never.items()
-        ],
+        "never": [{"id": str(ids[job]), "reason": reason} for job, reason in result.never.items()],
         "jobsFile": str(request.jobs_out) if request.jobs_out is not None else None,
     }
 
