@@ -153,7 +153,7 @@ def test_the_artifact_is_the_result() -> None:
     assert packed(result(run))[0] == raw, "the same bytes every time"
 
 
-@pytest.mark.parametrize("change", ["owner", "label", "digest", "damaged", "empty", "cut"])
+@pytest.mark.parametrize("change", ["owner", "label", "digest", "damaged", "empty", "cut", "bomb"])
 def test_what_is_not_our_result_is_left_alone(change: str) -> None:
     run = twin_run()
     body = stored(run, uid="other" if change == "owner" else "u")
@@ -166,6 +166,8 @@ def test_what_is_not_our_result_is_left_alone(change: str) -> None:
         body["binaryData"][KEY] = base64.b64encode(b"\x1f\x8b" + raw[9:]).decode()
     elif change == "cut":
         body["binaryData"][KEY] = base64.b64encode(raw[:50]).decode()
+    elif change == "bomb":
+        body["binaryData"][KEY] = base64.b64encode(gzip.compress(bytes(1 << 26))).decode()
     elif change == "empty":
         del body["binaryData"]
     found = decide(run, digest_of(run), body)

@@ -199,6 +199,9 @@ def _refuse(path: str, found: str, expected: str) -> NoReturn:
 def _file_source(path: Path | None) -> Source | None:
     if path is None:
         return None
+    if path.exists() and not path.is_file():
+        expected = "a file; a pipe or device has to be written to one first"
+        raise ManifestError([Problem(path, 0, "", "no regular file", expected)])
     try:
         return Source(name=path.name, raw=path.read_bytes())
     except OSError as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
-from kfarm_twin.figures import NONE, brief_span, digits, span
+from kfarm_twin.figures import NONE, brief_span, digits
 from kfarm_twin.report_page import page
 from kfarm_twin.whatif_result import LOWER_IS_BETTER, PolicyResult, SizeClass, WhatIf
 from kfarm_twin.whatif_stats import Difference, Interval, Value
@@ -72,7 +72,7 @@ def _facts(result: WhatIf) -> Iterator[tuple[str, str]]:
     yield "Nodes", f"{result.nodes:,} \N{MULTIPLICATION SIGN} {result.accelerators_per_node}"
     yield "Accelerators", f"{result.accelerators:,}"
     yield "Jobs", f"{work.jobs:,}"
-    yield "Arriving within", span(work.window_s)
+    yield "Arriving within", brief_span(work.window_s)
     yield "Offered load", f"{100 * work.offered:.1f} %"
     yield "Replicas", str(result.replicas)
     yield "Seed", str(result.seed)

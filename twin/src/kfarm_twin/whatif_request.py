@@ -123,7 +123,7 @@ def rules_of(policy: RunPolicy) -> str:
 
 
 _PLACEMENTS = {
-    "Count": "nodes counted",
+    "Count": "accelerators counted",
     "FirstFit": "first fit",
     "BestFit": "best fit",
     "Spread": "spread",

@@ -20,6 +20,7 @@ LABEL = "kfarm.dev/twin-run"
 DIGEST = "kfarm.dev/inputs-digest"
 MAX_BYTES = 900 * 1024
 """Of the gzipped result: a ConfigMap holds 1 MiB in all."""
+MAX_UNZIPPED = 32 << 20
 _NAME_ROOM = 253 - len("-result-") - 12
 
 
@@ -86,10 +87,19 @@ def read_artifact(body: JSON) -> tuple[WhatIf, Artifact] | None:
     """The result in a ConfigMap; None when it is damaged."""
     try:
         raw = base64.b64decode(body["binaryData"][KEY], validate=True)
-        result = WhatIf.model_validate_json(gzip.decompress(raw))
-    except (KeyError, TypeError, ValueError, binascii.Error, OSError, EOFError, zlib.error):
+        result = WhatIf.model_validate_json(_unzipped(raw))
+    except (KeyError, TypeError, ValueError, binascii.Error, zlib.error):
         return None
     return result, describe(body["metadata"]["name"], raw)
+
+
+def _unzipped(raw: bytes) -> bytes:
+    """At most `MAX_UNZIPPED`, so that a forged ConfigMap cannot fill the memory."""
+    reader = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    text = reader.decompress(raw, MAX_UNZIPPED)
+    if not reader.eof:
+        raise ValueError("cut off or too large")
+    return text
 
 
 def describe(name: str, raw: bytes) -> Artifact:

@@ -249,9 +249,9 @@ class TwinRunReconciler:
         _LOG.info("%s/%s: playing %d replicas", *key, run.spec.replicas)
         try:
             run, result = await self._played(key, run, ready, attempts)
+            await asyncio.to_thread(self._store, run, digest, result)
         except TwinFailed as error:
             return await self._failed(run, digest, error, attempts)
-        await asyncio.to_thread(self._store, run, digest, result)
         return 0.0
 
     async def _failed(
