@@ -16,6 +16,7 @@ import yaml
 from kfarm_controlplane.cluster import wait_until
 from kfarm_controlplane.inprocess import HeldPlayer, HeldTwin, InProcessOperator
 from kfarm_controlplane.installation import Installation, Operator
+from kfarm_controlplane.mortal import MortalClient
 from kfarm_operator.runner import TwinFailed
 
 Body = dict[str, Any]
@@ -379,6 +380,29 @@ def test_two_replicas_are_harmless(lone: Runs) -> None:
         lone.until("doubled", "Completed")
         assert len(lone.results()) == 1
         assert lone.result("doubled")["seed"] == 5
+
+
+WRITES = 5
+"""Status Running, its Event, the artifact, status Completed, its Event."""
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("write", range(1, WRITES + 1))
+def test_a_crash_at_any_write_changes_nothing_in_the_end(
+    lone: Runs, write: int, after: bool
+) -> None:
+    """The first operator can write no more from one write on; a second one takes over."""
+    lone.cluster.apply(lone.trace(), lone.run("mortal"))
+    MortalClient.left, MortalClient.after = write, after
+    with InProcessOperator(
+        lone.installation, lone.twin, "whatif", MortalClient.connect, lone.player
+    ):
+        _wait(lambda: MortalClient.left <= 0)
+    with lone.operate():
+        status = lone.until("mortal", "Completed")
+    (body,) = lone.results()
+    assert body["metadata"]["name"] == status["artifact"]["configMap"]
+    assert lone.result("mortal")["inputsDigest"] == status["inputsDigest"]
 
 
 def test_the_real_process_plays_in_a_fork_and_a_kill_is_made_good(
