@@ -13,20 +13,18 @@ from typing import Any, Literal
 
 import kopf
 from kfarm_api.v1alpha1 import (
-    KINDS,
     AcceleratorProfile,
     GPUFarm,
     Kind,
     NPUFarm,
     PlacementPlan,
-    TwinRun,
     ValidationPolicy,
 )
 
 from kfarm_operator.catalogue import CatalogueReconciler
 from kfarm_operator.client import NODES, PODS, ApiError, KubeClient, bearer, kfarm_resource
 from kfarm_operator.farms.reconcile import FarmReconciler
-from kfarm_operator.index import Index
+from kfarm_operator.index import GATE_KINDS, Index
 from kfarm_operator.mirror import Mirror
 from kfarm_operator.plans.reconcile import PlanReconciler, Runner
 from kfarm_operator.twinruns.reconcile import TWIN_RUNS, Player, TwinRunReconciler
@@ -55,8 +53,8 @@ CATALOGUE_KINDS = ("AcceleratorProfile", "ValidationPolicy")
 ROLE_KINDS: dict[Role, tuple[type[Kind], ...]] = {
     "farm": (AcceleratorProfile, GPUFarm, NPUFarm),
     "whatif": (GPUFarm, NPUFarm),
-    "gate": tuple(kind for kind in KINDS if kind is not TwinRun),
-    "all": tuple(kind for kind in KINDS if kind is not TwinRun),
+    "gate": GATE_KINDS,
+    "all": GATE_KINDS,
 }
 """What kopf watches; TwinRuns come from a mirror of their own, under their own account."""
 _LOG = logging.getLogger(__name__)
