@@ -66,6 +66,8 @@ def build(
 ) -> Columns:
     """All columns of a run; see `kfarm_twin.replay.replay`."""
     _check_jobs(jobs)
+    # A reservation takes time: a limit of nothing counts as a nanosecond.
+    jobs = jobs._replace(limit_ns=np.maximum(jobs.limit_ns, 1))
     sizes, devices = _sizes(jobs, shape, discipline)
     plan = _plan(shape, discipline, devices)
     never = _never(jobs, shape, discipline, sizes, plan)

@@ -164,7 +164,7 @@ def finish(rules: Rules, plan: Plan, desk: Desk, job: int) -> bool:
 
 @inner
 def preempt(given: Given, rules: Rules, plan: Plan, desk: Desk, job: int) -> None:
-    """Stop a running job; it waits again with the work done so far behind it.
+    """Stop a running job; it waits again with the work done so far, in whole ns, behind it.
 
     The restart cost comes first when it runs again; one that was cut short is paid anew.
     """
@@ -173,6 +173,7 @@ def preempt(given: Given, rules: Rules, plan: Plan, desk: Desk, job: int) -> Non
     _leave(rules, plan, desk, job)
     left = max(time_left(work.due_ns[job], now) - work.idle_ns[job], 0)
     work.idle_ns[job] = rules.restart_ns
+    work.left_ppm[job] = 0
     work.preemptions[job] += 1
     desk.sizes.limit[job] = left + rules.restart_ns
     enqueue(given, rules, desk, job)
