@@ -97,9 +97,7 @@ def _discipline(request: Request) -> Discipline:
     )
 
 
-def answer(
-    request: Request, reading: Reading, result: Replay, summary: Summary
-) -> dict[str, Any]:
+def answer(request: Request, reading: Reading, result: Replay, summary: Summary) -> dict[str, Any]:
     """Keys of ``-o json``, as docs/cli.md lists them; without the jobs."""
     from kfarm_twin.traces.summary import left_out  # noqa: PLC0415 - numpy
 
@@ -121,9 +119,7 @@ def answer(
         },
         "rules": _rules(request),
         "summary": _summary(summary),
-        "never": [
-            {"id": str(ids[job]), "reason": reason} for job, reason in result.never.items()
-        ],
+        "never": [{"id": str(ids[job]), "reason": reason} for job, reason in result.never.items()],
         "jobsFile": str(request.jobs_out) if request.jobs_out is not None else None,
     }
 
@@ -249,7 +245,7 @@ def print_answer(data: Mapping[str, Any]) -> None:
     table = right_table("", "mean", "median", "p90", "p99", "max")
     for label, key in (("wait [s]", "waitS"), ("bounded slowdown", "boundedSlowdown")):
         spread = summary[key]
-        values = (f"{v:,.2f}" for v in spread.values()) if spread else ("–",) * 5
+        values = (f"{v:,.2f}" for v in spread.values()) if spread else ("",) * 5
         table.add_row(Text(label), *values)
     farm = data["farm"]
     say = f"{rules['order']}, backfill {rules['backfill']}, placement {rules['placement']}"
