@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from kfarm_twin.jobs import Jobs
 from kfarm_twin.replay import (
@@ -27,9 +27,10 @@ naive = SimpleNamespace(**runpy.run_path(str(TESTS / "naive_replay.py")))
 NAMED = [placement for placement in Placement if placement is not Placement.COUNT]
 
 often = settings(
-    max_examples=200,
+    max_examples=150,
     deadline=None,
     derandomize=True,
+    phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
 

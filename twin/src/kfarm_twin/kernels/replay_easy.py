@@ -21,7 +21,7 @@ from kfarm_twin.kernels.replay_state import (
     Rules,
 )
 from kfarm_twin.kernels.rng import FAR_NS
-from kfarm_twin.kernels.shelf import BLOCKS, WIDTH
+from kfarm_twin.kernels.shelf import WIDTH
 from kfarm_twin.policy.levels import COUNT
 from kfarm_twin.policy.queue import ends_in_time, gives_way, srtf_key, time_left
 

@@ -10,7 +10,6 @@ from kfarm_twin.kernels.pool import Plan
 from kfarm_twin.kernels.replay_jobs import try_start
 from kfarm_twin.kernels.replay_state import TIME, Desk, Rules
 from kfarm_twin.kernels.rng import FAR_NS
-from kfarm_twin.kernels.shelf import BLOCKS
 
 
 @inner

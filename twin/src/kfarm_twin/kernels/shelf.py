@@ -17,7 +17,7 @@ from kfarm_twin.kernels.columns import KIND, LIMIT, VALUE, WEIGHT
 from kfarm_twin.kernels.rng import FAR_NS
 
 WIDTH = 64
-"""Entries of a block (found best of 32, 64 and 128 on the farm week)."""
+"""Entries of a block."""
 PLAIN, SUMS, LOWS = 0, 1, 2
 """What headers keep: nothing, the sum of weights, or the least values and limits."""
 BLOCKS, ENTRIES, SPARES, MADE = 0, 1, 2, 3
@@ -62,7 +62,7 @@ def _head(shelf: Shelf, table: Ints, block: int) -> None:
         shelf.rows[block, TOTAL] = total
     elif kind == LOWS:
         least = FAR_NS
-        for group in range((shelf.rows.shape[1] - LOW)):
+        for group in range(shelf.rows.shape[1] - LOW):
             shelf.rows[block, LOW + group] = FAR_NS
         for i in range(shelf.rows[block, SIZE]):
             job = shelf.rows[block, JOBS + i]
@@ -85,7 +85,7 @@ def _open(shelf: Shelf, place: int) -> int:
     shelf.rows[block, SIZE] = 0
     shelf.rows[block, TOTAL] = 0
     shelf.rows[block, LEAST] = FAR_NS
-    for group in range((shelf.rows.shape[1] - LOW)):
+    for group in range(shelf.rows.shape[1] - LOW):
         shelf.rows[block, LOW + group] = FAR_NS
     return int(block)
 
@@ -255,7 +255,7 @@ def first_key(shelf: Shelf) -> int:
 def _may_hold(shelf: Shelf, block: int, short: Ints, long: Ints, window: int) -> bool:
     """Whether a job of the block may do, as far as the header says."""
     timely = shelf.rows[block, LEAST] <= window
-    for group in range((shelf.rows.shape[1] - LOW)):
+    for group in range(shelf.rows.shape[1] - LOW):
         least = shelf.rows[block, LOW + group]
         if least <= long[group] or (timely and least <= short[group]):
             return True
