@@ -245,7 +245,7 @@ def print_answer(data: Mapping[str, Any]) -> None:
     table = right_table("", "mean", "median", "p90", "p99", "max")
     for label, key in (("wait [s]", "waitS"), ("bounded slowdown", "boundedSlowdown")):
         spread = summary[key]
-        values = (f"{v:,.2f}" for v in spread.values()) if spread else ("–",) * 5
+        values = (f"{v:,.2f}" for v in spread.values()) if spread else ("",) * 5
         table.add_row(Text(label), *values)
     farm = data["farm"]
     say = f"{rules['order']}, backfill {rules['backfill']}, placement {rules['placement']}"

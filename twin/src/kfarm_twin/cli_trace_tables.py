@@ -26,6 +26,7 @@ def _say(console: Console, line: str, style: str = "") -> None:
 
 
 def right_table(*headers: str) -> Any:
+    """A table whose columns, but the first, stand to the right."""
     from rich import box  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

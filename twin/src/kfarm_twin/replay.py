@@ -214,7 +214,7 @@ def replay(
     columns = build(jobs, shape, discipline, seed, future, speeds, max(samples, 16))
     first, status = True, MORE
     while status == MORE:
-        status = run_replay(columns.given, columns.rules, columns.plan, columns.desk, first, SLICE)
+        status = run_replay(columns.rules, columns.plan, columns.desk, first, SLICE)
         first = False
         if progress is not None:
             progress(columns.finished, len(jobs.run_ns))
@@ -222,18 +222,21 @@ def replay(
 
 
 def _result(columns: Columns, discipline: Discipline) -> Replay:
-    work, series = columns.desk.work, columns.desk.samples
-    count = int(series.meta[0])
+    from kfarm_twin.kernels import columns as at  # noqa: PLC0415 - numba
+    from kfarm_twin.kernels.replay_state import EVERY, SAMPLES  # noqa: PLC0415
+
+    table, now = columns.desk.jobs, columns.desk.now
+    series = columns.desk.series[: now[SAMPLES]].copy()
     counted = discipline.placement is Placement.COUNT
     return Replay(
-        start_ns=work.start_ns,
-        end_ns=work.end_ns,
-        preemptions=work.preemptions,
-        time_ns=series.time_ns[:count].copy(),
-        busy_gpus=series.busy[:count] / (WHOLE_MILLI if counted else 1),
-        queued=series.queued[:count].copy(),
-        stranded_gpus=series.stranded[:count].copy(),
-        every=int(series.meta[1]),
+        start_ns=table[:, at.START].copy(),
+        end_ns=table[:, at.END].copy(),
+        preemptions=table[:, at.STOPS].copy(),
+        time_ns=series[:, 0],
+        busy_gpus=series[:, 1] / (WHOLE_MILLI if counted else 1),
+        queued=series[:, 2],
+        stranded_gpus=series[:, 3],
+        every=int(now[EVERY]),
         never=columns.never,
         decisions=columns.decisions,
     )

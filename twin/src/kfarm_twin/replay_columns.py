@@ -11,7 +11,9 @@ from kfarm_twin.arrays import CLUSTER, NODE, RACK, SCALABLE_UNIT, Ints
 from kfarm_twin.disciplines import Backfill, Level, Order, Placement
 from kfarm_twin.jobs import WHOLE_MILLI, Jobs
 from kfarm_twin.kernels import bits, pool, profile, replay_state, shelf
-from kfarm_twin.kernels.replay_state import Desk, Given, Rules
+from kfarm_twin.kernels import columns as at
+from kfarm_twin.kernels.replay_state import Desk, Rules
+from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.policy import levels, queue
 from kfarm_twin.replay import MOST_NS, ReplayError
 
@@ -38,7 +40,6 @@ LEVELS = {Level.NODE: NODE, Level.RACK: RACK, Level.UNIT: SCALABLE_UNIT, Level.C
 class Columns:
     """What the kernel is given, and the jobs that were not."""
 
-    given: Given
     rules: Rules
     plan: pool.Plan
     desk: Desk
@@ -66,25 +67,47 @@ def build(
 ) -> Columns:
     """All columns of a run; see `kfarm_twin.replay.replay`."""
     _check_jobs(jobs)
+    # A reservation takes time: a limit of nothing counts as a nanosecond.
+    jobs = jobs._replace(limit_ns=np.maximum(jobs.limit_ns, 1))
     sizes, devices = _sizes(jobs, shape, discipline)
     plan = _plan(shape, discipline, devices)
     never = _never(jobs, shape, discipline, sizes, plan)
-    runs = np.ones(len(jobs.run_ns), np.int64)
-    runs[list(never)] = 0
     rules = _rules(jobs, shape, discipline, seed, future)
-    changes = _changes(speeds, shape, discipline)
-    given = Given(
-        submit_ns=_column(jobs.submit_ns),
-        run_ns=_column(jobs.run_ns),
-        limit_ns=_column(jobs.limit_ns),
-        rank=_rank(jobs, discipline, rules.span_ns),
-        runs=runs,
-        change_ns=changes[0],
-        change_node=changes[1],
-        change_ppm=changes[2],
-    )
-    desk = _desk(jobs, shape, discipline, sizes, plan, samples)
-    return Columns(given, rules, plan, desk, never)
+    table = _table(jobs, sizes)
+    table[:, at.RANK] = _rank(jobs, discipline, rules.span_ns)
+    table[list(never), at.RUNS] = 0
+    desk = _desk(table, shape, discipline, plan, _changes(speeds, shape, discipline), samples)
+    return Columns(rules, plan, desk, never)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What each job asks for [J]; see `kernels.columns`."""
+
+    value: Ints
+    kind: Ints
+    weight: Ints
+
+
+def _table(jobs: Jobs, sizes: Sizes) -> Ints:
+    """The table of jobs [J, COLUMNS] before the first event."""
+    table = _zeros(len(jobs.run_ns), at.COLUMNS)
+    for column, values in (
+        (at.SUBMIT, jobs.submit_ns),
+        (at.RUN, jobs.run_ns),
+        (at.LEFT, jobs.run_ns),
+        (at.LIMIT, jobs.limit_ns),
+        (at.VALUE, sizes.value),
+        (at.KIND, sizes.kind),
+        (at.WEIGHT, sizes.weight),
+        (at.RUNS, 1),
+        (at.START, -1),
+        (at.END, -1),
+        (at.PIECE, -1),
+        (at.PLANNED, FAR_NS),
+    ):
+        table[:, column] = values
+    return table
 
 
 def _column(values: Ints) -> Ints:
@@ -111,15 +134,14 @@ def _check_jobs(jobs: Jobs) -> None:
         raise ReplayError(f"job {row} was submitted before the job in front of it; sort by time")
 
 
-def _sizes(jobs: Jobs, shape: Shape, discipline: Discipline) -> tuple[shelf.Sizes, Ints]:
+def _sizes(jobs: Jobs, shape: Shape, discipline: Discipline) -> tuple[Sizes, Ints]:
     """What each job asks for, and the devices of a pod of each size class [K]."""
-    limit = _column(jobs.limit_ns)
     if discipline.placement is Placement.COUNT:
         # Products of huge columns must not wrap around: cut first, such jobs never run anyway.
         most = shape.gpus * WHOLE_MILLI + 1
         pods, gpus = np.minimum(jobs.pods, most), np.minimum(jobs.gpus, most)
         weight = np.minimum(np.minimum(pods * gpus, most) * jobs.gpu_milli, most)
-        return shelf.Sizes(_column(weight), _zeros(len(limit)), limit, _column(weight)), _zeros(1)
+        return Sizes(weight, np.zeros_like(weight), weight), _zeros(1)
     most = shape.gpus + 1
     pods, gpus = np.minimum(jobs.pods, most), np.minimum(jobs.gpus, most)
     weight = np.where(gpus > 0, np.minimum(pods * gpus, most), 0)
@@ -128,8 +150,7 @@ def _sizes(jobs: Jobs, shape: Shape, discipline: Discipline) -> tuple[shelf.Size
     gpus = np.minimum(gpus, shape.gpus_per_node + 1)
     devices, kind = np.unique(gpus, return_inverse=True)
     value = np.where(gpus > 0, pods, 0)
-    sizes = shelf.Sizes(_column(value), _column(kind), limit, _column(weight))
-    return sizes, devices.astype(np.int64)
+    return Sizes(value, kind, weight), devices.astype(np.int64)
 
 
 def _plan(shape: Shape, discipline: Discipline, devices: Ints) -> pool.Plan:
@@ -158,10 +179,8 @@ def _plan(shape: Shape, discipline: Discipline, devices: Ints) -> pool.Plan:
     return pool.Plan(
         domain=domain,
         first=first,
-        count=count.astype(np.int64),
-        indexed=indexed,
-        devices=devices,
-        room_of=np.ascontiguousarray(room_of, np.int64),
+        levels=np.stack([count, indexed]).astype(np.int64),
+        classes=np.column_stack([devices, room_of]).astype(np.int64),
         offsets=_offsets(lengths),
     )
 
@@ -185,7 +204,7 @@ def _offsets(lengths: list[int]) -> Ints:
 
 
 def _never(
-    jobs: Jobs, shape: Shape, discipline: Discipline, sizes: shelf.Sizes, plan: pool.Plan
+    jobs: Jobs, shape: Shape, discipline: Discipline, sizes: Sizes, plan: pool.Plan
 ) -> dict[int, str]:
     """Jobs that even an empty farm does not take, and why."""
     if discipline.placement is Placement.COUNT:
@@ -196,7 +215,7 @@ def _never(
         nodes = min(shape.nodes_per_rack or nodes, nodes)
     elif discipline.required is Level.UNIT:
         nodes = min(shape.nodes_per_unit or nodes, nodes)
-    most = plan.room_of[sizes.kind, shape.gpus_per_node] * nodes
+    most = plan.classes[sizes.kind, -1] * nodes
     where = "" if discipline.required is Level.CLUSTER else f" in one {discipline.required.value}"
     wrong = (sizes.weight > 0) & (sizes.value > most)
     return {int(row): _too_large(jobs, int(row), shape, where) for row in np.flatnonzero(wrong)}
@@ -248,11 +267,9 @@ def _rank(jobs: Jobs, discipline: Discipline, span_ns: int) -> Ints:
     return rank
 
 
-def _changes(
-    speeds: SpeedChanges | None, shape: Shape, discipline: Discipline
-) -> tuple[Ints, Ints, Ints]:
+def _changes(speeds: SpeedChanges | None, shape: Shape, discipline: Discipline) -> Ints:
     if speeds is None:
-        return _zeros(0), _zeros(0), _zeros(0)
+        return _zeros(0, 3)
     time_ns, node, ppm = (
         _column(values) for values in (speeds.time_ns, speeds.node, speeds.speed_ppm)
     )
@@ -265,81 +282,48 @@ def _changes(
         raise ReplayError(f"changes of speed name nodes from -1 (all) to {most} here")
     if np.any((ppm < 0) | (ppm > replay_state.FULL_PPM)):
         raise ReplayError("speeds are 0 to 1,000,000 ppm")
-    return time_ns, node, ppm
+    return np.column_stack([time_ns, node, ppm])
 
 
 def _shelf(entries: int, classes: int) -> shelf.Shelf:
     blocks = 2 * (entries // shelf.WIDTH) + 4
-    return shelf.Shelf(
-        key=_zeros(blocks, shelf.WIDTH),
-        job=_zeros(blocks, shelf.WIDTH),
-        size=_zeros(blocks),
-        order=_zeros(blocks),
-        spare=_zeros(blocks),
-        low=_zeros(blocks, classes),
-        low_limit=_zeros(blocks),
-        total=_zeros(blocks),
-        meta=_zeros(shelf.META),
-    )
+    return shelf.Shelf(_zeros(blocks, shelf.LOW + classes), _zeros(3, blocks))
 
 
-def _pool(jobs: int, shape: Shape, plan: pool.Plan, named: bool) -> pool.Pool:
-    nodes = shape.nodes if named else 1
-    pieces = shape.gpus if named else 1
-    widest = max(nodes, plan.first.shape[1])
+def _pool(table: Ints, shape: Shape, plan: pool.Plan, named: bool) -> pool.Pool:
+    classes = len(plan.classes)
     return pool.Pool(
-        free=_zeros(nodes),
+        jobs=table,
+        node=_zeros(shape.nodes if named else 1, pool.NODE_COLUMNS),
         words=_zeros(int(plan.offsets[-1, -1])),
-        room=_zeros(2, len(plan.devices), plan.first.shape[1]),
-        total=_zeros(len(plan.devices)),
-        first_piece=_zeros(jobs if named else 1),
-        piece=_zeros(pieces, 3),
-        mark=_zeros(3, widest),
-        shadow=_zeros(3, widest),
-        touched=_zeros(nodes),
-        reserved=_zeros(nodes),
-        hidden=_zeros(nodes),
+        room=_zeros(2, 2 + classes, plan.first.shape[1]),
+        bounds=_zeros(3, classes),
+        piece=_zeros(shape.gpus if named else 1, 3),
         meta=_zeros(pool.META),
+        span=_zeros(2),
     )
 
 
 def _desk(
-    jobs: Jobs,
+    table: Ints,
     shape: Shape,
     discipline: Discipline,
-    sizes: shelf.Sizes,
     plan: pool.Plan,
+    changes: Ints,
     samples: int,
 ) -> Desk:
     """State before the first event; memory that is never touched is never given by the system."""
-    count, classes = len(jobs.run_ns), len(plan.devices)
+    count = len(table)
     named = discipline.placement is not Placement.COUNT
     steps = 8 * count + 8 if discipline.backfill is Backfill.CONSERVATIVE else 1
-    work = replay_state.Work(*(_zeros(count) for _ in replay_state.Work._fields))
     return Desk(
-        work=work,
-        sizes=sizes,
-        waiting=_shelf(count, classes),
+        jobs=table,
+        waiting=_shelf(count, len(plan.classes)),
         expected=_shelf(count, 1),
         ends=_shelf(count, 1),
-        pool=_pool(count, shape, plan, named),
-        profile=profile.Profile(
-            time_ns=_zeros(steps),
-            free=_zeros(steps),
-            planned_ns=_zeros(count),
-            meta=_zeros(profile.META),
-        ),
-        samples=replay_state.Samples(
-            time_ns=_zeros(samples),
-            busy=_zeros(samples),
-            queued=_zeros(samples),
-            stranded=_zeros(samples),
-            meta=_zeros(3),
-        ),
-        short=_zeros(classes),
-        long=_zeros(classes),
-        scratch=_zeros(2),
-        roll=_zeros(count),
-        node_ppm=_zeros(shape.nodes if named else 1),
+        pool=_pool(table, shape, plan, named),
+        profile=profile.Profile(_zeros(steps, 2), _zeros(profile.META)),
+        changes=changes,
+        series=_zeros(samples, 4),
         now=_zeros(replay_state.NOW),
     )

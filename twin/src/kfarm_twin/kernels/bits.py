@@ -6,7 +6,7 @@ Words hold 32 bits in an int64, so that plain Python and compiled code agree.
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inlined, inner
 from kfarm_twin.arrays import Ints
 
 WORD = 32
@@ -21,7 +21,7 @@ _PLACES = (
 """Leiserson, Prokop and Randall, "Using de Bruijn sequences to index a 1 in a computer word"."""
 
 
-@inner
+@inlined
 def _lowest(word: int) -> int:
     return _PLACES[(((word & -word) * _DE_BRUIJN) & _MASK) >> 27]
 
@@ -36,7 +36,7 @@ def _highest(word: int) -> int:
     return at
 
 
-@inner
+@inlined
 def add(words: Ints, offsets: Ints, member: int) -> None:
     """Put a member in; `offsets` [LEVELS] says where the words of each level begin."""
     for level in range(LEVELS):
@@ -48,7 +48,7 @@ def add(words: Ints, offsets: Ints, member: int) -> None:
         member >>= 5
 
 
-@inner
+@inlined
 def discard(words: Ints, offsets: Ints, member: int) -> None:
     """Take a member out that is there."""
     for level in range(LEVELS):

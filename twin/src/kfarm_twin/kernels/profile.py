@@ -1,6 +1,6 @@
 """What is free from now on as a step function, for conservative backfill.
 
-`time_ns[i]` and `free[i]` hold from that time to the next; the last step lasts for ever.
+A step holds from its time to that of the next; the last one lasts for ever.
 """
 
 from __future__ import annotations
@@ -17,19 +17,17 @@ META = 3
 
 
 class Profile(NamedTuple):
-    """Steps [2J + 4] and what was promised to each job [J]."""
+    """Steps as of now."""
 
-    time_ns: Ints
-    free: Ints
-    planned_ns: Ints  # start that the job was promised; FAR_NS before it is
+    steps: Ints  # [S, 2] time, free from then on
     meta: Ints
 
 
 @inner
 def reset(profile: Profile, now: int, free: int) -> None:
     """One step: all that is free now, for ever."""
-    profile.time_ns[0] = now
-    profile.free[0] = free
+    profile.steps[0, 0] = now
+    profile.steps[0, 1] = free
     profile.meta[STEPS] = 1
 
 
@@ -39,14 +37,14 @@ def forget(profile: Profile, now: int) -> None:
     steps = profile.meta[STEPS]
     kept = -1
     for i in range(steps):
-        if i + 1 < steps and profile.time_ns[i + 1] <= now:
+        if i + 1 < steps and profile.steps[i + 1, 0] <= now:
             continue
-        time_ns = max(profile.time_ns[i], now)
-        if kept >= 0 and profile.free[kept] == profile.free[i]:
+        time_ns = max(profile.steps[i, 0], now)
+        if kept >= 0 and profile.steps[kept, 1] == profile.steps[i, 1]:
             continue
         kept += 1
-        profile.time_ns[kept] = time_ns
-        profile.free[kept] = profile.free[i]
+        profile.steps[kept, 0] = time_ns
+        profile.steps[kept, 1] = profile.steps[i, 1]
     profile.meta[STEPS] = kept + 1
 
 
@@ -56,7 +54,7 @@ def _step_at(profile: Profile, time_ns: int) -> int:
     low, high = 0, profile.meta[STEPS] - 1
     while low < high:
         middle = (low + high + 1) // 2
-        if profile.time_ns[middle] <= time_ns:
+        if profile.steps[middle, 0] <= time_ns:
             low = middle
         else:
             high = middle - 1
@@ -67,14 +65,14 @@ def _step_at(profile: Profile, time_ns: int) -> int:
 def _cut(profile: Profile, time_ns: int) -> int:
     """Make a step begin at a time and return it."""
     at = _step_at(profile, time_ns)
-    if profile.time_ns[at] == time_ns:
+    if profile.steps[at, 0] == time_ns:
         return at
     steps = profile.meta[STEPS]
     for i in range(steps, at + 1, -1):
-        profile.time_ns[i] = profile.time_ns[i - 1]
-        profile.free[i] = profile.free[i - 1]
-    profile.time_ns[at + 1] = time_ns
-    profile.free[at + 1] = profile.free[at]
+        profile.steps[i, 0] = profile.steps[i - 1, 0]
+        profile.steps[i, 1] = profile.steps[i - 1, 1]
+    profile.steps[at + 1, 0] = time_ns
+    profile.steps[at + 1, 1] = profile.steps[at, 1]
     profile.meta[STEPS] = steps + 1
     return at + 1
 
@@ -87,7 +85,7 @@ def change(profile: Profile, begin: int, end: int, amount: int) -> None:
     first = _cut(profile, begin)
     last = _cut(profile, end)
     for i in range(first, last):
-        profile.free[i] += amount
+        profile.steps[i, 1] += amount
 
 
 @inner
@@ -97,12 +95,12 @@ def earliest(profile: Profile, now: int, need: int, span: int) -> int:
     at = _step_at(profile, now)
     begin = now
     while at < steps:
-        if profile.free[at] < need:
+        if profile.steps[at, 1] < need:
             at += 1
             if at < steps:
-                begin = profile.time_ns[at]
+                begin = profile.steps[at, 0]
             continue
-        if at + 1 >= steps or profile.time_ns[at + 1] >= begin + span:
+        if at + 1 >= steps or profile.steps[at + 1, 0] >= begin + span:
             return int(begin)
         at += 1
     return int(begin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kfarm_twin._jit import inner, kernel
+from kfarm_twin.kernels import columns as at
 from kfarm_twin.kernels import profile as steps
 from kfarm_twin.kernels import shelf
 from kfarm_twin.kernels.pool import Plan
@@ -18,7 +19,6 @@ from kfarm_twin.kernels.replay_state import (
     SHADOW,
     TIME,
     Desk,
-    Given,
     Rules,
     clear,
     sample,
@@ -31,28 +31,28 @@ PLAYED, MORE, STALLED = 0, 1, 2
 
 
 @inner
-def _schedule(given: Given, rules: Rules, plan: Plan, desk: Desk) -> None:
+def _schedule(rules: Rules, plan: Plan, desk: Desk) -> None:
     """One pass over the queue."""
     while True:
         head = shelf.first_job(desk.waiting)
         if head == NONE:
             break
-        if try_start(given, rules, plan, desk, head):
+        if try_start(rules, plan, desk, head):
             continue
-        if rules.order == SRTF and make_room(given, rules, plan, desk, head):
-            try_start(given, rules, plan, desk, head)
+        if rules.order == SRTF and make_room(rules, plan, desk, head):
+            try_start(rules, plan, desk, head)
             continue
         if rules.backfill == EASY:
-            backfill(given, rules, plan, desk, head)
+            backfill(rules, plan, desk, head)
         break
     desk.now[HEAD] = head
 
 
 @inner
-def _pass(given: Given, rules: Rules, plan: Plan, desk: Desk, came: int, early: bool) -> None:
+def _pass(rules: Rules, plan: Plan, desk: Desk, came: int, early: bool) -> None:
     """Decide; `came` is the one job that came when nothing else happened, else NONE."""
     if rules.backfill == CONSERVATIVE:
-        pass_conservative(given, rules, plan, desk, early)
+        pass_conservative(rules, plan, desk, early)
         return
     head = shelf.first_job(desk.waiting)
     if came != NONE and head == desk.now[HEAD] and head != NONE:
@@ -60,60 +60,63 @@ def _pass(given: Given, rules: Rules, plan: Plan, desk: Desk, came: int, early: 
         if rules.backfill != EASY:
             return
         if desk.now[HELD] != head or desk.now[SHADOW] >= desk.now[TIME]:
-            consider(given, rules, plan, desk, head, came)
+            consider(rules, plan, desk, head, came)
             return
-    _schedule(given, rules, plan, desk)
+    _schedule(rules, plan, desk)
 
 
 @inner
-def _next_time(given: Given, desk: Desk) -> int:
+def _next_time(desk: Desk) -> int:
     """When something happens next."""
     time_ns = shelf.first_key(desk.ends)
-    if desk.now[ARRIVED] < given.submit_ns.shape[0]:
-        time_ns = min(time_ns, given.submit_ns[desk.now[ARRIVED]])
-    if desk.now[CHANGED] < given.change_ns.shape[0]:
-        time_ns = min(time_ns, given.change_ns[desk.now[CHANGED]])
+    if desk.now[ARRIVED] < desk.jobs.shape[0]:
+        time_ns = min(time_ns, desk.jobs[desk.now[ARRIVED], at.SUBMIT])
+    if desk.now[CHANGED] < desk.changes.shape[0]:
+        time_ns = min(time_ns, desk.changes[desk.now[CHANGED], 0])
     return int(min(time_ns, desk.profile.meta[steps.WAKE]))
 
 
 @inner
-def _instant(given: Given, rules: Rules, plan: Plan, desk: Desk) -> None:
+def _instant(rules: Rules, plan: Plan, desk: Desk) -> None:
     """All that happens at one time."""
     now = desk.now[TIME]
     early, ended = False, False
     while shelf.first_key(desk.ends) == now:
         early = finish(rules, plan, desk, shelf.first_job(desk.ends)) or early
         ended = True
-    while desk.now[CHANGED] < given.change_ns.shape[0]:
-        at = desk.now[CHANGED]
-        if given.change_ns[at] > now:
+    while desk.now[CHANGED] < desk.changes.shape[0]:
+        row = desk.now[CHANGED]
+        if desk.changes[row, 0] > now:
             break
-        change_speed(rules, desk, given.change_node[at], given.change_ppm[at])
-        desk.now[CHANGED] = at + 1
+        change_speed(rules, desk, desk.changes[row, 1], desk.changes[row, 2])
+        desk.now[CHANGED] = row + 1
     came, count = NONE, 0
-    while desk.now[ARRIVED] < given.submit_ns.shape[0]:
+    while desk.now[ARRIVED] < desk.jobs.shape[0]:
         job = desk.now[ARRIVED]
-        if given.submit_ns[job] > now:
+        if desk.jobs[job, at.SUBMIT] > now:
             break
-        if given.runs[job] == 1:
-            enqueue(given, rules, desk, job)
+        if desk.jobs[job, at.RUNS] == 1:
+            enqueue(rules, desk, job)
             came = job
             count += 1
         desk.now[ARRIVED] = job + 1
-    _pass(given, rules, plan, desk, came if count == 1 and not ended else NONE, early)
+    _pass(rules, plan, desk, came if count == 1 and not ended else NONE, early)
     sample(rules, desk)
 
 
 @kernel
-def run_replay(given: Given, rules: Rules, plan: Plan, desk: Desk, first: bool, most: int) -> int:
+def run_replay(rules: Rules, plan: Plan, desk: Desk, first: bool, most: int) -> int:
     """Play up to `most` instants on from where the last call ended; returns a status."""
     if first:
-        clear(given, rules, plan, desk)
+        clear(rules, plan, desk)
     for _ in range(most):
-        time_ns = _next_time(given, desk)
+        time_ns = _next_time(desk)
         if time_ns >= FAR_NS:
-            left = desk.waiting.meta[shelf.ENTRIES] + desk.ends.meta[shelf.ENTRIES]
+            left = (
+                desk.waiting.lists[shelf.META, shelf.ENTRIES]
+                + desk.ends.lists[shelf.META, shelf.ENTRIES]
+            )
             return STALLED if left > 0 else PLAYED
         desk.now[TIME] = time_ns
-        _instant(given, rules, plan, desk)
+        _instant(rules, plan, desk)
     return MORE

@@ -6,7 +6,8 @@ nanosecond, at full speed. The end is the first nanosecond at which nothing is l
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inlined, inner
+from kfarm_twin.kernels import columns as at
 from kfarm_twin.kernels import pool as nodes
 from kfarm_twin.kernels import profile as steps
 from kfarm_twin.kernels import shelf
@@ -22,7 +23,6 @@ from kfarm_twin.kernels.replay_state import (
     NONE,
     TIME,
     Desk,
-    Given,
     Rules,
 )
 from kfarm_twin.kernels.rng import FAR_NS
@@ -30,31 +30,31 @@ from kfarm_twin.policy.levels import COUNT
 from kfarm_twin.policy.queue import CONSERVATIVE, NO_BACKFILL, SRTF, srtf_key, time_left
 
 
-@inner
+@inlined
 def looks_ahead(rules: Rules) -> bool:
     """Whether running jobs are kept by the end of their limits."""
     return rules.backfill != NO_BACKFILL or rules.order == SRTF
 
 
-@inner
-def enqueue(given: Given, rules: Rules, desk: Desk, job: int) -> None:
+@inlined
+def enqueue(rules: Rules, desk: Desk, job: int) -> None:
     """A job arrives or comes back."""
-    key = given.rank[job]
+    key = desk.jobs[job, at.RANK]
     if rules.order == SRTF:
-        key = srtf_key(given.rank[job], rules.span_ns, desk.sizes.limit[job])
-    desk.work.key[job] = key
-    shelf.insert(desk.waiting, desk.sizes, key, job)
+        key = srtf_key(desk.jobs[job, at.RANK], rules.span_ns, desk.jobs[job, at.LIMIT])
+    desk.jobs[job, at.KEY] = key
+    shelf.insert(desk.waiting, desk.jobs, key, job)
 
 
 @inner
 def _speed(rules: Rules, desk: Desk, job: int) -> int:
     """Speed of the slowest node of a job [ppm]."""
-    if rules.placement == COUNT or desk.pool.first_piece[job] == NONE:
+    if rules.placement == COUNT or desk.jobs[job, at.PIECE] == NONE:
         return int(desk.now[COMMON_PPM])
     slowest = FAR_NS
-    piece = desk.pool.first_piece[job]
+    piece = desk.jobs[job, at.PIECE]
     while piece != NONE:
-        slowest = min(slowest, desk.node_ppm[desk.pool.piece[piece, 0]])
+        slowest = min(slowest, desk.pool.node[desk.pool.piece[piece, 0], nodes.PPM])
         piece = desk.pool.piece[piece, 2]
     return int(slowest)
 
@@ -62,15 +62,14 @@ def _speed(rules: Rules, desk: Desk, job: int) -> int:
 @inner
 def _finish_time(desk: Desk, job: int, now: int) -> int:
     """When the work that is left will be done at the present speed."""
-    work = desk.work
-    left = work.idle_ns[job] + work.left_ns[job]
-    speed = work.speed_ppm[job]
-    if speed == FULL_PPM and work.left_ppm[job] == 0:
+    left = desk.jobs[job, at.IDLE] + desk.jobs[job, at.LEFT]
+    speed = desk.jobs[job, at.SPEED]
+    if speed == FULL_PPM and desk.jobs[job, at.LEFT_PPM] == 0:
         return int(now + left)
     if speed <= 0:
         return FAR_NS
     whole = left // speed
-    rest = (left % speed) * FULL_PPM - work.left_ppm[job]
+    rest = (left % speed) * FULL_PPM - desk.jobs[job, at.LEFT_PPM]
     if whole > FAR_NS // FULL_PPM:
         return FAR_NS
     return int(min(now + whole * FULL_PPM - (-rest // speed), FAR_NS))
@@ -79,72 +78,67 @@ def _finish_time(desk: Desk, job: int, now: int) -> int:
 @inner
 def _settle(desk: Desk, job: int, now: int) -> None:
     """Book the work done since it was last looked at."""
-    work = desk.work
-    span = now - work.since_ns[job]
-    work.since_ns[job] = now
-    speed = work.speed_ppm[job]
-    rest = (span % FULL_PPM) * speed + work.left_ppm[job]
+    span = now - desk.jobs[job, at.SINCE]
+    desk.jobs[job, at.SINCE] = now
+    speed = desk.jobs[job, at.SPEED]
+    rest = (span % FULL_PPM) * speed + desk.jobs[job, at.LEFT_PPM]
     done = (span // FULL_PPM) * speed + rest // FULL_PPM
-    work.left_ppm[job] = rest % FULL_PPM
-    paid = min(done, work.idle_ns[job])
-    work.idle_ns[job] -= paid
-    work.left_ns[job] -= done - paid
+    desk.jobs[job, at.LEFT_PPM] = rest % FULL_PPM
+    paid = min(done, desk.jobs[job, at.IDLE])
+    desk.jobs[job, at.IDLE] -= paid
+    desk.jobs[job, at.LEFT] -= done - paid
 
 
-@inner
-def begin(given: Given, rules: Rules, desk: Desk, job: int) -> None:
+@inlined
+def begin(rules: Rules, desk: Desk, job: int) -> None:
     """Start a waiting job whose devices are taken already."""
-    work, now = desk.work, desk.now[TIME]
-    shelf.remove(desk.waiting, desk.sizes, work.key[job], job)
-    desk.now[FREE] -= desk.sizes.weight[job]
-    if work.start_ns[job] == NONE:
-        work.start_ns[job] = now
-    work.since_ns[job] = now
-    work.running[job] = 1
-    work.speed_ppm[job] = _speed(rules, desk, job)
-    work.done_ns[job] = _finish_time(desk, job, now)
-    shelf.insert(desk.ends, desk.sizes, work.done_ns[job], job)
+    now = desk.now[TIME]
+    shelf.remove(desk.waiting, desk.jobs, desk.jobs[job, at.KEY], job)
+    desk.now[FREE] -= desk.jobs[job, at.WEIGHT]
+    if desk.jobs[job, at.START] == NONE:
+        desk.jobs[job, at.START] = now
+    desk.jobs[job, at.SINCE] = now
+    desk.jobs[job, at.SPEED] = _speed(rules, desk, job)
+    desk.jobs[job, at.DONE] = _finish_time(desk, job, now)
+    shelf.insert(desk.ends, desk.jobs, desk.jobs[job, at.DONE], job)
     if looks_ahead(rules):
-        work.due_ns[job] = now + desk.sizes.limit[job]
-        shelf.insert(desk.expected, desk.sizes, work.due_ns[job], job)
+        desk.jobs[job, at.DUE] = now + desk.jobs[job, at.LIMIT]
+        shelf.insert(desk.expected, desk.jobs, desk.jobs[job, at.DUE], job)
 
 
 @inner
-def try_start(given: Given, rules: Rules, plan: Plan, desk: Desk, job: int) -> bool:
+def try_start(rules: Rules, plan: Plan, desk: Desk, job: int) -> bool:
     """Start a waiting job if it can now; the one way in, also for admission by quota."""
     desk.now[DECISIONS] += 1
     if rules.placement == COUNT:
-        if desk.sizes.weight[job] > desk.now[FREE]:
+        if desk.jobs[job, at.WEIGHT] > desk.now[FREE]:
             return False
     elif not nodes.place(
         plan,
         desk.pool,
         job,
-        desk.sizes.kind[job],
-        desk.sizes.value[job],
+        desk.jobs[job, at.KIND],
+        desk.jobs[job, at.VALUE],
         rules.required,
         rules.preferred,
         rules.placement,
         rules.seed,
         rules.future,
-        desk.scratch,
     ):
         return False
-    begin(given, rules, desk, job)
+    begin(rules, desk, job)
     return True
 
 
-@inner
+@inlined
 def _leave(rules: Rules, plan: Plan, desk: Desk, job: int) -> None:
     """Give devices back."""
-    work = desk.work
-    work.running[job] = 0
     desk.now[HELD] = NONE
     desk.now[HEAD] = NONE
-    desk.now[FREE] += desk.sizes.weight[job]
-    shelf.remove(desk.ends, desk.sizes, work.done_ns[job], job)
+    desk.now[FREE] += desk.jobs[job, at.WEIGHT]
+    shelf.remove(desk.ends, desk.jobs, desk.jobs[job, at.DONE], job)
     if looks_ahead(rules):
-        shelf.remove(desk.expected, desk.sizes, work.due_ns[job], job)
+        shelf.remove(desk.expected, desk.jobs, desk.jobs[job, at.DUE], job)
     if rules.placement != COUNT:
         nodes.release(plan, desk.pool, job)
 
@@ -154,33 +148,34 @@ def finish(rules: Rules, plan: Plan, desk: Desk, job: int) -> bool:
     """A job ends; whether before its limit."""
     now = desk.now[TIME]
     _leave(rules, plan, desk, job)
-    desk.work.end_ns[job] = now
+    desk.jobs[job, at.END] = now
     desk.now[FINISHED] += 1
-    early = desk.work.due_ns[job] > now
+    early = desk.jobs[job, at.DUE] > now
     if rules.backfill == CONSERVATIVE and early:
-        steps.change(desk.profile, now, desk.work.due_ns[job], desk.sizes.weight[job])
+        steps.change(desk.profile, now, desk.jobs[job, at.DUE], desk.jobs[job, at.WEIGHT])
     return bool(early)
 
 
 @inner
-def preempt(given: Given, rules: Rules, plan: Plan, desk: Desk, job: int) -> None:
-    """Stop a running job; it waits again with the work done so far behind it.
+def preempt(rules: Rules, plan: Plan, desk: Desk, job: int) -> None:
+    """Stop a running job; it waits again with the work done so far, in whole ns, behind it.
 
     The restart cost comes first when it runs again; one that was cut short is paid anew.
     """
-    work, now = desk.work, desk.now[TIME]
+    now = desk.now[TIME]
     _settle(desk, job, now)
     _leave(rules, plan, desk, job)
-    left = max(time_left(work.due_ns[job], now) - work.idle_ns[job], 0)
-    work.idle_ns[job] = rules.restart_ns
-    work.preemptions[job] += 1
-    desk.sizes.limit[job] = left + rules.restart_ns
-    enqueue(given, rules, desk, job)
+    left = max(time_left(desk.jobs[job, at.DUE], now) - desk.jobs[job, at.IDLE], 0)
+    desk.jobs[job, at.IDLE] = rules.restart_ns
+    desk.jobs[job, at.LEFT_PPM] = 0
+    desk.jobs[job, at.STOPS] += 1
+    desk.jobs[job, at.LIMIT] = left + rules.restart_ns
+    enqueue(rules, desk, job)
 
 
 @inner
 def _uses(desk: Desk, job: int, node: int) -> bool:
-    piece = desk.pool.first_piece[job]
+    piece = desk.jobs[job, at.PIECE]
     while piece != NONE:
         if desk.pool.piece[piece, 0] == node:
             return True
@@ -194,21 +189,21 @@ def change_speed(rules: Rules, desk: Desk, node: int, speed_ppm: int) -> None:
     now = desk.now[TIME]
     if node == NONE:
         desk.now[COMMON_PPM] = speed_ppm
-        desk.node_ppm[:] = speed_ppm
+        desk.pool.node[:, nodes.PPM] = speed_ppm
     else:
-        desk.node_ppm[node] = speed_ppm
+        desk.pool.node[node, nodes.PPM] = speed_ppm
     touched = 0
-    for place in range(desk.ends.meta[shelf.BLOCKS]):
-        block = desk.ends.order[place]
-        for i in range(desk.ends.size[block]):
-            job = desk.ends.job[block, i]
+    for place in range(desk.ends.lists[shelf.META, shelf.BLOCKS]):
+        block = desk.ends.lists[shelf.ORDER, place]
+        for i in range(desk.ends.rows[block, shelf.SIZE]):
+            job = desk.ends.rows[block, shelf.JOBS + i]
             if node == NONE or _uses(desk, job, node):
-                desk.roll[touched] = job
+                desk.jobs[touched, at.ROLL] = job
                 touched += 1
     for i in range(touched):
-        job = desk.roll[i]
+        job = desk.jobs[i, at.ROLL]
         _settle(desk, job, now)
-        shelf.remove(desk.ends, desk.sizes, desk.work.done_ns[job], job)
-        desk.work.speed_ppm[job] = _speed(rules, desk, job)
-        desk.work.done_ns[job] = _finish_time(desk, job, now)
-        shelf.insert(desk.ends, desk.sizes, desk.work.done_ns[job], job)
+        shelf.remove(desk.ends, desk.jobs, desk.jobs[job, at.DONE], job)
+        desk.jobs[job, at.SPEED] = _speed(rules, desk, job)
+        desk.jobs[job, at.DONE] = _finish_time(desk, job, now)
+        shelf.insert(desk.ends, desk.jobs, desk.jobs[job, at.DONE], job)
