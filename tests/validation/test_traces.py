@@ -148,5 +148,7 @@ def test_generated_jobs_look_like_those_of_the_trace(shared, name, format):
         "gap between jobs, mean",
     ):
         assert rows[figure]["made"] == pytest.approx(rows[figure]["trace"], rel=0.25), figure
+    dispersion = rows["jobs an hour, variance over mean"]
+    assert dispersion["made"] == pytest.approx(dispersion["trace"], rel=0.3)
     share = "GPU-hours in jobs of 8 or more"
     assert rows[share]["made"] == pytest.approx(rows[share]["trace"], abs=0.08)

@@ -110,6 +110,26 @@ def test_a_newer_schema_is_refused(tmp_path, trace):
         assert words in str(problem)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"start": "yesterday"},
+        {"queues": 5},
+        {"models": [1]},
+        {"leftOut": {"why": -1}},
+        {"leftOut": {"why": "many"}},
+    ],
+)
+def test_metadata_that_cannot_be_are_named(tmp_path, trace, said):
+    path = tmp_path / "t.parquet"
+    write_trace(trace, path, Target.KFARM)
+    table = parquet.read_table(path)
+    body = json.dumps({"schema": SCHEMA} | said).encode()
+    parquet.write_table(table.replace_schema_metadata({b"kfarm": body}), path)
+    (problem,) = found_problems(path)
+    assert problem.path.startswith(f"metadata {next(iter(said))}")
+
+
 def test_names_that_would_not_come_back_are_refused(tmp_path, trace):
     for changes in ({"queues": ("q", "q")}, {"models": (frozenset(), frozenset({"a|b"}))}):
         wrong = type(trace)(**{**vars(trace), **changes})

@@ -86,6 +86,20 @@ def test_jobs_come_by_the_course_of_the_week():
     assert trace.jobs.submit_ns[-1] / HOUR_NS == pytest.approx(48 + 9 + worked - 18, rel=0.05)
 
 
+def test_bursts_leave_the_distribution_of_gaps_and_come_back_in_a_fit():
+    model = default_model()
+    arrivals = model.arrivals.model_dump(by_alias=True) | {"moodShare": 0.7, "moodJobs": 20.0}
+    plain = generate(model, 100_000, 4)
+    bursts = generate(changed(model, arrivals=arrivals), 100_000, 4)
+    gaps = [np.diff(trace.jobs.submit_ns) for trace in (plain, bursts)]
+    places = (0.1, 0.5, 0.9, 0.99)
+    assert np.quantile(gaps[1], places) == pytest.approx(np.quantile(gaps[0], places), rel=0.1)
+    found = fit(bursts, "bursts", gpus_per_node=8).arrivals
+    assert found.mood_share == pytest.approx(0.7, abs=0.05)
+    assert found.mood_jobs == pytest.approx(20, rel=0.2)
+    assert fit(plain, "plain", gpus_per_node=8).arrivals.mood_share == 0
+
+
 def test_a_model_fitted_to_generated_jobs_is_the_model():
     """What was put in comes out: rate, shares, medians."""
     model = default_model()

@@ -241,6 +241,13 @@ def test_gzip_that_ends_too_early_is_an_error(tmp_path, keep):
     assert "broken gzip" in str(problems(tmp_path, broken, "a.swf.gz")[0])
 
 
+@pytest.mark.parametrize("format", [None, *TraceFormat])
+def test_gzip_that_is_broken_at_its_beginning_is_an_error(tmp_path, format):
+    packed = bytearray(gzip.compress(PHILLY.encode() * 9))
+    packed[12] ^= 0xFF
+    assert "gzip" in str(problems(tmp_path, bytes(packed), format=format)[0])
+
+
 def test_gz_in_the_name_alone_is_an_error(tmp_path):
     assert "no gzip data" in str(problems(tmp_path, swf(1), "a.swf.gz")[0])
 
