@@ -133,6 +133,21 @@ def load_text(raw: bytes, name: str = "-") -> list[Document]:
     return documents
 
 
+def load_foreign(paths: Sequence[Path], kind: str) -> list[Mapping[str, Any]]:
+    """Objects of another group as plain data, for example ConfigMaps; problems are passed over.
+
+    `load_files` of the same paths reports what is wrong with them.
+    """
+    ignored: list[Problem] = []
+    found = []
+    for file in _files((path for path in paths if path != STDIN), ignored):
+        raw = _read(file, ignored)
+        texts = [] if raw is None else _texts(file, raw, ignored, MAX_DOCUMENT_BYTES)
+        bodies = [body for text in texts for _, body in _bodies(text.value)]
+        found += [body for body in bodies if isinstance(body, Mapping) and body.get("kind") == kind]
+    return found
+
+
 def load_model(path: Path, model: type[ModelT]) -> ModelT:
     """Read a file that holds exactly one object of a kind that never reaches an API server.
 
