@@ -1,0 +1,239 @@
+"""Fill a cluster until more GPUs are asked for than it has: the experiment of the FGD paper.
+
+The pods of a list arrive in random order and stay. How they are drawn, and what each point of the
+curves is, follows the authors' simulator and analysis
+(hkust-adsl/kubernetes-scheduler-simulator); functions below name the file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from kfarm_twin.arrays import Floats, Ints
+from kfarm_twin.kernels import sharing as kernels
+from kfarm_twin.load import ManifestError, Problem
+from kfarm_twin.policy.sharing_columns import WHOLE
+from kfarm_twin.sharing import (
+    Need,
+    Pool,
+    SharePolicy,
+    mix_columns,
+    node_columns,
+    pod_kinds,
+    popular,
+)
+from kfarm_twin.traces.openb import OpenbNodes, OpenbPods
+
+SHUFFLE, SAMPLE, RANKS = 42, 43, 44
+"""Purposes of random numbers."""
+MOST_ARRIVALS = 20_000_000
+"""More pods than this in one experiment are refused."""
+BLOCK = 8_192
+
+
+@dataclass(frozen=True)
+class Filling:
+    """One experiment: a policy and a seed. Curves are over 0, 1, ... `until` percent arrived.
+
+    Attributes
+    ----------
+    allocated_percent
+        GPUs in use, in percent of all, shares added up; NaN where no pod arrived near the point.
+    fragmented_gpus
+        Free GPUs that a pod drawn from the list could not use, in expectation.
+    fragmented_percent, fragmented_share_of_idle_percent
+        The same in percent of all GPUs, and of those that are free.
+    types, nodes, gpus
+        [arrivals] type, node (-1: fits nowhere) and GPUs (as bits) of each pod.
+    """
+
+    policy: SharePolicy
+    seed: int
+    allocated_percent: Floats
+    fragmented_gpus: Floats
+    fragmented_percent: Floats
+    fragmented_share_of_idle_percent: Floats
+    types: Ints
+    nodes: Ints
+    gpus: Ints
+
+    @property
+    def placed(self) -> int:
+        """Pods that found a node."""
+        return int((self.nodes >= 0).sum())
+
+
+class Experiment:
+    """A cluster and a list of pods, ready to be filled under any policy and seed.
+
+    Parameters
+    ----------
+    nodes, pods
+        As read from a trace.
+    tune
+        GPUs that all arriving pods ask for together, as a multiple of what the cluster has.
+    until
+        Last point of the curves [percent of the cluster's GPUs].
+    """
+
+    def __init__(self, nodes: OpenbNodes, pods: OpenbPods, tune: float, until: int) -> None:
+        self.nodes, self.tune, self.until = nodes, tune, until
+        self.total_gpus = int(nodes.gpus.sum())
+        self.needs = needs_of(pods)
+        self.kinds = pod_kinds(self.needs, nodes.models)
+        self.mix = mix_columns(popular(self.needs), nodes.models)
+        self.demand = pods.gpus * pods.gpu_milli
+        self.target = tune * self.total_gpus * WHOLE
+        self._check(nodes, pods)
+
+    def _check(self, nodes: OpenbNodes, pods: OpenbPods) -> None:
+        problems = _unknown_models(nodes, pods)
+        if not self.total_gpus:
+            problems.append(Problem(nodes.file, 0, "gpu", "no node with a GPU", "at least one"))
+        asked = int(self.demand.sum())
+        if not asked:
+            found = "no pod that asks for a GPU"
+            problems.append(Problem(pods.file, 0, "num_gpu", found, "at least one"))
+        elif self.target / asked * len(self.needs) > MOST_ARRIVALS:
+            found = f"pods so small that {self.tune:g} times the GPUs takes too many"
+            problems.append(Problem(pods.file, 0, "", found, f"at most {MOST_ARRIVALS:,}"))
+        if problems:
+            raise ManifestError(problems)
+
+    def run(self, policy: SharePolicy, seed: int) -> Filling:
+        """Fill the empty cluster."""
+        nodes = self.nodes
+        rank = None if policy is SharePolicy.FIRST_FIT else shuffled(seed, RANKS, nodes.gpus.size)
+        columns = node_columns(nodes.cpu_milli, nodes.memory_mib, nodes.gpus, nodes.model, rank)
+        pool = Pool(policy, seed, columns, self.kinds.types, self.mix)
+        pods = self.arrivals(seed)
+        out = pool.fill(self.kinds.of_pod[pods])
+        arrived = np.cumsum(self.demand[pods])
+        gpus = self.total_gpus
+        fragment = out[:, 3] / (WHOLE * int(self.mix.total[0]))
+        idle = gpus - out[:, 2] / WHOLE
+        share = 100 * np.divide(fragment, idle, out=np.zeros(len(out)), where=idle > 0)
+        curves = curve(
+            np.rint(arrived / gpus / (WHOLE // 100)).astype(np.int64),
+            np.stack([out[:, 2] / gpus / (WHOLE // 100), fragment, 100 * fragment / gpus, share]),
+            self.until,
+        )
+        types = self.kinds.of_pod[pods]
+        return Filling(policy, seed, *curves, types=types, nodes=out[:, 0], gpus=out[:, 1])
+
+    def arrivals(self, seed: int) -> Ints:
+        """Pods in the order in which they arrive, as places in the list.
+
+        All pods in random order; those at the end are left out while they ask for more than the
+        target; where they ask for less, pods of the list are drawn with replacement, up to the
+        first whose share of one GPU would go beyond (``pkg/simulator/simulator.go``, SortClusterPods
+        and TunePodsByNodeTotalResource, which leaves out pods at random: the same to a shuffled
+        list).
+        """
+        order = np.argsort(shuffled(seed, SHUFFLE, self.demand.size), kind="stable")
+        asked = np.cumsum(self.demand[order])
+        if asked[-1] >= self.target:
+            return order[: int(np.searchsorted(asked, self.target, side="right"))]
+        return np.concatenate([order, self._drawn(seed, int(asked[-1]))])
+
+    def _drawn(self, seed: int, asked: int) -> Ints:
+        milli = self.kinds.types.gpu_milli[self.kinds.of_pod]
+        blocks, first = [], 0
+        while True:
+            uniform = np.empty(BLOCK)
+            kernels.draw(seed, SAMPLE, first, uniform)
+            pods = (uniform * self.demand.size).astype(np.int64)
+            so_far = asked + np.cumsum(self.demand[pods])
+            over = np.flatnonzero(so_far - self.demand[pods] + milli[pods] > self.target)
+            if over.size:
+                blocks.append(pods[: over[0]])
+                return np.concatenate(blocks)
+            blocks.append(pods)
+            first, asked = first + BLOCK, int(so_far[-1])
+
+
+def needs_of(pods: OpenbPods) -> list[Need]:
+    """What each pod asks for."""
+    rows = zip(pods.cpu_milli, pods.memory_mib, pods.gpus, pods.gpu_milli, pods.spec, strict=True)
+    return [
+        Need(int(cpu), int(memory), int(gpus), int(milli), pods.specs[spec])
+        for cpu, memory, gpus, milli, spec in rows
+    ]
+
+
+def shuffled(seed: int, purpose: int, count: int) -> Ints:
+    """A random permutation of 0 to `count` - 1."""
+    keys = np.empty(count)
+    kernels.draw(seed, purpose, 0, keys)
+    order = np.argsort(keys, kind="stable")
+    ranks = np.empty(count, dtype=np.int64)
+    ranks[order] = np.arange(count)
+    return ranks
+
+
+def curve(points: Ints, values: Floats, until: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Means of what was seen after each arrival, by percent arrived.
+
+    ``experiments/analysis/merge_*_discrete.py``: point k is the mean over the arrivals after which
+    the demand, rounded to whole percents (half to even), is k; without any, over k - 1 to k + 1.
+
+    Parameters
+    ----------
+    points
+        [E] percent arrived.
+    values
+        [4, E] what was seen.
+
+    Returns
+    -------
+    tuple of arrays
+        [until + 1] each; NaN where nothing arrived near the point.
+    """
+    inside = points <= until + 1
+    length = until + 2
+    counts = np.bincount(points[inside], minlength=length)
+    wide = np.convolve(counts, np.ones(3, dtype=np.int64), mode="same")
+    made = []
+    for row in values:
+        sums = np.bincount(points[inside], weights=row[inside], minlength=length)
+        around = np.convolve(sums, np.ones(3), mode="same")
+        top, below = np.where(counts > 0, (sums, counts), (around, wide))
+        made.append(np.divide(top, below, out=np.full(length, np.nan), where=below > 0)[: until + 1])
+    return made[0], made[1], made[2], made[3]
+
+
+def _unknown_models(nodes: OpenbNodes, pods: OpenbPods) -> list[Problem]:
+    """Pods none of whose models any node has; the first of each specification."""
+    known, problems = set(nodes.models), []
+    for place, spec in enumerate(pods.specs):
+        if spec and not known.intersection(spec):
+            line = int(pods.line[np.flatnonzero(pods.spec == place)[0]])
+            expected = f"one of the nodes' models: {', '.join(nodes.models[1:]) or 'none'}"
+            problems.append(Problem(pods.file, 0, "gpu_spec", "|".join(spec), expected, line))
+    return problems
+
+
+def run_all(
+    experiment: Experiment,
+    runs: Sequence[tuple[SharePolicy, int]],
+    advance: Callable[[int, int], None] | None = None,
+) -> list[Filling]:
+    """Several policies and seeds, side by side on all CPUs, in the order given.
+
+    Parameters
+    ----------
+    advance
+        Called with runs done and runs in all.
+    """
+    done = []
+    with ThreadPoolExecutor(max_workers=min(len(runs), os.cpu_count() or 1)) as workers:
+        for filling in workers.map(lambda run: experiment.run(*run), runs):
+            done.append(filling)
+            if advance is not None:
+                advance(len(done), len(runs))
+    return done

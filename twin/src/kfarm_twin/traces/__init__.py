@@ -1,0 +1,1 @@
+"""Public traces as columns: one reader per format."""
