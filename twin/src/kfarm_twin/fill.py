@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kfarm_twin.arrays import Floats, Ints
-from kfarm_twin.kernels import sharing as kernels
+from kfarm_twin.go_random import GoRandom
 from kfarm_twin.load import ManifestError, Problem
 from kfarm_twin.policy.sharing_columns import WHOLE
 from kfarm_twin.sharing import (
@@ -29,11 +29,12 @@ from kfarm_twin.sharing import (
 )
 from kfarm_twin.traces.openb import OpenbNodes, OpenbPods
 
-SHUFFLE, SAMPLE, RANKS = 42, 43, 44
-"""Purposes of random numbers."""
+CLIENT_DRAWS = 10
+"""Random numbers that the client libraries of the simulator take (for the jitter of their timers)
+between the pods and the ranks of the nodes. Not written down anywhere: found by comparison, with it
+the published curves of all seeds follow to the last digit (``tests/validation/test_fgd.py``)."""
 MOST_ARRIVALS = 20_000_000
 """More pods than this in one experiment are refused."""
-BLOCK = 8_192
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class Experiment:
         self.kinds = pod_kinds(self.needs, nodes.models)
         self.mix = mix_columns(popular(self.needs), nodes.models)
         self.demand = pods.gpus * pods.gpu_milli
-        self.target = tune * self.total_gpus * WHOLE
+        self.target = tune * (self.total_gpus * WHOLE)
+        self._pods_by_name = np.argsort(pods.names, kind="stable")
         self._check(nodes, pods)
 
     def _check(self, nodes: OpenbNodes, pods: OpenbPods) -> None:
@@ -108,10 +110,10 @@ class Experiment:
     def run(self, policy: SharePolicy, seed: int) -> Filling:
         """Fill the empty cluster."""
         nodes = self.nodes
-        rank = None if policy is SharePolicy.FIRST_FIT else shuffled(seed, RANKS, nodes.gpus.size)
+        pods, drawn = self.order(seed)
+        rank = None if policy is SharePolicy.FIRST_FIT else drawn
         columns = node_columns(nodes.cpu_milli, nodes.memory_mib, nodes.gpus, nodes.model, rank)
         pool = Pool(policy, seed, columns, self.kinds.types, self.mix)
-        pods = self.arrivals(seed)
         out = pool.fill(self.kinds.of_pod[pods])
         arrived = np.cumsum(self.demand[pods])
         gpus = self.total_gpus
@@ -126,35 +128,45 @@ class Experiment:
         types = self.kinds.of_pod[pods]
         return Filling(policy, seed, *curves, types=types, nodes=out[:, 0], gpus=out[:, 1])
 
-    def arrivals(self, seed: int) -> Ints:
-        """Pods in the order in which they arrive, as places in the list.
+    def order(self, seed: int) -> tuple[Ints, Ints]:
+        """Pods as they arrive, and ranks of the nodes, with the random numbers of the simulator.
 
-        All pods in random order; those at the end are left out while they ask for more than the
-        target; where they ask for less, pods of the list are drawn with replacement, up to the
-        first whose share of one GPU would go beyond (``pkg/simulator/simulator.go``, SortClusterPods
-        and TunePodsByNodeTotalResource, which leaves out pods at random: the same to a shuffled
-        list).
+        All pods in random order; while they ask for more than the target, one is left out at
+        random; where they ask for less, pods of the list are drawn with replacement, up to the
+        first whose share of one GPU would go beyond (``pkg/simulator/simulator.go``,
+        SortClusterPods and TunePodsByNodeTotalResource). Then nodes are ranked at random
+        (syncClusterResourceList). A seed gives the order that it gives there.
+
+        Returns
+        -------
+        tuple of arrays
+            Pods as places in the list [arrivals], rank of each node [N].
         """
-        order = np.argsort(shuffled(seed, SHUFFLE, self.demand.size), kind="stable")
-        asked = np.cumsum(self.demand[order])
-        if asked[-1] >= self.target:
-            return order[: int(np.searchsorted(asked, self.target, side="right"))]
-        return np.concatenate([order, self._drawn(seed, int(asked[-1]))])
+        random = GoRandom(seed)
+        random.int63()  # Simulate, ``pkg/simulator/core.go``, logs one number
+        pods = self._pods_by_name.tolist()
+        random.shuffle(pods)
+        asked, demand = int(self.demand.sum()), self.demand.tolist()
+        while asked > self.target:
+            asked -= demand[pods.pop(random.below(len(pods)))]
+        if len(pods) == len(demand) and asked < self.target:
+            self._draw(random, pods, asked)
+        for _ in range(CLIENT_DRAWS):
+            random.int63()
+        rank = np.empty(self.nodes.gpus.size, dtype=np.int64)
+        rank[np.argsort(self.nodes.names, kind="stable")] = random.permutation(rank.size)
+        return np.array(pods, dtype=np.int64), rank
 
-    def _drawn(self, seed: int, asked: int) -> Ints:
-        milli = self.kinds.types.gpu_milli[self.kinds.of_pod]
-        blocks, first = [], 0
+    def _draw(self, random: GoRandom, pods: list[int], asked: int) -> None:
+        """Add pods of the list, drawn with replacement, until the target is reached."""
+        listed, demand = self._pods_by_name.tolist(), self.demand.tolist()
+        milli = self.kinds.types.gpu_milli[self.kinds.of_pod].tolist()
         while True:
-            uniform = np.empty(BLOCK)
-            kernels.draw(seed, SAMPLE, first, uniform)
-            pods = (uniform * self.demand.size).astype(np.int64)
-            so_far = asked + np.cumsum(self.demand[pods])
-            over = np.flatnonzero(so_far - self.demand[pods] + milli[pods] > self.target)
-            if over.size:
-                blocks.append(pods[: over[0]])
-                return np.concatenate(blocks)
-            blocks.append(pods)
-            first, asked = first + BLOCK, int(so_far[-1])
+            pod = listed[random.below(len(listed))]
+            if asked + milli[pod] > self.target:
+                return
+            asked += demand[pod]
+            pods.append(pod)
 
 
 def needs_of(pods: OpenbPods) -> list[Need]:
@@ -164,16 +176,6 @@ def needs_of(pods: OpenbPods) -> list[Need]:
         Need(int(cpu), int(memory), int(gpus), int(milli), pods.specs[spec])
         for cpu, memory, gpus, milli, spec in rows
     ]
-
-
-def shuffled(seed: int, purpose: int, count: int) -> Ints:
-    """A random permutation of 0 to `count` - 1."""
-    keys = np.empty(count)
-    kernels.draw(seed, purpose, 0, keys)
-    order = np.argsort(keys, kind="stable")
-    ranks = np.empty(count, dtype=np.int64)
-    ranks[order] = np.arange(count)
-    return ranks
 
 
 def curve(points: Ints, values: Floats, until: int) -> tuple[Floats, Floats, Floats, Floats]:
@@ -203,7 +205,9 @@ def curve(points: Ints, values: Floats, until: int) -> tuple[Floats, Floats, Flo
         sums = np.bincount(points[inside], weights=row[inside], minlength=length)
         around = np.convolve(sums, np.ones(3), mode="same")
         top, below = np.where(counts > 0, (sums, counts), (around, wide))
-        made.append(np.divide(top, below, out=np.full(length, np.nan), where=below > 0)[: until + 1])
+        made.append(
+            np.divide(top, below, out=np.full(length, np.nan), where=below > 0)[: until + 1]
+        )
     return made[0], made[1], made[2], made[3]
 
 

@@ -59,7 +59,7 @@ class SharePolicy(StrEnum):
         return _CODES[self]
 
     @classmethod
-    def find(cls, name: str) -> SharePolicy | None:
+    def named(cls, name: str) -> SharePolicy | None:
         """The policy of a name in any usual spelling (``BestFit``, ``best_fit``), or None."""
         return _SPELLINGS.get(_plain(name))
 
@@ -313,7 +313,7 @@ def empty_state(nodes: SharedNodes, mix: Mix) -> SharedState:
         cpu_free=nodes.cpu_milli.copy(),
         memory_free=nodes.memory_mib.copy(),
         gpu_free=np.ascontiguousarray(held * WHOLE, dtype=np.int64),
-        gpu_sum=nodes.gpus * WHOLE,
+        gpu_sum=_whole(nodes.gpus * WHOLE),
         kinds=np.zeros((count, widest + 1), dtype=np.int64),
         above=np.zeros((count, levels), dtype=np.int64),
         below=np.zeros((count, levels), dtype=np.int64),

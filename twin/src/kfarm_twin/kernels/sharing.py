@@ -9,7 +9,7 @@ nodes; only the first decision of a type scores them all, empty nodes of one sha
 from __future__ import annotations
 
 from kfarm_twin._jit import inner, kernel
-from kfarm_twin.arrays import Floats, Ints
+from kfarm_twin.arrays import Ints
 from kfarm_twin.kernels.rng import uniform
 from kfarm_twin.policy.sharing import (
     DRAW_NODE,
@@ -292,12 +292,4 @@ def fill(
         out[event, 1] = bits
         out[event, 2] = state.counts[USED_MILLI]
         out[event, 3] = state.counts[FRAGMENT]
-    return DONE
-
-
-@kernel
-def draw(seed: int, purpose: int, first: int, out: Floats) -> int:
-    """Uniform numbers number `first`, `first` + 1, ... of a purpose; returns `DONE`."""
-    for place in range(out.shape[0]):
-        out[place] = uniform(seed, 0, first + place, purpose, 0)
     return DONE

@@ -77,10 +77,10 @@ def _best_fit(nodes: SharedNodes, state: SharedState, types: PodTypes, kind: int
 
 @inner
 def _dot_prod(nodes: SharedNodes, state: SharedState, types: PodTypes, kind: int, node: int) -> int:
-    """100 less half the dot product of free and asked CPU and GPU (``plugin/dot_product_score.go``).
+    """100 less half the dot product of what is free and asked (``plugin/dot_product_score.go``).
 
-    Both relative to the largest node; all GPUs of a node make one dimension (options ``merge`` and
-    ``max`` of the published runs).
+    CPU and GPU relative to the largest node; all GPUs of a node are one dimension (``merge`` and
+    ``max``, options of the published runs).
     """
     cpu, gpu = float(nodes.largest[0]), float(nodes.largest[1])
     asked = float(types.gpus[kind] * types.gpu_milli[kind])

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfarm_twin.arrays import Ints
-from kfarm_twin.load import ManifestError, Problem
 from kfarm_twin.policy.sharing_columns import MOST_GPUS, WHOLE
 from kfarm_twin.traces.csv_rows import Problems, Row, read_rows
 
