@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kfarm_twin.arrays import Ints
+from kfarm_twin.arrays import Floats, Ints
 from kfarm_twin.kernels import sharing as kernels
 from kfarm_twin.kernels.rng import ln
 from kfarm_twin.policy import sharing as rules
@@ -236,11 +236,12 @@ def _thresholds(total: int) -> Ints:
     """Fragment saved [weight/1000 GPU] from which 100 x sigmoid reaches 1, 2, ... 99."""
     steps = np.arange(1, SCORES)
     exact = [ln(float(step)) - ln(float(SCORES - step)) for step in steps]
-    return np.ceil(np.array(exact) * (WHOLE * total)).astype(np.int64)
+    return _whole(np.ceil(np.array(exact) * (WHOLE * total)))
 
 
-def _whole(values: Ints) -> Ints:
-    return np.ascontiguousarray(values, dtype=np.int64)
+def _whole(values: Ints | Floats) -> Ints:
+    whole: Ints = np.ascontiguousarray(values, dtype=np.int64)
+    return whole
 
 
 class Pool:
