@@ -48,7 +48,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Band:
-    """Mean and spread of one curve over seeds [points]; NaN where nothing arrived."""
+    """Mean and spread of one curve over seeds [points]; NaN beyond the last arrival."""
 
     mean: Floats
     sd: Floats

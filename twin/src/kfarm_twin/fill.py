@@ -44,7 +44,7 @@ class Filling:
     Attributes
     ----------
     allocated_percent
-        GPUs in use, in percent of all, shares added up; NaN where no pod arrived near the point.
+        GPUs in use, in percent of all, shares added up; NaN beyond the last arrival.
     fragmented_gpus
         Free GPUs that a pod drawn from the list could not use, in expectation.
     fragmented_percent, fragmented_share_of_idle_percent
@@ -114,19 +114,23 @@ class Experiment:
         rank = None if policy is SharePolicy.FIRST_FIT else drawn
         columns = node_columns(nodes.cpu_milli, nodes.memory_mib, nodes.gpus, nodes.model, rank)
         pool = Pool(policy, seed, columns, self.kinds.types, self.mix)
+        before = pool.fragmented_gpus
         out = pool.fill(self.kinds.of_pod[pods])
-        arrived = np.cumsum(self.demand[pods])
         gpus = self.total_gpus
-        fragment = out[:, 3] / (WHOLE * int(self.mix.total[0]))
-        idle = gpus - out[:, 2] / WHOLE
-        share = 100 * np.divide(fragment, idle, out=np.zeros(len(out)), where=idle > 0)
+        used = np.concatenate([[0], out[:, 2]]) / WHOLE
+        fragment = np.concatenate([[before], out[:, 3] / (WHOLE * int(self.mix.total[0]))])
+        share = np.divide(fragment, gpus - used, out=np.zeros(used.size), where=used < gpus)
         curves = curve(
-            np.rint(arrived / gpus / (WHOLE // 100)).astype(np.int64),
-            np.stack([out[:, 2] / gpus / (WHOLE // 100), fragment, 100 * fragment / gpus, share]),
+            np.rint(np.cumsum(self.demand[pods]) / gpus / (WHOLE // 100)).astype(np.int64),
+            np.stack([100 * used / gpus, fragment, 100 * fragment / gpus, 100 * share]),
+            round(100 * self.tune),
             self.until,
         )
         types = self.kinds.of_pod[pods]
-        return Filling(policy, seed, *curves, types=types, nodes=out[:, 0], gpus=out[:, 1])
+        allocated, pieces, percent, of_idle = curves
+        return Filling(
+            policy, seed, allocated, pieces, percent, of_idle, types, out[:, 0], out[:, 1]
+        )
 
     def order(self, seed: int) -> tuple[Ints, Ints]:
         """Pods as they arrive, and ranks of the nodes, with the random numbers of the simulator.
@@ -178,37 +182,41 @@ def needs_of(pods: OpenbPods) -> list[Need]:
     ]
 
 
-def curve(points: Ints, values: Floats, until: int) -> tuple[Floats, Floats, Floats, Floats]:
+def curve(points: Ints, values: Floats, reach: int, until: int) -> Floats:
     """Means of what was seen after each arrival, by percent arrived.
 
     ``experiments/analysis/merge_*_discrete.py``: point k is the mean over the arrivals after which
     the demand, rounded to whole percents (half to even), is k; without any, over k - 1 to k + 1.
+    Where there are none either (small clusters; left out there), what was last seen holds.
 
     Parameters
     ----------
     points
-        [E] percent arrived.
+        [E] percent arrived after each arrival, never falling.
     values
-        [4, E] what was seen.
+        [C, 1 + E] what was seen before the first arrival and after each.
+    reach
+        Percent that was meant to arrive.
 
     Returns
     -------
-    tuple of arrays
-        [until + 1] each; NaN where nothing arrived near the point.
+    Floats
+        [C, until + 1]; NaN beyond `reach` and the last arrival.
     """
     inside = points <= until + 1
     length = until + 2
     counts = np.bincount(points[inside], minlength=length)
     wide = np.convolve(counts, np.ones(3, dtype=np.int64), mode="same")
-    made = []
-    for row in values:
-        sums = np.bincount(points[inside], weights=row[inside], minlength=length)
+    last = np.searchsorted(points, np.arange(length), side="right")
+    beyond = np.arange(length) > max(points[-1] + 1, reach)
+    made = np.empty((len(values), until + 1))
+    for place, row in enumerate(values):
+        sums = np.bincount(points[inside], weights=row[1:][inside], minlength=length)
         around = np.convolve(sums, np.ones(3), mode="same")
         top, below = np.where(counts > 0, (sums, counts), (around, wide))
-        made.append(
-            np.divide(top, below, out=np.full(length, np.nan), where=below > 0)[: until + 1]
-        )
-    return made[0], made[1], made[2], made[3]
+        means = np.divide(top, below, out=row[last], where=below > 0)
+        made[place] = np.where(beyond, np.nan, means)[: until + 1]
+    return made
 
 
 def _unknown_models(nodes: OpenbNodes, pods: OpenbPods) -> list[Problem]:
