@@ -8,7 +8,7 @@ nodes; only the first decision of a type scores them all, empty nodes of one sha
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner, kernel
+from kfarm_twin._jit import inner, kernel, pasted
 from kfarm_twin.arrays import Ints
 from kfarm_twin.kernels.rng import uniform
 from kfarm_twin.policy.sharing import (
@@ -75,57 +75,14 @@ def _join(policy: int, left: int, right: int) -> int:
     return left + right if policy == RANDOM else max(left, right)
 
 
-@inner
-def _build(
-    policy: int,
-    nodes: SharedNodes,
-    state: SharedState,
-    types: PodTypes,
-    mix: Mix,
-    index: ScoreIndex,
-    kind: int,
-) -> None:
-    """Score all nodes for a type that was not asked for before."""
-    tree = index.tree[kind]
-    leaves = tree.shape[0] // 2
-    for shape in range(index.scratch.shape[0]):
-        index.scratch[shape] = UNKNOWN
-    for node in range(nodes.gpus.shape[0]):
-        if index.changed[node] >= 0:
-            found = score(policy, nodes, state, types, mix, kind, node)
-        else:
-            shape = nodes.shape[node]
-            if index.scratch[shape] == UNKNOWN:
-                index.scratch[shape] = score(policy, nodes, state, types, mix, kind, node)
-            found = index.scratch[shape]
-        tree[leaves + nodes.rank[node]] = _leaf(policy, found)
-    for rank in range(nodes.gpus.shape[0], leaves):
-        tree[leaves + rank] = _leaf(policy, UNFIT)
-    for place in range(leaves - 1, 0, -1):
-        tree[place] = _join(policy, tree[2 * place], tree[2 * place + 1])
-
-
-@inner
-def _update(
-    policy: int,
-    nodes: SharedNodes,
-    state: SharedState,
-    types: PodTypes,
-    mix: Mix,
-    index: ScoreIndex,
-    kind: int,
-    node: int,
-) -> None:
-    """Score one node again for a type, up the tree as far as something changes."""
-    tree = index.tree[kind]
-    place = tree.shape[0] // 2 + nodes.rank[node]
-    value = _leaf(policy, score(policy, nodes, state, types, mix, kind, node))
-    while tree[place] != value:
-        tree[place] = value
-        place //= 2
-        if place == 0:
-            return
-        value = _join(policy, tree[2 * place], tree[2 * place + 1])
+@pasted
+def _stale(index: ScoreIndex, since: int, scans: bool, step: int) -> int:
+    """The node of a step of bringing a tree up to date, or -1 where the step has none."""
+    if scans:
+        return step if index.changed[step] >= since else -1
+    place = since + step
+    node = index.log[place % index.log.shape[0]]
+    return node if index.changed[node] == place else -1
 
 
 @inner
@@ -138,19 +95,43 @@ def _refresh(
     index: ScoreIndex,
     kind: int,
 ) -> None:
-    """Bring the tree of a type up to date with the log."""
-    end, since, ring = state.counts[LOG_END], index.read[kind], index.log.shape[0]
-    if since < 0:
-        _build(policy, nodes, state, types, mix, index, kind)
-    elif end - since > ring:
-        for node in range(nodes.gpus.shape[0]):
-            if index.changed[node] >= since:
-                _update(policy, nodes, state, types, mix, index, kind, node)
-    else:
-        for place in range(since, end):
-            node = index.log[place % ring]
-            if index.changed[node] == place:
-                _update(policy, nodes, state, types, mix, index, kind, node)
+    """Bring the tree of a type up to date: all nodes at first, later those in the log.
+
+    Where more has changed than the log holds, the nodes are scanned for the time of their last
+    change. There is one place that scores, since the rule is compiled into it.
+    """
+    tree = index.tree[kind]
+    leaves, end, since = tree.shape[0] // 2, state.counts[LOG_END], index.read[kind]
+    builds = since < 0
+    scans = builds or end - since > index.log.shape[0]
+    if builds:
+        for shape in range(index.scratch.shape[0]):
+            index.scratch[shape] = UNKNOWN
+        for leaf in range(leaves, 2 * leaves):
+            tree[leaf] = _leaf(policy, UNFIT)
+    for step in range(nodes.gpus.shape[0] if scans else end - since):
+        node = _stale(index, since, scans, step)
+        if node < 0:
+            continue
+        place = leaves + nodes.rank[node]
+        fresh = builds and index.changed[node] < 0
+        if fresh and index.scratch[nodes.shape[node]] != UNKNOWN:
+            tree[place] = _leaf(policy, index.scratch[nodes.shape[node]])
+            continue
+        found = score(policy, nodes, state, types, mix, kind, node)
+        value = _leaf(policy, found)
+        if builds:
+            tree[place] = value
+            if fresh:
+                index.scratch[nodes.shape[node]] = found
+            continue
+        while place > 0 and tree[place] != value:
+            tree[place] = value
+            place //= 2
+            value = _join(policy, tree[2 * place], tree[2 * place + 1])
+    if builds:
+        for place in range(leaves - 1, 0, -1):
+            tree[place] = _join(policy, tree[2 * place], tree[2 * place + 1])
     index.read[kind] = end
 
 

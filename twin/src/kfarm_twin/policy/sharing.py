@@ -14,7 +14,7 @@ per experiment and takes the lowest name (``simulator/simulator.go``, syncCluste
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner, kernel
+from kfarm_twin._jit import inner, kernel, pasted
 from kfarm_twin.arrays import Ints
 from kfarm_twin.kernels.rng import uniform
 from kfarm_twin.policy.sharing_columns import (
@@ -38,7 +38,7 @@ SPREAD_GPU_WEIGHT = 100
 """CPU [m] that 1/1000 GPU counts as (``plugin/worst_fit_score.go``)."""
 
 
-@kernel
+@pasted
 def fits(nodes: SharedNodes, state: SharedState, types: PodTypes, kind: int, node: int) -> bool:
     """Whether a pod of type `kind` can start on the node now."""
     if state.cpu_free[node] < types.cpu_milli[kind]:
@@ -206,39 +206,41 @@ def _saving_score(mix: Mix, saved: int) -> int:
 
 
 @inner
+def _seen(free: Ints, gpu: int) -> bool:
+    """Whether a GPU before this one has as much free."""
+    for other in range(gpu):  # noqa: SIM110 - compiled
+        if free[other] == free[gpu]:
+            return True
+    return False
+
+
+@inner
 def fragment_descent(
     nodes: SharedNodes, state: SharedState, types: PodTypes, mix: Mix, kind: int, node: int
 ) -> tuple[int, int]:
-    """Score of a node by how little its fragment grows, and the GPU to share or -1.
+    """Score of a node by how little its fragment grows, and the GPU to share.
 
     ``plugin/fgd_score.go``, calculateGpuShareFragExtendScore: 100 times the sigmoid of the fragment
     saved, cut to an integer; a pod that shares takes the first GPU of highest score.
     """
     model, before = nodes.model[node], state.fragment[node]
     cpu, milli, wanted = types.cpu_milli[kind], types.gpu_milli[kind], types.gpus[kind]
-    if wanted == 0 or milli == WHOLE:
-        after = fragment_after(mix, model, state, node, cpu, WHOLE, WHOLE, wanted)
-        return _saving_score(mix, before - after), -1
+    shares = wanted > 0 and milli < WHOLE
     best, chosen = -1, -1
-    for gpu in range(nodes.gpus[node]):
-        free = state.gpu_free[node, gpu]
-        if free < milli:
-            continue
-        seen = False
-        for other in range(gpu):
-            if state.gpu_free[node, other] == free:
-                seen = True
-                break
-        if seen:
-            continue
-        after = fragment_after(mix, model, state, node, cpu, free, milli, 1)
+    for gpu in range(nodes.gpus[node] if shares else 1):
+        free, taken, gpus = WHOLE, WHOLE, wanted
+        if shares:
+            free, taken, gpus = state.gpu_free[node, gpu], milli, 1
+            if free < milli or _seen(state.gpu_free[node], gpu):
+                continue
+        after = fragment_after(mix, model, state, node, cpu, free, taken, gpus)
         found = _saving_score(mix, before - after)
         if found > best:
             best, chosen = found, gpu
     return best, chosen
 
 
-@kernel
+@pasted
 def score(
     policy: int,
     nodes: SharedNodes,
