@@ -178,7 +178,7 @@ def table(asked: Asked, experiment: Experiment, fillings: Sequence[Filling]) -> 
     for point in points:
         made.add_column(f"at {point} %", justify="right", no_wrap=True)
     made.add_column(f"in pieces\nat {at} %", justify="right", no_wrap=True)
-    made.add_column("pods\nfailed", justify="right", no_wrap=True)
+    made.add_column("left\nout", justify="right", no_wrap=True)
     for policy, bands in bands_by_policy(fillings).items():
         failed = [f.nodes.size - f.placed for f in fillings if f.policy is policy]
         made.add_row(
