@@ -87,6 +87,7 @@ validation: sync ## Hold the twin against published results; writes docs/validat
 bench: sync controlplane ## Measure; figures relative to a baseline of the same run
 	$(RUN)/python bench/twin.py
 	$(RUN)/python bench/traces.py
+	$(RUN)/python bench/fill.py
 	$(RUN)/python bench/cluster.py
 
 .PHONY: bench-short
