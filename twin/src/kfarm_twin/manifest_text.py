@@ -81,7 +81,11 @@ class _Refused(Exception):
 
 
 def read_text(
-    raw: bytes, *, as_json: bool | None = None, document_bytes: int = MAX_DOCUMENT_BYTES
+    raw: bytes,
+    *,
+    as_json: bool | None = None,
+    document_bytes: int = MAX_DOCUMENT_BYTES,
+    file_bytes: int = MAX_FILE_BYTES,
 ) -> list[TextDocument]:
     """Read all documents of a file.
 
@@ -93,14 +97,17 @@ def read_text(
         True for JSON, False for YAML, None to look at the first character.
     document_bytes
         Size that a document may have [B].
+    file_bytes
+        Size that the file may have [B].
 
     Returns
     -------
     list of TextDocument
         Documents with data, and those with problems; empty documents are left out.
     """
-    if len(raw) > MAX_FILE_BYTES:
-        return [_broken(1, None, f"more than {MAX_FILE_BYTES} bytes", "a file of at most 8 MiB")]
+    if len(raw) > file_bytes:
+        limit = f"a file of at most {file_bytes >> 20} MiB"
+        return [_broken(1, None, f"more than {file_bytes} bytes", limit)]
     try:
         text = _decode(raw)
         if as_json or (as_json is None and text.lstrip()[:1] in ("{", "[")):

@@ -1,0 +1,292 @@
+"""Compile a described cluster and its pods to the columns of `policy.kube_columns`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from kfarm_twin.arrays import Ints
+from kfarm_twin.kube.columns import (
+    Images,
+    NodeColumns,
+    Numbers,
+    avoids,
+    blocks,
+    clash,
+    logarithms,
+    named_nodes,
+    tolerates_unschedulable,
+)
+from kfarm_twin.kube.objects import Cluster, Pod, with_default_spread
+from kfarm_twin.kube.podspec import PodClass, Port, Taint, Toleration
+from kfarm_twin.kube.profile import FILTERING, SCORING, STRATEGIES, Profile
+from kfarm_twin.kube.requests import CPU, EPHEMERAL, MEMORY, PODS, is_scalar
+from kfarm_twin.kube.ties import NodeSets, Ties
+from kfarm_twin.policy import kube_columns as k
+from numpy.typing import NDArray
+
+NONE = k.NONE
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A model, its state with no pods, and what the numbers stand for.
+
+    Attributes
+    ----------
+    resources
+        Names of the columns of resources.
+    classes
+        Class of pods by its number; `of` gives the number.
+    """
+
+    model: k.Model
+    state: k.State
+    work: k.Work
+    resources: tuple[str, ...]
+    of: Mapping[PodClass, int]
+    conflicts: frozenset[int]
+
+
+def compile_cluster(cluster: Cluster, pods: Sequence[Pod], profile: Profile) -> Compiled:
+    """Compile.
+
+    Parameters
+    ----------
+    cluster
+        Nodes, bound pods, namespaces, services.
+    pods
+        The pods to be scheduled.
+    """
+    return _Compiler(cluster, pods, profile).compile()
+
+
+class _Compiler:
+    """Holds the tables while they grow."""
+
+    def __init__(self, cluster: Cluster, pods: Sequence[Pod], profile: Profile) -> None:
+        self.cluster, self.profile = cluster, profile
+        self.columns = NodeColumns(cluster.nodes)
+        self.classes: Numbers[PodClass] = Numbers()
+        for pod in (*cluster.bound, *cluster.nominated, *pods):
+            self.classes(with_default_spread(pod, cluster, profile.spread))
+        self.all = list(self.classes.of)
+        self.resources = self._resources()
+        self.sets = NodeSets(self.columns)
+        self.taints: Numbers[tuple[Taint, ...]] = Numbers()
+        self.tolerations: Numbers[tuple[Toleration, ...]] = Numbers()
+
+    def compile(self) -> Compiled:
+        node_taints = [self.taints(node.taints) for node in self.cluster.nodes]
+        tolerations = [self.tolerations(c.tolerations) for c in self.all]
+        ties = Ties(self.all, self.columns, self.sets, self.cluster, self.profile)
+        ports = self._ports(ties)
+        lists, groups = ties.finish()
+        selected, preferred, named, images = self._node_tables()
+        nodes = k.Nodes(
+            allocatable=self._allocatable(),
+            pod_limit=_ints(node.allocatable.get(PODS, 0) for node in self.cluster.nodes),
+            unschedulable=_ints(node.unschedulable for node in self.cluster.nodes),
+            taints=_ints(node_taints),
+            domain=ties.domains(),
+            eligible=self.sets.table(),
+            selected=_stack(selected[1], len(self.cluster.nodes), np.uint8),
+            preferred=_stack(preferred[1], len(self.cluster.nodes), np.int32),
+            named=_stack(named[1], len(self.cluster.nodes), np.uint8),
+            images=_stack(images[1], len(self.cluster.nodes), np.uint8),
+            blocked=_table(self.tolerations.of, self.taints.of, blocks, np.uint8),
+            avoided=_table(self.tolerations.of, self.taints.of, avoids, np.int32),
+        )
+        classes = k.Classes(
+            request=self._requests(),
+            non_zero=_rows([c.asked.non_zero for c in self.all], 2),
+            fit_request=_matrix(
+                [dict(c.asked.counted) for c in self.all], [r for r, _ in self.profile.resources]
+            ),
+            balance_request=_matrix(
+                [dict(c.asked.requests) for c in self.all], list(self.profile.balanced)
+            ),
+            tolerations=_ints(tolerations),
+            tolerates_unschedulable=_ints(tolerates_unschedulable(c.tolerations) for c in self.all),
+            selected=_ints(selected[0]),
+            preferred=_ints(preferred[0]),
+            named=_ints(named[0]),
+            images=_ints(images[0]),
+            flags=self._flags(ties),
+        )
+        model = k.Model(nodes, classes, lists, groups, self._profile())
+        return Compiled(
+            model,
+            self._state(groups, ports),
+            self._work(model),
+            self.resources,
+            self.classes.of,
+            frozenset(i for i, c in enumerate(self.all) if self._conflicts(c)),
+        )
+
+    def _resources(self) -> tuple[str, ...]:
+        names: Numbers[str] = Numbers()
+        for name in (CPU, MEMORY, EPHEMERAL):
+            names(name)
+        for c in self.all:
+            for name, _ in c.asked.requests:
+                names(name)
+        for name in (*self.profile.balanced, *(r for r, _ in self.profile.resources)):
+            names(name)
+        return tuple(names.of)
+
+    def _requests(self) -> Ints:
+        """What must fit; resources that the profile ignores are left to others."""
+        made = _matrix([dict(c.asked.requests) for c in self.all], self.resources)
+        for column, name in enumerate(self.resources):
+            group = name.partition("/")[0] if "/" in name else ""
+            if name in self.profile.ignored or group in self.profile.ignored_groups:
+                made[:, column] = 0
+        return made
+
+    def _allocatable(self) -> Ints:
+        return _matrix([node.allocatable for node in self.cluster.nodes], self.resources)
+
+    def _conflicts(self, c: PodClass) -> bool:
+        """Whether the required affinity names nodes and none is left (NodeAffinity PreFilter)."""
+        return c.required is not None and named_nodes(c.required) == set()
+
+    def _node_tables(self) -> tuple[tuple[list[int], list[NDArray[np.generic]]], ...]:
+        """Numbers per class and rows: required, preferred and named nodes, image scores."""
+        rows: tuple[list[NDArray[np.generic]], ...] = ([], [], [], [])
+        known: list[dict[object, int]] = [{}, {}, {}, {}]
+        numbers: tuple[list[int], ...] = ([], [], [], [])
+        images = Images(self.cluster.nodes)
+
+        def put(table: int, key: object, row: NDArray[np.generic]) -> int:
+            if key not in known[table]:
+                known[table][key] = len(rows[table])
+                rows[table].append(row)
+            return known[table][key]
+
+        for c in self.all:
+            number = NONE
+            if c.required is not None or c.node_selector:
+                key = (c.node_selector, c.required)
+                number = known[0].get(key, NONE)
+                if number == NONE:
+                    number = put(0, key, self.sets.affinity(c))
+            numbers[0].append(number)
+            number = NONE
+            if c.preferred is not None:
+                number = put(1, c.preferred, self.columns.weights(c.preferred))
+            numbers[1].append(number)
+            names = None if c.required is None else named_nodes(c.required)
+            number = NONE
+            if names is not None and "NodeAffinity" in self.profile.filters:
+                inside = [self.columns.names[n] for n in names if n in self.columns.names]
+                row = np.zeros(len(self.cluster.nodes), np.uint8)
+                row[inside] = 1
+                number = put(2, frozenset(names), row)
+            numbers[2].append(number)
+            key = (c.images, c.containers)
+            if key in known[3]:
+                numbers[3].append(known[3][key])
+            else:
+                numbers[3].append(put(3, key, images.scores(c.images, max(c.containers, 1))))
+        return tuple((numbers[i], rows[i]) for i in range(4))
+
+    def _ports(self, ties: Ties) -> int:
+        """Lists of ports and of those that clash with them; the number of ports."""
+        ports: Numbers[Port] = Numbers()
+        for c in self.all:
+            for port in c.ports:
+                ports(port)
+        everything = list(ports.of.items())
+        for index, c in enumerate(self.all):
+            for port in c.ports:
+                ties.put(index, k.PORTS, ports(port))
+            taken = {n for other, n in everything for port in c.ports if clash(port, other)}
+            for number in sorted(taken):
+                ties.put(index, k.CLASHES, number)
+        return len(ports)
+
+    def _flags(self, ties: Ties) -> Ints:
+        flags = np.zeros((len(self.all), 3), np.int64)
+        for index, c in enumerate(self.all):
+            requests = dict(c.asked.requests)
+            flags[index, 0] = all(requests.get(name, 0) == 0 for name in self.profile.balanced)
+            flags[index, 1] = ties.matches_own_affinity(index)
+            flags[index, 2] = not (c.spread_is_default and self.profile.spread_is_system)
+        return flags
+
+    def _profile(self) -> k.Profile:
+        profile, columns = self.profile, self.columns
+        number = {name: i for i, name in enumerate(self.resources)}
+        count = len(self.cluster.nodes)
+        enforced = np.ones(count, np.uint8)
+        if profile.enforced is not None:
+            enforced = columns.any_of(profile.enforced).astype(np.uint8)
+        preferred = columns.weights(profile.enforced_preferred)
+        return k.Profile(
+            weight=_ints(profile.weights[SCORING.index(name)] for name in SCORING),
+            filters=_ints(name in profile.filters for name in FILTERING),
+            strategy=STRATEGIES.index(profile.strategy),
+            fit_resource=_ints(number[name] for name, _ in profile.resources),
+            fit_weight=_ints(weight for _, weight in profile.resources),
+            shape=_rows(profile.shape, 2),
+            balance_resource=_ints(number[name] for name in profile.balanced),
+            scalar=_ints(is_scalar(name) for name in self.resources),
+            enforced=enforced,
+            enforced_preferred=preferred,
+            has_preferred=int(bool(profile.enforced_preferred)),
+            log=logarithms(count),
+        )
+
+    def _state(self, groups: k.Groups, ports: int) -> k.State:
+        count = len(self.cluster.nodes)
+        return k.State(
+            requested=np.zeros((count, len(self.resources)), np.int64),
+            non_zero=np.zeros((count, 2), np.int64),
+            pods=np.zeros(count, np.int64),
+            ports=np.zeros((count, ports), np.uint8),
+            count=np.zeros(len(groups.present), np.int32),
+            hits=np.zeros(len(groups.start), np.int64),
+        )
+
+    def _work(self, model: k.Model) -> k.Work:
+        count = len(self.cluster.nodes)
+        start = model.lists.start
+        longest = int((start[:, k.SOFT + 1] - start[:, k.HARD]).max(initial=0))
+        return k.Work(
+            why=np.zeros(count, np.uint8),
+            lacking=np.zeros(count, np.int64),
+            score=np.zeros((k.SCORERS, count), np.int32),
+            total=np.zeros(count, np.int64),
+            least=np.zeros((longest + 1, 3), np.int64),
+            seen=np.zeros(int(model.groups.domains.max(initial=0)) + 1, np.int64),
+            used=np.zeros(k.SCORERS, np.int64),
+        )
+
+
+def _ints(values: Iterable[int]) -> Ints:
+    return np.array(list(values), np.int64).reshape(-1)
+
+
+def _rows(values: Sequence[Sequence[int]], width: int) -> Ints:
+    return np.array(values, np.int64).reshape(-1, width)
+
+
+def _matrix(rows: Sequence[Mapping[str, int]], names: Sequence[str]) -> Ints:
+    made = np.zeros((len(rows), len(names)), np.int64)
+    for index, row in enumerate(rows):
+        for column, name in enumerate(names):
+            made[index, column] = row.get(name, 0)
+    return made
+
+
+def _stack(rows: Sequence[NDArray[np.generic]], width: int, kind: type) -> NDArray[np.generic]:
+    if not rows:
+        return np.zeros((1, width), kind)
+    return np.ascontiguousarray(np.stack(rows).astype(kind, copy=False))
+
+
+def _table(rows, columns, cell, kind):  # type: ignore[no-untyped-def]
+    made = [[cell(row, column) for column in columns] for row in rows]
+    return np.array(made, kind).reshape(len(rows), len(columns))
