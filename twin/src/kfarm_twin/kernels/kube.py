@@ -227,7 +227,8 @@ def reprieve(
 ) -> None:
     """Take back what may stay: first pods whose budget would break, each by importance."""
     first, end = victims.start[n], victims.start[n + 1]
-    victims.allowed[:] = victims.budget_allowed
+    for b in range(victims.allowed.shape[0]):
+        victims.allowed[b] = victims.budget_allowed[b]
     for i in range(first, end):
         p = victims.pod[i]
         if victims.priority[p] < priority:

@@ -10,8 +10,8 @@ import numpy as np
 from kfarm_twin.kernels.kube import move_pods, place
 from kfarm_twin.kube.compile import Compiled, compile_cluster
 from kfarm_twin.kube.objects import Cluster, Pod, with_default_spread
-from kfarm_twin.kube.profile import SCORING, Profile
-from kfarm_twin.kube.reasons import Refusal, fit_message, no_nodes_message, refusals
+from kfarm_twin.kube.profile import DEVICES, SCORING, Profile
+from kfarm_twin.kube.reasons import NO_CLAIMS, Refusal, conflict_message, fit_message, refusals
 from kfarm_twin.policy import kube_columns as k
 from numpy.typing import NDArray
 
@@ -55,6 +55,8 @@ class Decision:
         The node promised by preemption, and all that were equally good.
     victims
         Pods to evict for it, the most important first.
+    victims_on
+        The same for each of `nominated_best`.
     message
         What kube-scheduler writes in the event FailedScheduling.
     """
@@ -70,6 +72,7 @@ class Decision:
     nominated: str = ""
     nominated_best: tuple[str, ...] = ()
     victims: tuple[Pod, ...] = ()
+    victims_on: dict[str, tuple[Pod, ...]] = field(default_factory=dict)
     message: str = ""
 
 
@@ -200,6 +203,8 @@ class Scheduler:
         plugins = {
             name: int(work.score[i, n]) for i, name in enumerate(SCORING) if work.used[i] == 1
         }
+        if self.profile.scores_devices:
+            plugins[DEVICES] = 0
         return Scored(plugins, int(work.total[n]))
 
     def _named(self, nodes: NDArray[np.integer]) -> tuple[str, ...]:
@@ -210,14 +215,18 @@ class Scheduler:
 
         made = Decision(pod, Outcome.UNSCHEDULABLE)
         why = refusals(self)
-        filtered = fit_message(len(self.names), why.values())
-        after = preempt(self, pod, c, made) if self.profile.preempts else ""
+        message = fit_message(len(self.names), why.values())
+        said = [NO_CLAIMS] if self.profile.looks_at_devices else []
+        if self.profile.preempts:
+            said.append(preempt(self, pod, c, made))
+        if made.outcome is Outcome.UNSCHEDULABLE and said:
+            message += " " + ", ".join(said)
         made.refused = why if details else {}
-        made.message = f"{filtered} {after}" if after else filtered
+        made.message = message
         return made
 
     def _conflict(self, pod: Pod) -> Decision:
-        message = no_nodes_message(len(self.names), "pod affinity terms conflict", self.profile)
+        message = conflict_message(len(self.names), self.profile)
         return Decision(pod, Outcome.UNSCHEDULABLE, message=message)
 
 

@@ -46,16 +46,20 @@ FILTERING = (
     "InterPodAffinity",
 )
 PREEMPTION = "DefaultPreemption"
+DEVICES = "DynamicResources"
+"""Scores every node 0 for pods without resource claims, and says so when a pod does not fit."""
 GATES = "SchedulingGates"
 STRATEGIES = ("LeastAllocated", "MostAllocated", "RequestedToCapacityRatio")
 _SYSTEM_SPREAD = tuple(
     Spread(key, skew, False, None, 1, True, False) for key, skew in ((HOSTNAME, 3), (ZONE, 5))
 )
-_POINTS = ("multiPoint", "filter", "score", "preFilter", "preScore", "postFilter")
+_POINTS = ("multiPoint", "filter", "score", "postFilter")
+_UNUSUAL = ("preEnqueue", "queueSort", "preFilter", "preScore", "reserve", "permit", "bind")
+_DEFAULTS = dict(zip((*SCORING, DEVICES), (*DEFAULT_WEIGHTS, 2), strict=True))
 _OTHERS = frozenset(
     (
         *("PrioritySort", "NodeName", "VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding"),
-        *("VolumeZone", "DefaultBinder", "DynamicResources", "NodeDeclaredFeatures"),
+        *("VolumeZone", "DefaultBinder", "NodeDeclaredFeatures"),
     )
 )
 
@@ -81,6 +85,8 @@ class Profile:
     weights: tuple[int, ...] = DEFAULT_WEIGHTS
     filters: tuple[str, ...] = FILTERING
     preempts: bool = True
+    scores_devices: bool = True
+    looks_at_devices: bool = True
     strategy: str = STRATEGIES[0]
     resources: tuple[tuple[str, int], ...] = ((CPU, 1), (MEMORY, 1))
     shape: tuple[tuple[int, int], ...] = ()
@@ -135,7 +141,11 @@ def _read(body: Field) -> Profile:
     for profile in profiles[:1]:
         made = replace(made, name=profile.text("schedulerName") or DEFAULT_SCHEDULER)
         share = profile.integer("percentageOfNodesToScore", share, 0, 100)
-        made = _plugins(made, profile.child("plugins"))
+        plugins = profile.child("plugins")
+        made = _plugins(made, plugins)
+        unusual = [point for point in _UNUSUAL if plugins.has(point)]
+        if unusual:
+            warnings.append(f"plugins of {', '.join(unusual)} are taken as the default ones")
         for entry in profile.items("pluginConfig"):
             made = _arguments(made, entry.text("name"), entry.child("args"), entry)
     if share not in (0, 100):
@@ -144,38 +154,41 @@ def _read(body: Field) -> Profile:
 
 
 def _plugins(made: Profile, plugins: Field) -> Profile:
-    weights = dict(zip(SCORING, made.weights, strict=True))
-    filters, others = set(made.filters), {PREEMPTION}
+    weights = dict(zip((*SCORING, DEVICES), (*made.weights, 2), strict=True))
+    filters, after = set(made.filters), {PREEMPTION, DEVICES}
     for point in _POINTS:
         sets = plugins.child(point)
         for entry in sets.items("disabled"):
-            for name in _named(entry, (*SCORING, *FILTERING, PREEMPTION, GATES)):
-                if point in ("multiPoint", "score", "preScore"):
+            for name in _named(entry, (*SCORING, *FILTERING, PREEMPTION, DEVICES)):
+                _check_known(entry, name)
+                if point in ("multiPoint", "score") and name in weights:
                     weights[name] = 0
-                if point in ("multiPoint", "filter", "preFilter"):
+                if point in ("multiPoint", "filter"):
                     filters.discard(name)
                 if point in ("multiPoint", "postFilter"):
-                    others.discard(name)
+                    after.discard(name)
         for entry in sets.items("enabled"):
             name = entry.text("name")
             _check_known(entry, name)
-            if point in ("multiPoint", "score") and name in SCORING:
-                default = DEFAULT_WEIGHTS[SCORING.index(name)] if point == "multiPoint" else 1
+            if point in ("multiPoint", "score") and name in weights:
+                default = _DEFAULTS[name] if point == "multiPoint" else 1
                 weights[name] = entry.integer("weight", 0, 0, MAX_WEIGHT) or default
             if point in ("multiPoint", "filter") and name in FILTERING:
                 filters.add(name)
-            if point in ("multiPoint", "postFilter"):
-                others.add(name)
+            if point in ("multiPoint", "postFilter") and name in (PREEMPTION, DEVICES):
+                after.add(name)
     return replace(
         made,
         weights=tuple(weights[name] for name in SCORING),
         filters=tuple(name for name in FILTERING if name in filters),
-        preempts=PREEMPTION in others,
+        preempts=PREEMPTION in after,
+        looks_at_devices=DEVICES in after,
+        scores_devices=weights[DEVICES] > 0,
     )
 
 
 def _check_known(entry: Field, name: str) -> None:
-    if name not in (*SCORING, *FILTERING, PREEMPTION, GATES, *_OTHERS):
+    if name not in (*SCORING, *FILTERING, PREEMPTION, DEVICES, GATES, *_OTHERS):
         entry.report((*entry.path, "name"), show(name), "a plugin of kube-scheduler itself")
 
 
@@ -198,6 +211,8 @@ def _arguments(made: Profile, name: str, args: Field, entry: Field) -> Profile:
         return _node_affinity(made, args.child("addedAffinity"))
     if name == "PodTopologySpread":
         return _spread(made, args)
+    if name == PREEMPTION:
+        return made  # how many candidates are tried: the twin tries all
     _check_known(entry, name)
     return made
 

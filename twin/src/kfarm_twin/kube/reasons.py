@@ -31,6 +31,8 @@ _WORDS = {
     k.NO_VICTIMS: ("DefaultPreemption", "No preemption victims found for incoming pod"),
     k.NOT_TRIED: ("DefaultPreemption", "Preemption is not helpful for scheduling"),
 }
+NO_CLAIMS = "no new claims to deallocate"
+"""What DynamicResources says after filters have failed for a pod without resource claims."""
 _MAY_HELP = (k.PORT_TAKEN, k.NO_ROOM, k.SKEWED, k.NOT_APART, k.KEPT_AWAY)
 
 
@@ -89,12 +91,15 @@ def fit_message(nodes: int, refused: Iterable[Refusal]) -> str:
     return f"0/{nodes} nodes are available:{listed}"
 
 
-def not_helpful(nodes: int) -> str:
-    """What preemption says when no node could become feasible."""
-    return f"preemption: 0/{nodes} nodes are available: {nodes} {_WORDS[k.NOT_TRIED][1]}."
+def conflict_message(nodes: int, profile: Profile) -> str:
+    """The text when a pod's own terms name nodes that exclude each other.
 
-
-def no_nodes_message(nodes: int, reason: str, profile: Profile) -> str:
-    """The text when a plugin refuses the pod before it looks at nodes."""
-    first = f"0/{nodes} nodes are available: {reason}."
-    return f"{first} {not_helpful(nodes)}" if profile.preempts else first
+    Filters are not run then, so that DynamicResources finds no state of its own, says "not found",
+    and preemption is not tried (observed of 1.36.3).
+    """
+    first = f"0/{nodes} nodes are available: pod affinity terms conflict."
+    if profile.looks_at_devices:
+        return f"{first} not found"
+    helpless = f"{nodes} {_WORDS[k.NOT_TRIED][1]}"
+    after = f" preemption: 0/{nodes} nodes are available: {helpless}."
+    return first + after if profile.preempts else first

@@ -29,11 +29,11 @@ class Asked(NamedTuple):
     requests
         What must fit, by name, sorted.
     counted
-        The same with `DEFAULT_REQUESTS` for containers that name nothing: the pod's own part in the
-        score of NodeResourcesFit.
+        What the pod itself adds in the score of NodeResourcesFit: `DEFAULT_REQUESTS` for containers
+        that name nothing, and requests of the pod as a whole left out (the scorer of the plugin is
+        made without them in 1.36).
     non_zero
-        CPU [m] and memory [B] that a bound pod counts in the scores of later ones; differs from
-        `counted` where the pod has requests of its own as a whole.
+        CPU [m] and memory [B] that a bound pod adds in the scores of later ones.
     """
 
     requests: tuple[tuple[str, int], ...]
@@ -96,7 +96,7 @@ def asked_by(spec: Field, status: Field) -> Asked:
     overhead = read_amounts(spec, "overhead") or {}
     pod_level = _pod_level(spec, status, _aggregate(main, first, {}), infeasible)
     requests = _total(_aggregate(main, first, {}), pod_level, overhead)
-    counted = _total(_aggregate(main, first, DEFAULT_REQUESTS), pod_level, overhead)
+    counted = _total(_aggregate(main, first, DEFAULT_REQUESTS), {}, overhead)
     missing = {n: v for n, v in DEFAULT_REQUESTS.items() if not pod_level or n not in requests}
     non_zero = _total(_aggregate(main, first, missing), pod_level, overhead)
     return Asked(
