@@ -161,6 +161,34 @@ def describe(filename: Files, output: Format = Output.TABLE) -> None:
 
 
 @app.command()
+def schedule(
+    cluster: Annotated[
+        list[Path],
+        typer.Option(
+            help="State of the cluster: what kubectl get nodes,pods,... -A -o yaml prints, or a "
+            "FarmSnapshot; may be repeated."
+        ),
+    ],
+    pods: Annotated[list[Path], typer.Option(help="Pods to schedule; may be repeated.")],
+    explain: Annotated[
+        bool, typer.Option("--explain", help="With scores and reasons node by node.")
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="KubeSchedulerConfiguration; its first profile is used.")
+    ] = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Say what kube-scheduler would do with pods: feasible nodes, scores, choice, preemption.
+
+    Exit code 0 when an answer was given, also where pods do not fit, 2 when the input is wrong.
+    """
+    from kfarm_twin.cli_schedule import schedule_pods  # noqa: PLC0415
+
+    with problems_reported():
+        schedule_pods(cluster, pods, config, explain=explain, output=output)
+
+
+@app.command()
 def crds(
     output: Annotated[
         Path | None, typer.Option("--output", help="Directory to write one file per kind to.")

@@ -14,13 +14,14 @@ PATIENCE_S = 1.0
 
 
 class LateProgress:
-    """Counts futures of one plan; shows itself once `PATIENCE_S` have passed.
+    """Counts futures of one plan, or other units; shows itself once `PATIENCE_S` have passed.
 
     Nothing is shown when standard error is not a terminal.
     """
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, unit: str = "futures at most") -> None:
         self._label = label
+        self._unit = unit
         self._begun = time.monotonic()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -60,7 +61,7 @@ class LateProgress:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("futures at most"),
+            TextColumn(self._unit, markup=False),
             TimeElapsedColumn(),
             console=Console(stderr=True),
             transient=True,

@@ -1,0 +1,182 @@
+"""``kfarm schedule``: what kube-scheduler would do with pods, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from kfarm_twin.cli_output import Output, as_json, as_yaml
+from kfarm_twin.cli_progress import LateProgress
+from kfarm_twin.kube.describe import load_cluster
+from kfarm_twin.kube.driver import Decision, Outcome, Scheduler, carry_out, queue_order
+from kfarm_twin.kube.objects import Cluster, Pod
+from kfarm_twin.kube.profile import DEVICES, SCORING, Profile, load_profile
+from kfarm_twin.kube.reasons import Refusal
+
+SCHEMA = "kfarm.dev/schedule/v1"
+KUBERNETES = "1.36"
+_SHOWN_NODES = 12
+
+
+def schedule_pods(
+    cluster: Sequence[Path],
+    pods: Sequence[Path],
+    config: Path | None,
+    *,
+    explain: bool,
+    output: Output,
+) -> None:
+    """Read, schedule, print.
+
+    Raises
+    ------
+    ManifestError
+        When a file is wrong.
+    """
+    profile = load_profile(config) if config is not None else Profile()
+    described, pending = load_cluster(cluster, pods)
+    for warning in (*profile.warnings, *described.warnings):
+        typer.echo(f"warning: {warning}", err=True)
+    decisions = decide_all(described, pending, profile, explain=explain)
+    data = answer(described, profile, decisions, explain=explain)
+    if output is Output.TABLE:
+        _print_tables(decisions, explain=explain)
+    else:
+        typer.echo(as_json(data) if output is Output.JSON else as_yaml(data))
+
+
+def decide_all(
+    cluster: Cluster, pods: Sequence[Pod], profile: Profile, *, explain: bool
+) -> list[Decision]:
+    """Decide on all pods in queue order, each bound before the next."""
+    scheduler = Scheduler(cluster, pods, profile)
+    made: list[Decision] = []
+    with LateProgress("pods", unit="pods") as progress:
+        for pod in queue_order(pods):
+            decision = scheduler.decide(pod, details=explain)
+            carry_out(scheduler, decision)
+            made.append(decision)
+            progress(len(made), len(pods))
+    return made
+
+
+def answer(
+    cluster: Cluster, profile: Profile, decisions: Sequence[Decision], *, explain: bool
+) -> dict[str, Any]:
+    """The whole answer as data; keys are documented in docs/cli.md and stable."""
+    weights = {n: w for n, w in zip(SCORING, profile.weights, strict=True) if w > 0}
+    if profile.scores_devices:
+        weights[DEVICES] = 2
+    return {
+        "schema": SCHEMA,
+        "scheduler": {
+            "kubernetes": KUBERNETES,
+            "profile": profile.name,
+            "weights": weights,
+            "scoringStrategy": profile.strategy,
+        },
+        "nodes": len(cluster.nodes),
+        "summary": _counts(decisions),
+        "pods": [_pod_data(decision, explain=explain) for decision in decisions],
+        "warnings": [*profile.warnings, *cluster.warnings],
+    }
+
+
+def _counts(decisions: Iterable[Decision]) -> dict[str, int]:
+    made: dict[str, int] = {}
+    for decision in decisions:
+        made[decision.outcome.value] = made.get(decision.outcome.value, 0) + 1
+    return made
+
+
+def _pod_data(decision: Decision, *, explain: bool) -> dict[str, Any]:
+    pod = decision.pod
+    data: dict[str, Any] = {
+        "namespace": pod.namespace,
+        "name": pod.name,
+        "priority": pod.priority,
+        "outcome": decision.outcome.value,
+        "choice": decision.node or None,
+        "best": list(decision.best),
+        "feasibleCount": decision.feasible_count,
+        "message": decision.message,
+        "nominatedNode": decision.nominated or None,
+        "nominatedBest": list(decision.nominated_best),
+        "victims": [_victim(victim) for victim in decision.victims],
+        "warnings": list(pod.warnings),
+    }
+    if explain:
+        data["feasible"] = list(decision.feasible)
+        data["scores"] = {node: scored.plugins for node, scored in decision.scores.items()}
+        data["totals"] = {node: scored.total for node, scored in decision.scores.items()}
+        data["infeasible"] = {node: _refusal(why) for node, why in decision.refused.items()}
+    return data
+
+
+def _victim(pod: Pod) -> Mapping[str, Any]:
+    return {"namespace": pod.namespace, "name": pod.name, "priority": pod.priority}
+
+
+def _refusal(refusal: Refusal) -> dict[str, Any]:
+    return {
+        "plugin": refusal.plugin,
+        "reasons": list(refusal.reasons),
+        "preemptionMayHelp": refusal.preemption_may_help,
+    }
+
+
+def _print_tables(decisions: Sequence[Decision], *, explain: bool) -> None:
+    from rich import box  # noqa: PLC0415 - rich loads slowly; JSON does not need it
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in ("Pod", "Priority", "Outcome", "Node", "Feasible", "Equally good", "Why"):
+        table.add_column(header, overflow="fold")
+    for decision in decisions:
+        table.add_row(*(Text(cell) for cell in _cells(decision)))
+    console.print(table)
+    if explain:
+        for decision in decisions:
+            if decision.scores:
+                _print_scores(console, decision)
+
+
+def _cells(decision: Decision) -> tuple[str, ...]:
+    why = decision.message
+    if decision.outcome is Outcome.PREEMPTING:
+        why = f"evicts {', '.join(victim.key for victim in decision.victims)}. {why}"
+    others = len(decision.best) or len(decision.nominated_best)
+    return (
+        decision.pod.key,
+        str(decision.pod.priority),
+        decision.outcome.value,
+        decision.node or decision.nominated,
+        str(decision.feasible_count),
+        str(others) if others > 1 else "",
+        why,
+    )
+
+
+def _print_scores(console: Any, decision: Decision) -> None:
+    """Scores of the best nodes, the highest first."""
+    from rich import box  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    ranked = sorted(decision.scores.items(), key=lambda item: -item[1].total)
+    plugins = list(ranked[0][1].plugins)
+    title = Text(f"{decision.pod.key}: {len(ranked)} feasible nodes")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    table.add_column("Node", overflow="fold")
+    for name in (*plugins, "Total"):
+        table.add_column(name, justify="right", overflow="fold")
+    for node, scored in ranked[:_SHOWN_NODES]:
+        row = [str(scored.plugins[name]) for name in plugins]
+        table.add_row(Text(node), *row, str(scored.total))
+    console.print(table)
