@@ -413,7 +413,11 @@ class _Maker:
 
     def field(self, nodes: list[str]) -> Body:
         name = self.pick(*nodes, "nowhere")
-        return {"key": "metadata.name", "operator": self.pick("In", "In", "NotIn"), "values": [name]}
+        return {
+            "key": "metadata.name",
+            "operator": self.pick("In", "In", "NotIn"),
+            "values": [name],
+        }
 
     def select(self, spec: Body) -> None:
         spec["nodeSelector"] = {"disk": self.pick("ssd", "hdd")}
@@ -438,7 +442,9 @@ class _Maker:
                 {"matchExpressions": [self.requirement() for _ in range(self.pick(1, 2))]}
                 for _ in range(self.pick(1, 1, 2))
             ]
-            affinity["requiredDuringSchedulingIgnoredDuringExecution"] = {"nodeSelectorTerms": terms}
+            affinity["requiredDuringSchedulingIgnoredDuringExecution"] = {
+                "nodeSelectorTerms": terms
+            }
         if self.chance(0.8):
             affinity["preferredDuringSchedulingIgnoredDuringExecution"] = [
                 {

@@ -6,6 +6,7 @@ from kfarm_twin._jit import inner, kernel
 from kfarm_twin.arrays import Ints
 from kfarm_twin.policy.kube_columns import (
     ADDS,
+    LOG,
     FITS,
     KEPT_AWAY,
     NO_ROOM,
@@ -18,6 +19,7 @@ from kfarm_twin.policy.kube_columns import (
     PORTS,
     SCORERS,
     SKEWED,
+    Cache,
     Model,
     Promises,
     State,
@@ -49,10 +51,20 @@ def move(m: Model, state: State, c: int, n: int, sign: int) -> None:
 
 
 @kernel
-def move_pods(m: Model, state: State, pod_class: Ints, node: Ints, sign: int) -> None:
+def move_pods(
+    m: Model, state: State, cache: Cache, pod_class: Ints, node: Ints, sign: int
+) -> None:
     """Bind pods to nodes, or take them off; both [P]."""
     for p in range(pod_class.shape[0]):
         move(m, state, pod_class[p], node[p], sign)
+        note_change(cache, node[p])
+
+
+@inner
+def note_change(cache: Cache, n: int) -> None:
+    """Remember that a node changed."""
+    cache.changed[cache.changes[0] % LOG] = n
+    cache.changes[0] += 1
 
 
 @inner

@@ -44,6 +44,7 @@ class Compiled:
     model: k.Model
     state: k.State
     work: k.Work
+    cache: k.Cache
     resources: tuple[str, ...]
     of: Mapping[PodClass, int]
     conflicts: frozenset[int]
@@ -113,13 +114,14 @@ class _Compiler:
             preferred=_ints(preferred[0]),
             named=_ints(named[0]),
             images=_ints(images[0]),
-            flags=self._flags(ties),
+            flags=self._flags(ties, nodes),
         )
         model = k.Model(nodes, classes, lists, groups, self._profile())
         return Compiled(
             model,
             self._state(groups, ports),
             self._work(model),
+            self._cache(),
             self.resources,
             self.classes.of,
             frozenset(i for i, c in enumerate(self.all) if self._conflicts(c)),
@@ -207,13 +209,15 @@ class _Compiler:
                 ties.put(index, k.CLASHES, number)
         return len(ports)
 
-    def _flags(self, ties: Ties) -> Ints:
-        flags = np.zeros((len(self.all), 3), np.int64)
+    def _flags(self, ties: Ties, nodes: k.Nodes) -> Ints:
+        flags = np.zeros((len(self.all), 4), np.int64)
         for index, c in enumerate(self.all):
             requests = dict(c.asked.requests)
             flags[index, 0] = all(requests.get(name, 0) == 0 for name in self.profile.balanced)
             flags[index, 1] = ties.matches_own_affinity(index)
             flags[index, 2] = not (c.spread_is_default and self.profile.spread_is_system)
+            even = c.preferred is None and not self.profile.enforced_preferred
+            flags[index, 3] = even and not nodes.avoided[self.tolerations(c.tolerations)].any()
         return flags
 
     def _profile(self) -> k.Profile:
@@ -250,6 +254,18 @@ class _Compiler:
             hits=np.zeros(len(groups.start), np.int64),
         )
 
+    def _cache(self) -> k.Cache:
+        count = len(self.cluster.nodes)
+        rows = max(min(len(self.all), CACHE_CELLS // max(count, 1)), 1)
+        return k.Cache(
+            owner=np.full(rows, NONE, np.int64),
+            at=np.zeros(rows, np.int64),
+            part=np.zeros((rows, count), np.int32),
+            top=np.zeros((rows, -(-count // k.BLOCK)), np.int32),
+            changed=np.zeros(k.LOG, np.int64),
+            changes=np.zeros(1, np.int64),
+        )
+
     def _work(self, model: k.Model) -> k.Work:
         count = len(self.cluster.nodes)
         start = model.lists.start
@@ -263,6 +279,10 @@ class _Compiler:
             seen=np.zeros(int(model.groups.domains.max(initial=0)) + 1, np.int64),
             used=np.zeros(k.SCORERS, np.int64),
         )
+
+
+CACHE_CELLS = 1 << 24
+"""Cells of `Cache.part` at most: 64 MiB."""
 
 
 def _ints(values: Iterable[int]) -> Ints:

@@ -59,9 +59,11 @@ class Described:
         """Read a file; all its objects of kinds that matter are kept."""
         for text in read_documents(file, self.problems, FILE_BYTES):
             for place, body in _bodies(text.value):
-                self._add(file, text, place, body)
+                self.add_body(file, text, place, body)
 
-    def _add(self, file: Path, text: TextDocument, place: Place, body: Any) -> None:
+    def add_body(self, file: Path, text: TextDocument, place: Place, body: Any) -> None:
+        """Take one object that stands at a place of a document; other kinds are passed over."""
+
         def report(path: Place, found: str, expected: str) -> None:
             line = text.line_of(path)
             self.problems.append(Problem(file, text.index, path_text(path), found, expected, line))

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import numpy as np
 from kfarm_twin.kernels.kube import move_pods, place
+from kfarm_twin.kernels.kube_run import run
 from kfarm_twin.kube.compile import Compiled, compile_cluster
 from kfarm_twin.kube.objects import Cluster, Pod, with_default_spread
 from kfarm_twin.kube.profile import DEVICES, SCORING, Profile
@@ -39,7 +40,7 @@ class Scored:
     total: int
 
 
-@dataclass
+@dataclass(slots=True)
 class Decision:
     """What the scheduler does with one pod.
 
@@ -95,33 +96,48 @@ class Scheduler:
         self.cluster = cluster
         self.profile = profile or Profile()
         self.compiled: Compiled = compile_cluster(cluster, pods, self.profile)
+        self._classes: dict[str, int] = {}
+        self.version = 0
+        self.victims: tuple[int, list[Pod], k.Victims] | None = None
+        self._refused: dict[tuple[int, int, bool], tuple[int, str]] = {}
         self.names = tuple(node.name for node in cluster.nodes)
         self.index = {name: i for i, name in enumerate(self.names)}
         self.bound: dict[str, Pod] = {}
+        self.place_of: dict[str, int] = {}
         self.nominated: dict[str, Pod] = {pod.key: pod for pod in cluster.nominated}
-        self._move(cluster.bound, 1)
-        self.bound = {pod.key: pod for pod in cluster.bound}
+        self._bind_all([(pod, self.index[pod.node]) for pod in cluster.bound])
 
     # State
 
     def class_of(self, pod: Pod) -> int:
         """Class of a pod."""
-        return self.compiled.of[with_default_spread(pod, self.cluster, self.profile.spread)]
+        known = self._classes.get(pod.key)
+        if known is None:
+            spec = with_default_spread(pod, self.cluster, self.profile.spread)
+            known = self._classes[pod.key] = self.compiled.of[spec]
+        return known
 
-    def _move(self, pods: Sequence[Pod], sign: int) -> None:
-        classes = np.array([self.class_of(pod) for pod in pods], np.int64).reshape(-1)
-        nodes = np.array([self.index[pod.node] for pod in pods], np.int64).reshape(-1)
-        move_pods(self.compiled.model, self.compiled.state, classes, nodes, sign)
+    def _move(self, pods: Sequence[tuple[Pod, int]], sign: int) -> None:
+        classes = np.array([self.class_of(pod) for pod, _ in pods], np.int64).reshape(-1)
+        nodes = np.array([node for _, node in pods], np.int64).reshape(-1)
+        compiled = self.compiled
+        move_pods(compiled.model, compiled.state, compiled.cache, classes, nodes, sign)
+        self.version += 1
 
-    def bind(self, pod: Pod) -> None:
-        """Put a pod on the node that it names."""
-        self._move([pod], 1)
-        self.bound[pod.key] = pod
+    def _bind_all(self, pods: Sequence[tuple[Pod, int]]) -> None:
+        self._move(pods, 1)
+        for pod, node in pods:
+            self.bound[pod.key] = pod
+            self.place_of[pod.key] = node
+
+    def bind(self, pod: Pod, node: str) -> None:
+        """Put a pod on a node."""
+        self._bind_all([(pod, self.index[node])])
         self.nominated.pop(pod.key, None)
 
     def remove(self, pod: Pod) -> None:
         """Take a bound pod off its node."""
-        self._move([self.bound.pop(pod.key)], -1)
+        self._move([(self.bound.pop(pod.key), self.place_of.pop(pod.key))], -1)
 
     def promises(self, besides: Pod) -> k.Promises:
         """Pods that hold a promise, but one."""
@@ -156,8 +172,29 @@ class Scheduler:
         if not feasible:
             feasible, best = self._place(pod, c, NONE)
         if not feasible:
-            return self._refuse(pod, c, details=details)
+            return self._refuse_known(pod, c, details=details)
         return self._accept(pod, feasible, best, details=details)
+
+    def is_plain(self, pod: Pod) -> bool:
+        """Whether a pod goes the usual way: neither passed over nor with a node promised to it."""
+        conflict = self.class_of(pod) in self.compiled.conflicts
+        return not conflict and not pod.nominated and self._passed_over(pod) is None
+
+    def place_many(self, pods: Sequence[Pod]) -> list[Decision]:
+        """Place and bind plain pods one after another, up to the first that finds no node."""
+        compiled = self.compiled
+        classes = np.array([self.class_of(pod) for pod in pods], np.int64)
+        nodes = np.zeros(len(pods), np.int64)
+        done = run(
+            compiled.model, compiled.state, compiled.work, compiled.cache, classes, nodes, 0
+        )
+        made = []
+        for pod, node in zip(pods[:done], nodes[:done].tolist(), strict=True):
+            self.bound[pod.key] = pod
+            self.place_of[pod.key] = node
+            made.append(Decision(pod, Outcome.SCHEDULED, self.names[node]))
+        self.version += 1 if done else 0
+        return made
 
     def _passed_over(self, pod: Pod) -> tuple[Outcome, str] | None:
         """Why a pod does not get to the scheduling cycle at all."""
@@ -210,6 +247,17 @@ class Scheduler:
     def _named(self, nodes: NDArray[np.integer]) -> tuple[str, ...]:
         return tuple(self.names[n] for n in nodes)
 
+    def _refuse_known(self, pod: Pod, c: int, *, details: bool) -> Decision:
+        """A refusal; without details the same again while nothing has changed."""
+        key = (c, pod.priority, pod.never_preempts)
+        known = self._refused.get(key)
+        if not details and known is not None and known[0] == self.version and not pod.nominated:
+            return Decision(pod, Outcome.UNSCHEDULABLE, message=known[1])
+        made = self._refuse(pod, c, details=details)
+        if made.outcome is Outcome.UNSCHEDULABLE and not pod.nominated:
+            self._refused[key] = (self.version, made.message)
+        return made
+
     def _refuse(self, pod: Pod, c: int, *, details: bool) -> Decision:
         from kfarm_twin.kube.preemption import preempt  # noqa: PLC0415 - it needs this module
 
@@ -244,26 +292,38 @@ def queue_order(pods: Sequence[Pod]) -> list[Pod]:
 def schedule(scheduler: Scheduler, pods: Sequence[Pod], *, details: bool = True) -> list[Decision]:
     """Schedule pods one after another, each bound before the next; decisions in queue order.
 
-    After a preemption the victims leave at once and the pod takes the node promised to it.
+    After a preemption the victims leave at once and the pod takes the node promised to it. Without
+    details the pods that find a node are placed many in one call, and `best` is left out.
     """
-    made = []
-    for pod in queue_order(pods):
-        decision = scheduler.decide(pod, details=details)
-        made.append(decision)
-        carry_out(scheduler, decision)
+    made: list[Decision] = []
+    waiting = queue_order(pods)
+    while len(made) < len(waiting):
+        if not details:
+            made += _run(scheduler, waiting[len(made) :])
+        if len(made) < len(waiting):
+            decision = scheduler.decide(waiting[len(made)], details=details)
+            made.append(decision)
+            carry_out(scheduler, decision)
     return made
+
+
+def _run(scheduler: Scheduler, waiting: Sequence[Pod]) -> list[Decision]:
+    """Place the first of the waiting pods in one call, up to one that needs a closer look."""
+    plain = 0
+    if not scheduler.nominated and scheduler.names:
+        while plain < len(waiting) and scheduler.is_plain(waiting[plain]):
+            plain += 1
+    return scheduler.place_many(waiting[:plain]) if plain else []
 
 
 def carry_out(scheduler: Scheduler, decision: Decision) -> None:
     """Bring the state to what a decision leads to."""
-    from dataclasses import replace  # noqa: PLC0415
-
     if decision.outcome is Outcome.SCHEDULED:
-        scheduler.bind(replace(decision.pod, node=decision.node))
+        scheduler.bind(decision.pod, decision.node)
     elif decision.outcome is Outcome.PREEMPTING:
         for victim in decision.victims:
             scheduler.remove(victim)
         for other in list(scheduler.nominated.values()):
             if other.nominated == decision.nominated and other.priority < decision.pod.priority:
                 del scheduler.nominated[other.key]
-        scheduler.bind(replace(decision.pod, node=decision.nominated))
+        scheduler.bind(decision.pod, decision.nominated)

@@ -39,6 +39,8 @@ def preempt(scheduler: Scheduler, pod: Pod, c: int, decision: Decision) -> str:
     if not found:
         return "preemption: " + fit_message(len(scheduler.names), refusals(scheduler).values())
     best, chosen = _pick(scheduler, pods, victims)
+    if not best:
+        return "preemption: no candidate node for preemption"
     decision.outcome = Outcome.PREEMPTING
     decision.nominated = scheduler.names[best[0]]
     decision.nominated_best = tuple(scheduler.names[n] for n in best)
@@ -60,16 +62,24 @@ def _ineligible(scheduler: Scheduler, pod: Pod, decision: Decision) -> str:
     if refusal is not None and not refusal.preemption_may_help:
         return ""
     for other in scheduler.bound.values():
-        leaving = other.node == pod.nominated and other.leaving_by_preemption
+        leaving = scheduler.place_of[other.key] == node and other.leaving_by_preemption
         if leaving and other.priority < pod.priority:
             return "not eligible due to a terminating pod on the nominated node."
     return ""
 
 
 def _tables(scheduler: Scheduler) -> tuple[list[Pod], k.Victims]:
+    """Bound pods and their columns, kept while nothing changes."""
+    known = scheduler.victims
+    if known is None or known[0] != scheduler.version:
+        known = scheduler.victims = (scheduler.version, *_make_tables(scheduler))
+    return known[1], known[2]
+
+
+def _make_tables(scheduler: Scheduler) -> tuple[list[Pod], k.Victims]:
     """Bound pods, and the same as columns: by node, then the most important first."""
     pods = list(scheduler.bound.values())
-    node = np.array([scheduler.index[pod.node] for pod in pods], np.int64).reshape(-1)
+    node = np.array([scheduler.place_of[pod.key] for pod in pods], np.int64).reshape(-1)
     priority = np.array([pod.priority for pod in pods], np.int64).reshape(-1)
     started = np.array([_started(pod) for pod in pods], np.float64).reshape(-1)
     order = np.lexsort((np.arange(len(pods)), started, -priority, node))
@@ -120,6 +130,8 @@ def _pick(
             for p in victims.pod[victims.start[n] : victims.start[n + 1]].tolist()
             if victims.chosen[p]
         ]
+        if not mine:
+            continue
         chosen[n] = mine
         highest = max(pods[p].priority for p in mine)
         cost[n] = (
@@ -129,5 +141,5 @@ def _pick(
             len(mine),
             -min(_started(pods[p]) for p in mine if pods[p].priority == highest),
         )
-    least = min(cost.values())
+    least = min(cost.values(), default=())
     return [n for n, value in cost.items() if value == least], chosen

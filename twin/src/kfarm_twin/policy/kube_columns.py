@@ -91,7 +91,8 @@ class Classes(NamedTuple):
     preferred: Ints
     named: Ints
     images: Ints
-    flags: Ints  # [C, 3] asks for nothing balanced; matches its own affinity; all soft keys needed
+    flags: Ints  # [C, 4] asks for nothing balanced; matches its own affinity; all soft keys needed;
+    # taints and affinity score the same on all nodes
 
 
 class Lists(NamedTuple):
@@ -171,6 +172,26 @@ class Work(NamedTuple):
     least: Ints  # [., 3] per hard constraint: least count, its domain, least of the others
     seen: Ints  # [D of the largest key + 1] stamps
     used: Ints  # [SCORERS] 1 where a plugin scored this pod
+
+
+BLOCK = 64
+"""Nodes per block of `Cache.top`."""
+LOG = 1 << 14
+"""Changes of nodes that are remembered; a row that missed more is computed anew."""
+
+
+class Cache(NamedTuple):
+    """What nodes are worth to a class, but for the other pods: computed once, then kept up to date.
+
+    A row belongs to one class at a time (row = class modulo rows).
+    """
+
+    owner: Ints  # [rows] class, or NONE
+    at: Ints  # [rows] changes that the row has seen
+    part: Smalls  # [rows, N] scores of fit, balance and images; NONE where the pod does not fit
+    top: Smalls  # [rows, blocks] highest part of each block
+    changed: Ints  # [LOG] nodes, by number of the change modulo LOG
+    changes: Ints  # [1] changes so far
 
 
 class Model(NamedTuple):
