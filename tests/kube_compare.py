@@ -68,8 +68,7 @@ def profile_of(body: Body, folder: Path) -> Profile:
 
 def read_scene(scene: Any) -> tuple[Cluster, list[Pod]]:
     """A scene as the twin describes it."""
-    made = make_cluster(describe(scene.shared + scene.cluster), describe(scene.pods))
-    return made
+    return make_cluster(describe(scene.shared + scene.cluster), describe(scene.pods))
 
 
 def play(lab: SchedulingLab, scene: Any, folder: Path, report: Report) -> None:

@@ -1,8 +1,8 @@
 """The twin's kube driver against the real kube-scheduler, pod by pod on random clusters.
 
-Compared for each pod: the defaults of the API server, the feasible set, the score of every plugin on
-every feasible node, totals, that the choice is among the twin's best; where nothing fits, the whole
-message with the reasons; for preemption the node and the victims.
+Compared for each pod: the defaults of the API server, the feasible set, every plugin's score on
+every feasible node, totals, that the choice is among the best of the twin; where nothing fits, the
+whole message with its reasons; for preemption the node and the victims.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _campaign(
     for seed in seeds:
         scene = kube.SCENES["make_scene"](seed, most_nodes=most_nodes, pods=PODS)
         kube.play(lab, scene, folder, report)
-    print(
+    print(  # noqa: T201 - the figures of the campaign, shown with -s
         f"\n{report.clusters} clusters, {report.pods} pods, {report.scores} scores, "
         f"{len(report.disagreements)} disagreements; {dict(report.outcomes)}; "
         f"plugins with unequal scores {dict(report.scored)}; reasons {dict(report.reasons)}"

@@ -6,9 +6,9 @@ from kfarm_twin._jit import inner, kernel
 from kfarm_twin.arrays import Ints
 from kfarm_twin.policy.kube_columns import (
     ADDS,
-    LOG,
     FITS,
     KEPT_AWAY,
+    LOG,
     NO_ROOM,
     NO_VICTIMS,
     NONE,
@@ -46,14 +46,12 @@ def move(m: Model, state: State, c: int, n: int, sign: int) -> None:
         mask = m.groups.eligible[group]
         if domain == NONE or (mask != NONE and m.nodes.eligible[mask, n] == 0):
             continue
-        state.count[m.groups.start[group] + domain] += sign * m.lists.entry[e, 1]
+        state.tally[m.groups.start[group] + domain] += sign * m.lists.entry[e, 1]
         state.hits[group] += sign
 
 
 @kernel
-def move_pods(
-    m: Model, state: State, cache: Cache, pod_class: Ints, node: Ints, sign: int
-) -> None:
+def move_pods(m: Model, state: State, cache: Cache, pod_class: Ints, node: Ints, sign: int) -> None:
     """Bind pods to nodes, or take them off; both [P]."""
     for p in range(pod_class.shape[0]):
         move(m, state, pod_class[p], node[p], sign)
@@ -120,7 +118,7 @@ def filter_all(
     named = m.classes.named[c]
     feasible = 0
     for n in range(work.why.shape[0]):
-        if only != NONE and n != only:
+        if only not in (NONE, n):
             work.why[n] = NOT_TRIED
         elif only == NONE and named != NONE and m.nodes.named[named, n] == 0:
             work.why[n] = NOT_NAMED
@@ -157,8 +155,8 @@ def place(
     Returns
     -------
     tuple of int
-        Number of feasible nodes, and the first of the best; NONE without any. As in kube-scheduler a
-        single feasible node is not scored.
+        Number of feasible nodes, and the first of the best; NONE without any. As in kube-scheduler
+        a single feasible node is not scored.
     """
     feasible = filter_all(m, state, work, promises, c, priority, only)
     work.used[:] = 0
@@ -269,8 +267,8 @@ def try_preemption(
 ) -> int:
     """Dry run on every node that may help; `Work.why` becomes FITS where it would, or why not.
 
-    Nodes that no eviction helps become NOT_TRIED. `Work.why` must be as `place` left it. Returns the
-    number of nodes that would do.
+    Nodes that no eviction helps become NOT_TRIED. `Work.why` must be as `place` left it. Returns
+    the number of nodes that would do.
     """
     note_least(m, state, c, work)
     skip = pods_skip(m, state, c)

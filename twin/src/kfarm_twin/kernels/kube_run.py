@@ -90,7 +90,7 @@ def refresh_block(cache: Cache, row: int, block: int) -> None:
 @inner
 def refresh(m: Model, state: State, cache: Cache, c: int) -> int:
     """Bring the row of a class up to date; its number."""
-    row = c % cache.owner.shape[0]
+    row = int(c % cache.owner.shape[0])
     changes = cache.changes[0]
     missed = changes - cache.at[row]
     if cache.owner[row] != c or missed > LOG or missed > cache.part.shape[1]:
@@ -110,7 +110,7 @@ def refresh(m: Model, state: State, cache: Cache, c: int) -> int:
 
 @inner
 def is_lone(m: Model, state: State, c: int) -> bool:
-    """Whether no other pod matters to a class now, and taints and affinity are the same everywhere."""
+    """Whether no other pod matters to a class now, and taints and affinity are even over nodes."""
     start = m.lists.start
     if m.classes.flags[c, 3] == 0 or start[c, HARD] != start[c, KEPT_OFF]:
         return False
@@ -211,8 +211,8 @@ def run(
 ) -> int:
     """Place and bind pods one after another from `first` on, as long as each finds a node.
 
-    No pod may hold a promise of a node meanwhile. Writes `node` [P]. Returns the number of the first
-    pod that found none; the number of pods when all did.
+    No pod may hold a promise of a node meanwhile. Writes `node` [P]. Returns the number of the
+    first pod that found none; the number of pods when all did.
     """
     for p in range(first, pod_class.shape[0]):
         c = pod_class[p]

@@ -36,9 +36,6 @@ class Numbers(Generic[T]):
     def __len__(self) -> int:
         return len(self.of)
 
-    def __iter__(self) -> Iterable[T]:  # type: ignore[override]
-        return iter(self.of)
-
 
 class NodeColumns:
     """Node labels as columns of codes, made when a key is first asked for."""
@@ -66,10 +63,9 @@ class NodeColumns:
         """Nodes whose labels meet a requirement [N]."""
         key, operator, wanted = requirement
         column, values = self.codes(key)
-        if operator == "Exists":
-            return column != NONE
-        if operator == "DoesNotExist":
-            return column == NONE
+        if operator in ("Exists", "DoesNotExist"):
+            there: NDArray[np.bool_] = column != NONE
+            return there if operator == "Exists" else ~there
         if operator in ("Gt", "Lt"):
             bound = parse_integer(wanted[0])
             numbers = {text: parse_integer(text) for text in values}
@@ -112,6 +108,12 @@ class NodeColumns:
             if name in self.names:
                 mask[self.names[name]] = True
         return ~mask if requirement.operator == "NotIn" else mask
+
+    def named(self, names: Iterable[str]) -> Mask:
+        """Nodes of these names [N]."""
+        row = np.zeros(len(self.nodes), np.uint8)
+        row[[self.names[name] for name in names if name in self.names]] = 1
+        return row
 
     def any_of(self, terms: Iterable[NodeTerm]) -> NDArray[np.bool_]:
         """Nodes that one of the terms selects [N]."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from kfarm_twin.arrays import Ints
@@ -27,6 +28,7 @@ from kfarm_twin.policy import kube_columns as k
 from numpy.typing import NDArray
 
 NONE = k.NONE
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,36 @@ def compile_cluster(cluster: Cluster, pods: Sequence[Pod], profile: Profile) -> 
     return _Compiler(cluster, pods, profile).compile()
 
 
+class _Rows:
+    """Rows over nodes, each made once; the number of its row for each class."""
+
+    def __init__(self, nodes: int) -> None:
+        self.number: list[int] = []
+        self._nodes = nodes
+        self._rows: list[NDArray[np.integer[Any]]] = []
+        self._known: dict[Hashable, int] = {None: NONE}
+
+    def add(self, key: Hashable, make: Callable[[], NDArray[np.integer[Any]]]) -> None:
+        """The next class has the row of this key; None for no row."""
+        if key not in self._known:
+            self._known[key] = len(self._rows)
+            self._rows.append(make())
+        self.number.append(self._known[key])
+
+    def table(self, kind: type[Number]) -> NDArray[Number]:
+        """All rows [., N]."""
+        if not self._rows:
+            return np.zeros((1, self._nodes), kind)
+        return np.ascontiguousarray(np.stack(self._rows).astype(kind, copy=False))
+
+
 class _Compiler:
     """Holds the tables while they grow."""
 
     def __init__(self, cluster: Cluster, pods: Sequence[Pod], profile: Profile) -> None:
         self.cluster, self.profile = cluster, profile
         self.columns = NodeColumns(cluster.nodes)
+        self.count = len(cluster.nodes)
         self.classes: Numbers[PodClass] = Numbers()
         for pod in (*cluster.bound, *cluster.nominated, *pods):
             self.classes(with_default_spread(pod, cluster, profile.spread))
@@ -84,7 +110,8 @@ class _Compiler:
         ties = Ties(self.all, self.columns, self.sets, self.cluster, self.profile)
         ports = self._ports(ties)
         lists, groups = ties.finish()
-        selected, preferred, named, images = self._node_tables()
+        selected, preferred = self._selected(), self._preferred()
+        named, images = self._named(), self._images()
         nodes = k.Nodes(
             allocatable=self._allocatable(),
             pod_limit=_ints(node.allocatable.get(PODS, 0) for node in self.cluster.nodes),
@@ -92,12 +119,12 @@ class _Compiler:
             taints=_ints(node_taints),
             domain=ties.domains(),
             eligible=self.sets.table(),
-            selected=_stack(selected[1], len(self.cluster.nodes), np.uint8),
-            preferred=_stack(preferred[1], len(self.cluster.nodes), np.int32),
-            named=_stack(named[1], len(self.cluster.nodes), np.uint8),
-            images=_stack(images[1], len(self.cluster.nodes), np.uint8),
-            blocked=_table(self.tolerations.of, self.taints.of, blocks, np.uint8),
-            avoided=_table(self.tolerations.of, self.taints.of, avoids, np.int32),
+            selected=selected.table(np.uint8),
+            preferred=preferred.table(np.int32),
+            named=named.table(np.uint8),
+            images=images.table(np.uint8),
+            blocked=self._taint_table(blocks).astype(np.uint8),
+            avoided=self._taint_table(avoids).astype(np.int32),
         )
         classes = k.Classes(
             request=self._requests(),
@@ -110,10 +137,10 @@ class _Compiler:
             ),
             tolerations=_ints(tolerations),
             tolerates_unschedulable=_ints(tolerates_unschedulable(c.tolerations) for c in self.all),
-            selected=_ints(selected[0]),
-            preferred=_ints(preferred[0]),
-            named=_ints(named[0]),
-            images=_ints(images[0]),
+            selected=_ints(selected.number),
+            preferred=_ints(preferred.number),
+            named=_ints(named.number),
+            images=_ints(images.number),
             flags=self._flags(ties, nodes),
         )
         model = k.Model(nodes, classes, lists, groups, self._profile())
@@ -138,6 +165,13 @@ class _Compiler:
             names(name)
         return tuple(names.of)
 
+    def _taint_table(
+        self, cell: Callable[[tuple[Toleration, ...], tuple[Taint, ...]], int]
+    ) -> Ints:
+        """One cell for each set of tolerations and set of taints."""
+        made = [[cell(row, column) for column in self.taints.of] for row in self.tolerations.of]
+        return np.array(made, np.int64).reshape(len(self.tolerations), len(self.taints))
+
     def _requests(self) -> Ints:
         """What must fit; resources that the profile ignores are left to others."""
         made = _matrix([dict(c.asked.requests) for c in self.all], self.resources)
@@ -154,45 +188,39 @@ class _Compiler:
         """Whether the required affinity names nodes and none is left (NodeAffinity PreFilter)."""
         return c.required is not None and named_nodes(c.required) == set()
 
-    def _node_tables(self) -> tuple[tuple[list[int], list[NDArray[np.generic]]], ...]:
-        """Numbers per class and rows: required, preferred and named nodes, image scores."""
-        rows: tuple[list[NDArray[np.generic]], ...] = ([], [], [], [])
-        known: list[dict[object, int]] = [{}, {}, {}, {}]
-        numbers: tuple[list[int], ...] = ([], [], [], [])
-        images = Images(self.cluster.nodes)
-
-        def put(table: int, key: object, row: NDArray[np.generic]) -> int:
-            if key not in known[table]:
-                known[table][key] = len(rows[table])
-                rows[table].append(row)
-            return known[table][key]
-
+    def _selected(self) -> _Rows:
+        """Nodes that node selector and required affinity take."""
+        rows = _Rows(self.count)
         for c in self.all:
-            number = NONE
-            if c.required is not None or c.node_selector:
-                key = (c.node_selector, c.required)
-                number = known[0].get(key, NONE)
-                if number == NONE:
-                    number = put(0, key, self.sets.affinity(c))
-            numbers[0].append(number)
-            number = NONE
-            if c.preferred is not None:
-                number = put(1, c.preferred, self.columns.weights(c.preferred))
-            numbers[1].append(number)
-            names = None if c.required is None else named_nodes(c.required)
-            number = NONE
-            if names is not None and "NodeAffinity" in self.profile.filters:
-                inside = [self.columns.names[n] for n in names if n in self.columns.names]
-                row = np.zeros(len(self.cluster.nodes), np.uint8)
-                row[inside] = 1
-                number = put(2, frozenset(names), row)
-            numbers[2].append(number)
-            key = (c.images, c.containers)
-            if key in known[3]:
-                numbers[3].append(known[3][key])
-            else:
-                numbers[3].append(put(3, key, images.scores(c.images, max(c.containers, 1))))
-        return tuple((numbers[i], rows[i]) for i in range(4))
+            plain = c.required is None and not c.node_selector
+            key = None if plain else (c.node_selector, c.required)
+            rows.add(key, lambda c=c: self.sets.affinity(c))  # type: ignore[misc]
+        return rows
+
+    def _preferred(self) -> _Rows:
+        """Weights of preferred affinity that holds."""
+        rows = _Rows(self.count)
+        for c in self.all:
+            rows.add(c.preferred, lambda c=c: self.columns.weights(c.preferred))  # type: ignore[misc]
+        return rows
+
+    def _named(self) -> _Rows:
+        """Nodes that a required affinity names, where each of its terms names some."""
+        rows = _Rows(self.count)
+        active = "NodeAffinity" in self.profile.filters
+        for c in self.all:
+            names = named_nodes(c.required) if active and c.required is not None else None
+            key = None if names is None else frozenset(names)
+            rows.add(key, lambda key=key: self.columns.named(key or ()))  # type: ignore[misc]
+        return rows
+
+    def _images(self) -> _Rows:
+        """Scores of images that are there."""
+        rows, images = _Rows(self.count), Images(self.cluster.nodes)
+        for c in self.all:
+            key = (c.images, max(c.containers, 1))
+            rows.add(key, lambda key=key: images.scores(*key))  # type: ignore[misc]
+        return rows
 
     def _ports(self, ties: Ties) -> int:
         """Lists of ports and of those that clash with them; the number of ports."""
@@ -223,7 +251,7 @@ class _Compiler:
     def _profile(self) -> k.Profile:
         profile, columns = self.profile, self.columns
         number = {name: i for i, name in enumerate(self.resources)}
-        count = len(self.cluster.nodes)
+        count = self.count
         enforced = np.ones(count, np.uint8)
         if profile.enforced is not None:
             enforced = columns.any_of(profile.enforced).astype(np.uint8)
@@ -244,18 +272,18 @@ class _Compiler:
         )
 
     def _state(self, groups: k.Groups, ports: int) -> k.State:
-        count = len(self.cluster.nodes)
+        count = self.count
         return k.State(
             requested=np.zeros((count, len(self.resources)), np.int64),
             non_zero=np.zeros((count, 2), np.int64),
             pods=np.zeros(count, np.int64),
             ports=np.zeros((count, ports), np.uint8),
-            count=np.zeros(len(groups.present), np.int32),
+            tally=np.zeros(len(groups.present), np.int32),
             hits=np.zeros(len(groups.start), np.int64),
         )
 
     def _cache(self) -> k.Cache:
-        count = len(self.cluster.nodes)
+        count = self.count
         rows = max(min(len(self.all), CACHE_CELLS // max(count, 1)), 1)
         return k.Cache(
             owner=np.full(rows, NONE, np.int64),
@@ -267,7 +295,7 @@ class _Compiler:
         )
 
     def _work(self, model: k.Model) -> k.Work:
-        count = len(self.cluster.nodes)
+        count = self.count
         start = model.lists.start
         longest = int((start[:, k.SOFT + 1] - start[:, k.HARD]).max(initial=0))
         return k.Work(
@@ -299,14 +327,3 @@ def _matrix(rows: Sequence[Mapping[str, int]], names: Sequence[str]) -> Ints:
         for column, name in enumerate(names):
             made[index, column] = row.get(name, 0)
     return made
-
-
-def _stack(rows: Sequence[NDArray[np.generic]], width: int, kind: type) -> NDArray[np.generic]:
-    if not rows:
-        return np.zeros((1, width), kind)
-    return np.ascontiguousarray(np.stack(rows).astype(kind, copy=False))
-
-
-def _table(rows, columns, cell, kind):  # type: ignore[no-untyped-def]
-    made = [[cell(row, column) for column in columns] for row in rows]
-    return np.array(made, kind).reshape(len(rows), len(columns))

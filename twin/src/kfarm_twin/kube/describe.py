@@ -110,9 +110,9 @@ def _bodies(value: Any) -> Iterator[tuple[Place, Any]]:
     if isinstance(kind, str) and kind.endswith("List") and isinstance(value.get("items"), list):
         single = kind.removesuffix("List")
         for index, item in enumerate(value["items"]):
-            if single and isinstance(item, Mapping) and "kind" not in item:
-                item = {"kind": single, "apiVersion": value.get("apiVersion"), **item}
-            yield ("items", index), item
+            bare = single and isinstance(item, Mapping) and "kind" not in item
+            known = {"kind": single, "apiVersion": value.get("apiVersion")}
+            yield ("items", index), {**known, **item} if bare else item
     else:
         yield (), value
 

@@ -185,9 +185,7 @@ class Scheduler:
         compiled = self.compiled
         classes = np.array([self.class_of(pod) for pod in pods], np.int64)
         nodes = np.zeros(len(pods), np.int64)
-        done = run(
-            compiled.model, compiled.state, compiled.work, compiled.cache, classes, nodes, 0
-        )
+        done = run(compiled.model, compiled.state, compiled.work, compiled.cache, classes, nodes, 0)
         made = []
         for pod, node in zip(pods[:done], nodes[:done].tolist(), strict=True):
             self.bound[pod.key] = pod
@@ -232,7 +230,7 @@ class Scheduler:
             made.feasible = self._named(fits)
             made.refused = refusals(self)
             if feasible > 1:
-                made.scores = {self.names[n]: self._scored(n) for n in fits}
+                made.scores = {self.names[n]: self._scored(n) for n in fits.tolist()}
         return made
 
     def _scored(self, n: int) -> Scored:

@@ -44,9 +44,7 @@ def preempt(scheduler: Scheduler, pod: Pod, c: int, decision: Decision) -> str:
     decision.outcome = Outcome.PREEMPTING
     decision.nominated = scheduler.names[best[0]]
     decision.nominated_best = tuple(scheduler.names[n] for n in best)
-    decision.victims_on = {
-        scheduler.names[n]: tuple(pods[p] for p in chosen[n]) for n in best
-    }
+    decision.victims_on = {scheduler.names[n]: tuple(pods[p] for p in chosen[n]) for n in best}
     decision.victims = decision.victims_on[decision.nominated]
     return ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 from kfarm_api.parse import path_text, show
@@ -228,7 +229,7 @@ def _fit(made: Profile, args: Field) -> Profile:
     shape = tuple(
         (p.integer("utilization", 0, 0, 100), p.integer("score", 0, 0, 10) * 10) for p in points
     )
-    rising = all(a[0] < b[0] for a, b in zip(shape, shape[1:], strict=False))
+    rising = all(a[0] < b[0] for a, b in pairwise(shape))
     if kind == STRATEGIES[2] and (not shape or not rising):
         path = (*strategy.path, "requestedToCapacityRatio", "shape")
         strategy.report(path, f"{len(shape)} points", "points of rising utilization")

@@ -1,4 +1,4 @@
-"""Kubernetes quantities, exactly: any suffix, counted in billionths (nano) as the API server does."""
+"""Kubernetes quantities, exactly: any suffix, in billionths (nano) as the API server counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields of foreign objects, read with a report for each that is wrong; unknown fields are passed over."""
+"""Fields of foreign objects: what is wrong is reported, unknown fields are passed over."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ Amounts = dict[str, int]
 CPU, MEMORY, EPHEMERAL, PODS = "cpu", "memory", "ephemeral-storage", "pods"
 HUGE_PAGES = "hugepages-"
 DEFAULT_REQUESTS: Amounts = {CPU: NANO // 10, MEMORY: 200 * 2**20 * NANO}
-"""What a container that asks for nothing counts in scores: 100m CPU and 200Mi (pkg/scheduler/util)."""
+"""What a container that asks for nothing counts in scores: 100m, 200Mi (pkg/scheduler/util)."""
 
 
 class Asked(NamedTuple):

@@ -1,4 +1,4 @@
-"""Label selectors and node selector terms: read once, then matched on labels or on whole columns."""
+"""Label selectors and node selector terms: read once, matched on labels or on whole columns."""
 
 from __future__ import annotations
 

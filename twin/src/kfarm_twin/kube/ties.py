@@ -1,8 +1,9 @@
 """What pods have to do with each other: counters per topology domain, and lists of them by class.
 
 A counter group counts, in each domain of a topology key, pods that a selector matches, or the
-weights of terms that pods there carry. Binding a pod moves the groups of its class by fixed amounts,
-so the plugins PodTopologySpread and InterPodAffinity read numbers instead of looking at all pods.
+weights of terms that pods there carry. Binding a pod moves the groups of its class by fixed
+amounts, so the plugins PodTopologySpread and InterPodAffinity read numbers instead of looking at
+all pods.
 """
 
 from __future__ import annotations
@@ -238,7 +239,7 @@ class Ties:
 
     @staticmethod
     def _in_scope(scope: frozenset[str] | None, c: PodClass) -> bool:
-        return scope is ALL or c.namespace in scope
+        return scope is None or c.namespace in scope
 
     def _matching_classes(self, match: Match) -> frozenset[int]:
         known = self._matching.get(match)

@@ -19,15 +19,15 @@ Bytes = NDArray[np.uint8]
 Smalls = NDArray[np.int32]
 
 HARD, SOFT, NEAR, APART, KEPT_OFF, TIES, ADDS, PORTS, CLASHES = range(9)
-"""Lists of a class: hard and soft spread constraints, required affinity and anti-affinity, terms of
-other pods that keep it off, weighted ties to other pods, counters that it moves, its host ports, and
-the ports that clash with them."""
+"""Lists of a class: hard and soft spread constraints, required affinity and anti-affinity, terms
+of other pods that keep it off, weighted ties to other pods, counters that it moves, its host ports,
+and the ports that clash with them."""
 LISTS = 9
 ENTRY = 5
 """Columns of an entry. HARD and SOFT: group, key, max skew, then whether domains are fewer than
-minDomains and whether the pod matches its own selector (HARD), or the key that says which nodes score
-and whether it is the hostname (SOFT). NEAR, APART: group,
-key. KEPT_OFF: group. TIES: group, weight. ADDS: group, amount. PORTS, CLASHES: port."""
+minDomains and whether the pod matches its own selector (HARD), or the key that says which nodes
+score and whether it is the hostname (SOFT). NEAR, APART: group, key. KEPT_OFF: group. TIES: group,
+weight. ADDS: group, amount. PORTS, CLASHES: port."""
 
 (
     FITS,
@@ -105,7 +105,7 @@ class Lists(NamedTuple):
 class Groups(NamedTuple):
     """Counters per topology domain [G]: of pods that a selector matches, or that carry a term."""
 
-    start: Ints  # first domain in `State.count`
+    start: Ints  # first domain in `State.tally`
     key: Ints
     eligible: Ints  # row of `Nodes.eligible`, or NONE: nodes on which pods count
     domains: Ints
@@ -136,7 +136,7 @@ class State(NamedTuple):
     non_zero: Ints  # [N, 2]
     pods: Ints  # [N]
     ports: Bytes  # [N, H]
-    count: Smalls  # [D]
+    tally: Smalls  # [D]
     hits: Ints  # [G] increments that took effect
 
 

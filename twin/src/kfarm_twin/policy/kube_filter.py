@@ -105,7 +105,7 @@ def note_least(m: Model, state: State, c: int, work: Work) -> None:
         for d in range(m.groups.domains[group]):
             if m.groups.present[start + d] == 0:
                 continue
-            count = state.count[start + d]
+            count = state.tally[start + d]
             if count < least:
                 least, where, others = count, d, least
             elif count < others:
@@ -129,7 +129,7 @@ def spread_reason(m: Model, state: State, c: int, n: int, work: Work) -> int:
         if domain == NONE:
             return NO_DOMAIN
         row = e - first
-        here = state.count[m.groups.start[group] + domain]
+        here = state.tally[m.groups.start[group] + domain]
         least = work.least[row, 0]
         if m.groups.present[m.groups.start[group] + domain] == 1:
             others = work.least[row, 2] if work.least[row, 1] == domain else least
@@ -162,7 +162,7 @@ def near_reason(m: Model, state: State, c: int, n: int) -> int:
         if domain == NONE:
             return NOT_NEAR
         hits += state.hits[group]
-        if state.count[m.groups.start[group] + domain] <= 0:
+        if state.tally[m.groups.start[group] + domain] <= 0:
             missing = True
     if missing and not (hits == 0 and m.classes.flags[c, 1] == 1):
         return NOT_NEAR
@@ -178,19 +178,19 @@ def pods_reason(m: Model, state: State, c: int, n: int) -> int:
     for e in range(m.lists.start[c, APART], m.lists.start[c, APART + 1]):
         group = m.lists.entry[e, 0]
         domain = m.nodes.domain[m.lists.entry[e, 1], n]
-        if domain != NONE and state.count[m.groups.start[group] + domain] > 0:
+        if domain != NONE and state.tally[m.groups.start[group] + domain] > 0:
             return NOT_APART
     for e in range(m.lists.start[c, KEPT_OFF], m.lists.start[c, KEPT_OFF + 1]):
         group = m.lists.entry[e, 0]
         domain = m.nodes.domain[m.groups.key[group], n]
-        if domain != NONE and state.count[m.groups.start[group] + domain] > 0:
+        if domain != NONE and state.tally[m.groups.start[group] + domain] > 0:
             return KEPT_AWAY
     return FITS
 
 
 @inner
 def filter_node(m: Model, state: State, work: Work, c: int, n: int, skip_pods: bool) -> int:
-    """First reason against a node, in the order of the plugins; `Work.lacking` says which resources."""
+    """First reason against a node in the order of the plugins; `Work.lacking` names resources."""
     work.lacking[n] = 0
     reason = static_reason(m, c, n)
     if reason != FITS:

@@ -245,7 +245,7 @@ def score_spread(m: Model, state: State, work: Work, c: int) -> None:
             domain = m.nodes.domain[m.lists.entry[e, 1], n]
             if m.nodes.domain[m.lists.entry[e, 3], n] == NONE or domain == NONE:
                 continue
-            count = state.count[m.groups.start[m.lists.entry[e, 0]] + domain]
+            count = state.tally[m.groups.start[m.lists.entry[e, 0]] + domain]
             weight = m.profile.log[work.least[e - first, 0] + 2]
             total += float(count) * weight + float(m.lists.entry[e, 2] - 1)
         rounded = math.floor(total + 0.5)
@@ -271,7 +271,7 @@ def raw_ties(m: Model, state: State, c: int, n: int) -> int:
         group = m.lists.entry[e, 0]
         domain = m.nodes.domain[m.groups.key[group], n]
         if domain != NONE:
-            total += m.lists.entry[e, 1] * state.count[m.groups.start[group] + domain]
+            total += m.lists.entry[e, 1] * state.tally[m.groups.start[group] + domain]
     return total
 
 
