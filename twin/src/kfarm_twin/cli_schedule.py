@@ -18,7 +18,7 @@ from kfarm_twin.kube.reasons import Refusal
 
 SCHEMA = "kfarm.dev/schedule/v1"
 KUBERNETES = "1.36"
-_SHOWN_NODES = 12
+_SHOWN_NODES = 4
 
 
 def schedule_pods(
@@ -129,28 +129,34 @@ def _refusal(refusal: Refusal) -> dict[str, Any]:
 
 
 def _print_tables(decisions: Sequence[Decision], *, explain: bool) -> None:
-    from rich import box  # noqa: PLC0415 - rich loads slowly; JSON does not need it
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415 - rich loads slowly; JSON does not need it
 
     console = Console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in ("Pod", "Priority", "Outcome", "Node", "Feasible", "Equally good", "Why"):
-        table.add_column(header, overflow="fold")
+    headers = ("Pod", "Priority", "Outcome", "Node", "Feasible", "Equally good")
+    console.print(_table(headers, (_cells(decision) for decision in decisions)))
     for decision in decisions:
-        table.add_row(*(Text(cell) for cell in _cells(decision)))
-    console.print(table)
+        for line in _sentences(decision):
+            console.print(f"{decision.pod.key}: {line}", markup=False, highlight=False)
     if explain:
         for decision in decisions:
             if decision.scores:
                 _print_scores(console, decision)
 
 
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Any:
+    from rich import box  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in headers:
+        table.add_column(Text(header), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
 def _cells(decision: Decision) -> tuple[str, ...]:
-    why = decision.message
-    if decision.outcome is Outcome.PREEMPTING:
-        why = f"evicts {', '.join(victim.key for victim in decision.victims)}. {why}"
     others = len(decision.best) or len(decision.nominated_best)
     return (
         decision.pod.key,
@@ -159,24 +165,23 @@ def _cells(decision: Decision) -> tuple[str, ...]:
         decision.node or decision.nominated,
         str(decision.feasible_count),
         str(others) if others > 1 else "",
-        why,
     )
 
 
-def _print_scores(console: Any, decision: Decision) -> None:
-    """Scores of the best nodes, the highest first."""
-    from rich import box  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+def _sentences(decision: Decision) -> list[str]:
+    made = [decision.message] if decision.message else []
+    if decision.outcome is Outcome.PREEMPTING:
+        victims = ", ".join(victim.key for victim in decision.victims)
+        made.append(f"evicts {victims} from {decision.nominated}")
+    return made + [f"warning: {warning}" for warning in decision.pod.warnings]
 
-    ranked = sorted(decision.scores.items(), key=lambda item: -item[1].total)
+
+def _print_scores(console: Any, decision: Decision) -> None:
+    """Scores of the best nodes, the highest first, plugin by plugin."""
+    ranked = sorted(decision.scores.items(), key=lambda item: -item[1].total)[:_SHOWN_NODES]
     plugins = list(ranked[0][1].plugins)
-    title = Text(f"{decision.pod.key}: {len(ranked)} feasible nodes")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    table.add_column("Node", overflow="fold")
-    for name in (*plugins, "Total"):
-        table.add_column(name, justify="right", overflow="fold")
-    for node, scored in ranked[:_SHOWN_NODES]:
-        row = [str(scored.plugins[name]) for name in plugins]
-        table.add_row(Text(node), *row, str(scored.total))
-    console.print(table)
+    rows = [(name, *(str(scored.plugins[name]) for _, scored in ranked)) for name in plugins]
+    rows.append(("Total", *(str(scored.total) for _, scored in ranked)))
+    count, key = decision.feasible_count, decision.pod.key
+    console.print(f"\n{key}: {count} feasible nodes", markup=False, highlight=False)
+    console.print(_table(("Plugin", *(node for node, _ in ranked)), rows))

@@ -12,6 +12,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -176,6 +177,35 @@ class SchedulingLab:
         if body.get("status") and kind != "Node":
             made = self.api("PATCH", f"{one}/status", {"status": body["status"]}, patch=True)
         return made
+
+    def create_many(self, bodies: Iterable[Mapping[str, Any]], lanes: int = 8) -> None:
+        """Create objects over several connections; nothing is waited for."""
+        waiting = list(bodies)
+
+        def create(lane: int) -> None:
+            api = Api(self.plane)
+            for body in waiting[lane::lanes]:
+                namespace = body["metadata"].get("namespace", "default")
+                api("POST", _PATHS[body["kind"]].format(namespace), body)
+            api.close()
+
+        with ThreadPoolExecutor(lanes) as pool:
+            list(pool.map(create, range(lanes)))
+
+    def binding_seconds(self, pods: int, patience_s: float) -> float:
+        """Seconds between the first and the last of so many bindings, by the scheduler's log."""
+        times: list[float] = []
+        deadline = time.monotonic() + patience_s
+        while len(times) < pods:
+            *lines, self._rest = (self._rest + self._log.read()).split(b"\n")
+            for line in lines:
+                if b'"Successfully bound pod to node"' in line:
+                    hours, minutes, seconds = line.split()[1].decode().split(":")
+                    times.append(int(hours) * 3600 + int(minutes) * 60 + float(seconds))
+            if time.monotonic() > deadline:
+                raise ControlPlaneError(f"{len(times)} of {pods} pods were bound.", _LOOK)
+            time.sleep(0.05)
+        return max(times) - min(times)
 
     def delete(self, body: Mapping[str, Any]) -> None:
         """Delete an object at once."""
