@@ -394,3 +394,9 @@ def test_bad_configuration_is_refused(tmp_path: Path, change: tuple[str, str], t
     with pytest.raises(ManifestError) as error:
         load_profile(file)
     assert told in str(error.value)
+
+
+def test_warm_up_places_and_preempts() -> None:
+    from kfarm_twin.kube.warm import warm
+
+    assert [d.outcome for d in warm()] == [Outcome.SCHEDULED, Outcome.PREEMPTING]

@@ -210,9 +210,11 @@ def crds(
 @app.command()
 def warm() -> None:
     """Compile the kernels into the cache, so that the next start is fast."""
+    from kfarm_twin.kube.warm import warm as warm_kube  # noqa: PLC0415
     from kfarm_twin.warm import warm as warm_up  # noqa: PLC0415
 
     warm_up()
+    warm_kube()
     typer.echo("kernels are compiled", err=True)
 
 
