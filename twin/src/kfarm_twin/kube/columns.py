@@ -7,11 +7,12 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+
 from kfarm_twin.kube.objects import Node
 from kfarm_twin.kube.podspec import Port, Taint, Toleration, tolerates
 from kfarm_twin.kube.selectors import NodeTerm, Requirement, parse_integer
 from kfarm_twin.policy.kube_columns import MAX_SCORE, NONE
-from numpy.typing import NDArray
 
 Mask = NDArray[np.uint8]
 Codes = NDArray[np.int32]

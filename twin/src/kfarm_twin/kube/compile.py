@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+
 from kfarm_twin.arrays import Ints
 from kfarm_twin.kube.columns import (
     Images,
@@ -25,7 +27,6 @@ from kfarm_twin.kube.profile import FILTERING, SCORING, STRATEGIES, Profile
 from kfarm_twin.kube.requests import CPU, EPHEMERAL, MEMORY, PODS, is_scalar
 from kfarm_twin.kube.ties import NodeSets, Ties
 from kfarm_twin.policy import kube_columns as k
-from numpy.typing import NDArray
 
 NONE = k.NONE
 Number = TypeVar("Number", bound=np.generic)

@@ -9,6 +9,7 @@ from typing import Any
 
 from kfarm_api.parse import InvalidObject, as_stored, path_text, show, validate
 from kfarm_api.snapshot import FarmSnapshot
+
 from kfarm_twin.kube.objects import (
     BUILT_IN_PRIORITIES,
     DEFAULT_SCHEDULER,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
+
 from kfarm_twin.kernels.kube import move_pods, place
 from kfarm_twin.kernels.kube_run import run
 from kfarm_twin.kube.compile import Compiled, compile_cluster
@@ -14,7 +16,6 @@ from kfarm_twin.kube.objects import Cluster, Pod, with_default_spread
 from kfarm_twin.kube.profile import DEVICES, SCORING, Profile
 from kfarm_twin.kube.reasons import NO_CLAIMS, Refusal, conflict_message, fit_message, refusals
 from kfarm_twin.policy import kube_columns as k
-from numpy.typing import NDArray
 
 NONE = k.NONE
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from kfarm_api.parse import show
+
 from kfarm_twin.kube.reading import INT32, Field
 from kfarm_twin.kube.requests import Asked, asked_by
 from kfarm_twin.kube.selectors import (

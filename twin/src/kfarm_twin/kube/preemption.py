@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from kfarm_twin.kernels.kube import try_preemption
 from kfarm_twin.kube.driver import Outcome
 from kfarm_twin.kube.objects import Pod

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from kfarm_api.parse import path_text, show
+
 from kfarm_twin.kube.objects import DEFAULT_SCHEDULER
 from kfarm_twin.kube.podspec import (
     HOSTNAME,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfarm_api.parse import show
+
 from kfarm_twin.kube.selectors import Report
 
 Path = tuple[str | int, ...]

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from kfarm_api.parse import show
+
 from kfarm_twin.kube.quantity import NANO, milli, parse_nano, units
 from kfarm_twin.kube.reading import Field
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kfarm_api.snapshot import FarmSnapshot, NodeState
+
 from kfarm_twin.kube.objects import Cluster, Node, Pod
 from kfarm_twin.kube.podspec import HOSTNAME, PodClass, Taint
 from kfarm_twin.kube.requests import Asked

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
 from kfarm_twin.kube.columns import NodeColumns, blocks
 from kfarm_twin.kube.objects import Cluster
 from kfarm_twin.kube.podspec import HOSTNAME, PodClass, Spread, Term
 from kfarm_twin.kube.profile import Profile
 from kfarm_twin.kube.selectors import Selector, selects
 from kfarm_twin.policy import kube_columns as k
-from numpy.typing import NDArray
 
 LABEL, OR_EMPTY, ITSELF = range(3)
 """How a topology key makes domains: by value; nodes without it form one too; each node its own."""
