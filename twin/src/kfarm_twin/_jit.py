@@ -124,3 +124,13 @@ def inner(function: Callable[P, R]) -> Callable[P, R]:
     caller's), which halves the time of a first compilation.
     """
     return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def inlined(function: Callable[P, R]) -> Callable[P, R]:
+    """As `inner`, and made part of each caller.
+
+    A tuple of arrays is handed over as all its pointers and sizes: for small functions with large
+    tuples the call cost seventeen times the work (9.3 against 0.5 us for a decision of the kube
+    driver). Longer first compilation: for what runs per node.
+    """
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)

@@ -96,13 +96,17 @@ def filter_with_promises(
     skip_pods: bool,
 ) -> int:
     """`RunFilterPluginsWithNominatedPods`: a node must fit with promised pods and without."""
-    if promised(promises, n, priority):
-        move_promised(m, state, promises, n, priority, 1)
+    with_promised = promised(promises, n, priority)
+    while True:
+        if with_promised:
+            move_promised(m, state, promises, n, priority, 1)
         reason = filter_node(m, state, work, c, n, skip_pods)
+        if not with_promised:
+            return reason
         move_promised(m, state, promises, n, priority, -1)
         if reason != FITS:
             return reason
-    return filter_node(m, state, work, c, n, skip_pods)
+        with_promised = False
 
 
 @inner

@@ -7,7 +7,7 @@ looked at again; the best node is then found over blocks of nodes. Classes that 
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner, kernel
+from kfarm_twin._jit import inlined, kernel
 from kfarm_twin.arrays import Ints
 from kfarm_twin.kernels.kube import move, note_change
 from kfarm_twin.policy.kube_columns import (
@@ -55,7 +55,7 @@ from kfarm_twin.policy.kube_score import (
 )
 
 
-@inner
+@inlined
 def worth(m: Model, state: State, c: int, n: int) -> int:
     """Scores of fit, balance and images together; NONE where the pod does not fit."""
     named = m.classes.named[c]
@@ -77,7 +77,7 @@ def worth(m: Model, state: State, c: int, n: int) -> int:
     return total
 
 
-@inner
+@inlined
 def refresh_block(cache: Cache, row: int, block: int) -> None:
     """Highest part of a block."""
     first = block * BLOCK
@@ -87,28 +87,24 @@ def refresh_block(cache: Cache, row: int, block: int) -> None:
     cache.top[row, block] = highest
 
 
-@inner
+@inlined
 def refresh(m: Model, state: State, cache: Cache, c: int) -> int:
     """Bring the row of a class up to date; its number."""
     row = int(c % cache.owner.shape[0])
     changes = cache.changes[0]
     missed = changes - cache.at[row]
-    if cache.owner[row] != c or missed > LOG or missed > cache.part.shape[1]:
-        for n in range(cache.part.shape[1]):
-            cache.part[row, n] = worth(m, state, c, n)
-        for block in range(cache.top.shape[1]):
-            refresh_block(cache, row, block)
-        cache.owner[row] = c
-    else:
-        for change in range(cache.at[row], changes):
-            n = cache.changed[change % LOG]
-            cache.part[row, n] = worth(m, state, c, n)
+    anew = cache.owner[row] != c or missed > LOG or missed > cache.part.shape[1]
+    for step in range(cache.part.shape[1] if anew else missed):
+        n = step if anew else cache.changed[(cache.at[row] + step) % LOG]
+        cache.part[row, n] = worth(m, state, c, n)
+        if not anew or n + 1 == cache.part.shape[1] or (n + 1) % BLOCK == 0:
             refresh_block(cache, row, n // BLOCK)
+    cache.owner[row] = c
     cache.at[row] = changes
     return row
 
 
-@inner
+@inlined
 def is_lone(m: Model, state: State, c: int) -> bool:
     """Whether no other pod matters to a class now, and taints and affinity are even over nodes."""
     start = m.lists.start
@@ -120,7 +116,7 @@ def is_lone(m: Model, state: State, c: int) -> bool:
     return True
 
 
-@inner
+@inlined
 def best_alone(cache: Cache, row: int) -> int:
     """The first of the nodes with the highest part; NONE when none fits."""
     best, highest = NONE, NONE
@@ -135,7 +131,7 @@ def best_alone(cache: Cache, row: int) -> int:
     return n
 
 
-@inner
+@inlined
 def filter_others(m: Model, state: State, work: Work, cache: Cache, row: int, c: int) -> int:
     """What other pods say to the nodes that fit, into `Work.why`; the number that is left."""
     filters, start = m.profile.filters, m.lists.start
@@ -155,7 +151,7 @@ def filter_others(m: Model, state: State, work: Work, cache: Cache, row: int, c:
     return feasible
 
 
-@inner
+@inlined
 def score_preferences(m: Model, work: Work, c: int) -> None:
     """TaintToleration and NodeAffinity, as in `score_static`."""
     weight = m.profile.weight
@@ -174,7 +170,7 @@ def score_preferences(m: Model, work: Work, c: int) -> None:
         normalize(work.score[NODE_AFFINITY], work.why, weight[NODE_AFFINITY], False)
 
 
-@inner
+@inlined
 def best_among(m: Model, state: State, work: Work, cache: Cache, row: int, c: int) -> int:
     """The first of the best nodes where other pods, taints or affinity matter."""
     feasible = filter_others(m, state, work, cache, row, c)

@@ -40,8 +40,10 @@ class Compiled:
     ----------
     resources
         Names of the columns of resources.
-    classes
-        Class of pods by its number; `of` gives the number.
+    of
+        Class of each pod by its key.
+    conflicts
+        Classes whose required affinity names nodes that exclude each other.
     """
 
     model: k.Model
@@ -49,7 +51,7 @@ class Compiled:
     work: k.Work
     cache: k.Cache
     resources: tuple[str, ...]
-    of: Mapping[PodClass, int]
+    of: Mapping[str, int]
     conflicts: frozenset[int]
 
 
@@ -97,8 +99,10 @@ class _Compiler:
         self.columns = NodeColumns(cluster.nodes)
         self.count = len(cluster.nodes)
         self.classes: Numbers[PodClass] = Numbers()
-        for pod in (*cluster.bound, *cluster.nominated, *pods):
-            self.classes(with_default_spread(pod, cluster, profile.spread))
+        self.number = {
+            pod.key: self.classes(with_default_spread(pod, cluster, profile.spread))
+            for pod in (*cluster.bound, *cluster.nominated, *pods)
+        }
         self.all = list(self.classes.of)
         self.resources = self._resources()
         self.sets = NodeSets(self.columns)
@@ -151,7 +155,7 @@ class _Compiler:
             self._work(model),
             self._cache(),
             self.resources,
-            self.classes.of,
+            self.number,
             frozenset(i for i, c in enumerate(self.all) if self._conflicts(c)),
         )
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kfarm_twin.kernels.kube import move_pods, place
 from kfarm_twin.kernels.kube_run import run
 from kfarm_twin.kube.compile import Compiled, compile_cluster
-from kfarm_twin.kube.objects import Cluster, Pod, with_default_spread
+from kfarm_twin.kube.objects import Cluster, Pod
 from kfarm_twin.kube.profile import DEVICES, SCORING, Profile
 from kfarm_twin.kube.reasons import NO_CLAIMS, Refusal, conflict_message, fit_message, refusals
 from kfarm_twin.policy import kube_columns as k
@@ -97,7 +97,6 @@ class Scheduler:
         self.cluster = cluster
         self.profile = profile or Profile()
         self.compiled: Compiled = compile_cluster(cluster, pods, self.profile)
-        self._classes: dict[str, int] = {}
         self.version = 0
         self.victims: tuple[int, list[Pod], k.Victims] | None = None
         self._refused: dict[tuple[int, int, bool], tuple[int, str]] = {}
@@ -112,11 +111,7 @@ class Scheduler:
 
     def class_of(self, pod: Pod) -> int:
         """Class of a pod."""
-        known = self._classes.get(pod.key)
-        if known is None:
-            spec = with_default_spread(pod, self.cluster, self.profile.spread)
-            known = self._classes[pod.key] = self.compiled.of[spec]
-        return known
+        return self.compiled.of[pod.key]
 
     def _move(self, pods: Sequence[tuple[Pod, int]], sign: int) -> None:
         classes = np.array([self.class_of(pod) for pod, _ in pods], np.int64).reshape(-1)

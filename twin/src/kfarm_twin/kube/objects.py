@@ -123,16 +123,24 @@ class Cluster:
     services: dict[str, list[tuple[Requirement, ...]]] = field(default_factory=dict)
     controllers: dict[tuple[str, str, str], Selector] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    _selectors: dict[object, tuple[Requirement, ...]] = field(default_factory=dict)
 
     def namespace_labels(self, name: str) -> Mapping[str, str]:
         """Labels of a namespace; the API server gives each its name."""
         return {**self.namespaces.get(name, {}), NAMESPACE_NAME: name}
 
-    def default_selector(self, pod: Pod) -> Selector:
+    def default_selector(self, pod: Pod) -> tuple[Requirement, ...]:
         """Selector of the services and the controller of a pod; empty when it has none.
 
         As `helper.DefaultSelector` of kube-scheduler.
         """
+        asked = (pod.namespace, pod.spec.labels, pod.owner)
+        known = self._selectors.get(asked)
+        if known is None:
+            known = self._selectors[asked] = self._default_selector(pod)
+        return known
+
+    def _default_selector(self, pod: Pod) -> tuple[Requirement, ...]:
         labels = dict(pod.spec.labels)
         merged: dict[str, str] = {}
         for selector in self.services.get(pod.namespace, ()):

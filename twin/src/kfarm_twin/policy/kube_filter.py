@@ -6,7 +6,7 @@ anew on columns; each function names the plugin it stands for.
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inlined
 from kfarm_twin.policy.kube_columns import (
     APART,
     CLASHES,
@@ -41,7 +41,7 @@ from kfarm_twin.policy.kube_columns import (
 )
 
 
-@inner
+@inlined
 def static_reason(m: Model, c: int, n: int) -> int:
     """NodeUnschedulable, TaintToleration, NodeAffinity: what no other pod changes."""
     filters = m.profile.filters
@@ -61,7 +61,7 @@ def static_reason(m: Model, c: int, n: int) -> int:
     return FITS
 
 
-@inner
+@inlined
 def lacking_resources(m: Model, state: State, c: int, n: int) -> int:
     """NodeResourcesFit: bit 0 for pods, bit r + 1 for resource r, 0 when all fit."""
     lacking = 0
@@ -74,7 +74,7 @@ def lacking_resources(m: Model, state: State, c: int, n: int) -> int:
     return lacking
 
 
-@inner
+@inlined
 def fit_reason(m: Model, c: int, n: int, lacking: int) -> int:
     """Whether what lacks could be there on an empty node."""
     if lacking == 0:
@@ -85,7 +85,7 @@ def fit_reason(m: Model, c: int, n: int, lacking: int) -> int:
     return NO_ROOM
 
 
-@inner
+@inlined
 def ports_taken(m: Model, state: State, c: int, n: int) -> bool:
     """NodePorts: a port that clashes with one of the pod's is in use."""
     for e in range(m.lists.start[c, CLASHES], m.lists.start[c, CLASHES + 1]):
@@ -94,7 +94,7 @@ def ports_taken(m: Model, state: State, c: int, n: int) -> bool:
     return False
 
 
-@inner
+@inlined
 def note_least(m: Model, state: State, c: int, work: Work) -> None:
     """PodTopologySpread PreFilter: for each hard constraint the least count over its domains."""
     first = m.lists.start[c, HARD]
@@ -115,7 +115,7 @@ def note_least(m: Model, state: State, c: int, work: Work) -> None:
         work.least[e - first, 2] = others
 
 
-@inner
+@inlined
 def spread_reason(m: Model, state: State, c: int, n: int, work: Work) -> int:
     """PodTopologySpread Filter; `Work.least` as `note_least` left it.
 
@@ -141,7 +141,7 @@ def spread_reason(m: Model, state: State, c: int, n: int, work: Work) -> int:
     return FITS
 
 
-@inner
+@inlined
 def pods_skip(m: Model, state: State, c: int) -> bool:
     """InterPodAffinity PreFilter: nothing to check for this pod."""
     if m.lists.start[c, NEAR] != m.lists.start[c, KEPT_OFF]:
@@ -152,7 +152,7 @@ def pods_skip(m: Model, state: State, c: int) -> bool:
     return True
 
 
-@inner
+@inlined
 def near_reason(m: Model, state: State, c: int, n: int) -> int:
     """InterPodAffinity: required affinity, with the exception for the first of a series."""
     missing, hits = False, 0
@@ -169,7 +169,7 @@ def near_reason(m: Model, state: State, c: int, n: int) -> int:
     return FITS
 
 
-@inner
+@inlined
 def pods_reason(m: Model, state: State, c: int, n: int) -> int:
     """InterPodAffinity Filter."""
     reason = near_reason(m, state, c, n)
@@ -188,7 +188,7 @@ def pods_reason(m: Model, state: State, c: int, n: int) -> int:
     return FITS
 
 
-@inner
+@inlined
 def filter_node(m: Model, state: State, work: Work, c: int, n: int, skip_pods: bool) -> int:
     """First reason against a node in the order of the plugins; `Work.lacking` names resources."""
     work.lacking[n] = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inlined
 from kfarm_twin.arrays import Ints
 from kfarm_twin.policy.kube_columns import (
     BALANCED,
@@ -36,14 +36,14 @@ CPU, MEMORY = 0, 1
 """The resources of which `State.non_zero` keeps another count than `State.requested`."""
 
 
-@inner
+@inlined
 def truncated(a: int, b: int) -> int:
     """Quotient towards zero, as Go divides."""
     quotient = abs(a) // abs(b)
     return quotient if (a >= 0) == (b > 0) else -quotient
 
 
-@inner
+@inlined
 def on_shape(shape: Ints, utilization: int) -> int:
     """RequestedToCapacityRatio: the broken line through the points of a shape."""
     for i in range(shape.shape[0]):
@@ -55,7 +55,7 @@ def on_shape(shape: Ints, utilization: int) -> int:
     return int(shape[shape.shape[0] - 1, 1])
 
 
-@inner
+@inlined
 def resource_score(m: Model, requested: int, capacity: int) -> int:
     """Score of one resource by the strategy of NodeResourcesFit."""
     if m.profile.strategy == LEAST_ALLOCATED:
@@ -67,7 +67,7 @@ def resource_score(m: Model, requested: int, capacity: int) -> int:
     return min(requested, capacity) * MAX_SCORE // capacity
 
 
-@inner
+@inlined
 def fit_score(m: Model, state: State, c: int, n: int) -> int:
     """NodeResourcesFit: weighted mean over the resources of its strategy."""
     total, weights = 0, 0
@@ -90,7 +90,7 @@ def fit_score(m: Model, state: State, c: int, n: int) -> int:
     return total // weights
 
 
-@inner
+@inlined
 def balance(m: Model, state: State, c: int, n: int, with_pod: bool) -> int:
     """100 x (1 - standard deviation of the used fractions), cut off; with or without the pod.
 
@@ -121,7 +121,7 @@ def balance(m: Model, state: State, c: int, n: int, with_pod: bool) -> int:
     return int((1.0 - deviation) * float(MAX_SCORE))
 
 
-@inner
+@inlined
 def used_fraction(m: Model, state: State, c: int, n: int, i: int, with_pod: bool) -> float:
     """Used share of the i-th balanced resource, at most 1; -1 where it does not count."""
     r = m.profile.balance_resource[i]
@@ -133,15 +133,17 @@ def used_fraction(m: Model, state: State, c: int, n: int, i: int, with_pod: bool
     return min(float(used) / float(capacity), 1.0)
 
 
-@inner
+@inlined
 def balanced_score(m: Model, state: State, c: int, n: int) -> int:
     """NodeResourcesBalancedAllocation: how the pod changes the balance, around 75."""
-    after = balance(m, state, c, n, True)
-    before = balance(m, state, c, n, False)
-    return MAX_SCORE // 2 + truncated(MAX_SCORE // 2 + after - before, 2)
+    change = 0
+    for with_pod in range(2):
+        score = balance(m, state, c, n, with_pod == 1)
+        change += score if with_pod == 1 else -score
+    return MAX_SCORE // 2 + truncated(MAX_SCORE // 2 + change, 2)
 
 
-@inner
+@inlined
 def raw_preference(m: Model, c: int, n: int) -> int:
     """NodeAffinity: weights of the preferred terms that hold."""
     total = int(m.profile.enforced_preferred[n])
@@ -150,7 +152,7 @@ def raw_preference(m: Model, c: int, n: int) -> int:
     return total
 
 
-@inner
+@inlined
 def normalize(score: Smalls, why: Bytes, weight: int, reverse: bool) -> None:
     """`DefaultNormalizeScore` over feasible nodes, then the weight."""
     most = 0
@@ -164,7 +166,7 @@ def normalize(score: Smalls, why: Bytes, weight: int, reverse: bool) -> None:
         score[n] = (MAX_SCORE - value if reverse else value) * weight
 
 
-@inner
+@inlined
 def score_static(m: Model, state: State, work: Work, c: int) -> None:
     """Plugins that look at one node at a time: taints, affinity, fit, balance, images."""
     weight = m.profile.weight
@@ -195,7 +197,7 @@ def score_static(m: Model, state: State, work: Work, c: int) -> None:
         normalize(work.score[NODE_AFFINITY], work.why, weight[NODE_AFFINITY], False)
 
 
-@inner
+@inlined
 def lacks_soft_key(m: Model, c: int, n: int) -> bool:
     """PodTopologySpread: the node misses a key and scores nothing (not so for system defaults)."""
     if m.classes.flags[c, 2] == 0:
@@ -206,7 +208,7 @@ def lacks_soft_key(m: Model, c: int, n: int) -> bool:
     return False
 
 
-@inner
+@inlined
 def count_seen(m: Model, work: Work, c: int, e: int) -> int:
     """Domains of a soft constraint among feasible nodes; of the hostname, the nodes themselves."""
     key, hostname = m.lists.entry[e, 1], m.lists.entry[e, 4] == 1
@@ -223,7 +225,7 @@ def count_seen(m: Model, work: Work, c: int, e: int) -> int:
     return total
 
 
-@inner
+@inlined
 def score_spread(m: Model, state: State, work: Work, c: int) -> None:
     """PodTopologySpread: fewer matching pods in the node's domains score higher."""
     first, end = m.lists.start[c, SOFT], m.lists.start[c, SOFT + 1]
@@ -263,7 +265,7 @@ def score_spread(m: Model, state: State, work: Work, c: int) -> None:
             score[n] = part * m.profile.weight[SPREAD]
 
 
-@inner
+@inlined
 def raw_ties(m: Model, state: State, c: int, n: int) -> int:
     """InterPodAffinity: weights of the ties between the pod and others in the node's domains."""
     total = 0
@@ -275,7 +277,7 @@ def raw_ties(m: Model, state: State, c: int, n: int) -> int:
     return total
 
 
-@inner
+@inlined
 def score_pods(m: Model, state: State, work: Work, c: int) -> None:
     """InterPodAffinity: ties scaled to 0 to 100 over feasible nodes."""
     work.used[POD_AFFINITY] = 0
