@@ -213,7 +213,8 @@ def count_seen(m: Model, work: Work, c: int, e: int) -> int:
     """Domains of a soft constraint among feasible nodes; of the hostname, the nodes themselves."""
     key, hostname = m.lists.entry[e, 1], m.lists.entry[e, 4] == 1
     total = 0
-    work.seen[:] = 0
+    if not hostname:
+        work.seen[:] = 0
     for n in range(work.why.shape[0]):
         if work.why[n] != FITS or lacks_soft_key(m, c, n):
             continue
