@@ -71,8 +71,10 @@ def read_scene(scene: Any) -> tuple[Cluster, list[Pod]]:
     return make_cluster(describe(scene.shared + scene.cluster), describe(scene.pods))
 
 
-def play(lab: SchedulingLab, scene: Any, folder: Path, report: Report) -> None:
-    """Play one scene on both."""
+def play(
+    lab: SchedulingLab, scene: Any, folder: Path, report: Report, *, retry: bool = True
+) -> None:
+    """Play one scene on both; without `retry` pods that preempted others are given up then."""
     lab.populate(scene.cluster)
     cluster, pods = read_scene(scene)
     twin = Scheduler(cluster, pods, profile_of(scene.profile, folder))
@@ -83,7 +85,11 @@ def play(lab: SchedulingLab, scene: Any, folder: Path, report: Report) -> None:
         decision = twin.decide(pod)
         report.disagreements += [f"{pod.key}: {line}" for line in compare(decision, seen)]
         _count(report, decision, seen)
-        if seen.nominated:
+        if seen.nominated and not retry:
+            lab.abandon(stored)
+            for victim in seen.victims:
+                twin.remove(twin.bound[victim])
+        elif seen.nominated:
             _second_cycle(lab, twin, pod, stored, seen, number, report)
         elif seen.node:
             twin.bind(_start(lab, pod, stored, number), seen.node)

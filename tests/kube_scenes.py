@@ -152,7 +152,9 @@ def shared_objects() -> list[Body]:
     return made
 
 
-def make_scene(seed: int, *, most_nodes: int = 40, pods: int = 12) -> Scene:
+def make_scene(
+    seed: int, *, most_nodes: int = 40, pods: int = 12, preempting: bool = False
+) -> Scene:
     """A scene from a seed.
 
     Parameters
@@ -163,8 +165,10 @@ def make_scene(seed: int, *, most_nodes: int = 40, pods: int = 12) -> Scene:
         Upper end of the number of nodes, which starts at 3; small ones come more often.
     pods
         Pods to schedule.
+    preempting
+        Full nodes and important pods, so that most must evict others.
     """
-    return _Maker(seed, most_nodes, pods).make()
+    return _Maker(seed, most_nodes, pods, preempting).make()
 
 
 def _object(kind: str, version: str, metadata: Body) -> Body:
@@ -177,12 +181,13 @@ def _asks_for(selector: Body, key: str) -> bool:
 
 
 class _Maker:
-    def __init__(self, seed: int, most_nodes: int, pods: int) -> None:
+    def __init__(self, seed: int, most_nodes: int, pods: int, preempting: bool) -> None:
         self.random = random.Random(seed)  # noqa: S311 - no secrets here
         self.seed, self.pods_wanted = seed, pods
         self.count = 3 + int((most_nodes - 3) * self.random.random() ** 2)
         self.zones = self.random.randint(1, 4)
-        self.crowded = self.chance(0.35)
+        self.preempting = preempting
+        self.crowded = preempting or self.chance(0.35)
         self.taken: dict[str, set[tuple[str, int]]] = {}
 
     def chance(self, share: float) -> bool:
@@ -197,10 +202,16 @@ class _Maker:
         scene.cluster += self.services()
         scene.cluster += [self.node(index) for index in range(self.count)]
         names = [body["metadata"]["name"] for body in scene.cluster if body["kind"] == "Node"]
-        for index in range(self.random.randint(0, self.count * (6 if self.crowded else 3))):
+        most = self.count * (6 if self.crowded else 3)
+        for index in range(most if self.preempting else self.random.randint(0, most)):
             scene.cluster.append(self.bound(index, self.pick(*names)))
         scene.pods = [self.pod(f"s{self.seed}-p{i}", names) for i in range(self.pods_wanted)]
         for pod in scene.pods:
+            if self.preempting:
+                pod["spec"]["priorityClassName"] = "high"
+                requests = pod["spec"]["containers"][0]["resources"].setdefault("requests", {})
+                requests |= {"cpu": "3500m", "memory": "2Gi"}
+                pod["spec"].pop("resources", None)
             pod["spec"]["schedulerName"] = scene.profile["schedulerName"]
         return scene
 
@@ -312,6 +323,13 @@ class _Maker:
 
     def bound(self, index: int, node: str) -> Body:
         body = self.pod(f"s{self.seed}-b{index}", [], plain=0.5)
+        if self.preempting:
+            requests = {"cpu": self.pick("500m", "1", "1", "2"), "memory": self.pick("1Gi", "2Gi")}
+            body["spec"]["containers"] = body["spec"]["containers"][:1]
+            body["spec"]["containers"][0]["resources"] = {"requests": requests}
+            body["spec"].pop("priorityClassName", None)
+            if self.chance(0.7):
+                body["spec"]["priorityClassName"] = self.pick("low", "mid", "mid")
         body["spec"]["nodeName"] = node
         for container in body["spec"]["containers"]:
             kept = []
@@ -321,7 +339,7 @@ class _Maker:
                     self.taken[node].add(key)
                     kept.append(port)
             container["ports"] = kept
-        minute, second = divmod(index, 60)
+        minute, second = divmod(self.random.randrange(3600), 60)
         body["status"] = {
             "phase": "Running",
             "startTime": f"2026-01-02T03:{minute:02}:{second:02}Z",

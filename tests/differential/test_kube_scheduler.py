@@ -19,16 +19,26 @@ from kfarm_controlplane.scheduling import SchedulingLab
 
 SHORT_SEEDS = range(20)
 LONG_SEEDS = range(1000, 1250)
+SHORT_PREEMPTING = range(12)
+LONG_PREEMPTING = range(3000, 3080)
 PODS = 10
 
 
 def _campaign(
-    lab: SchedulingLab, kube: SimpleNamespace, folder: Path, seeds: range, most_nodes: int
+    lab: SchedulingLab,
+    kube: SimpleNamespace,
+    folder: Path,
+    seeds: range,
+    most_nodes: int,
+    *,
+    preempting: bool = False,
 ) -> Any:
     report = kube.Report()
     for seed in seeds:
-        scene = kube.SCENES["make_scene"](seed, most_nodes=most_nodes, pods=PODS)
-        kube.play(lab, scene, folder, report)
+        scene = kube.SCENES["make_scene"](
+            seed, most_nodes=most_nodes, pods=PODS, preempting=preempting
+        )
+        kube.play(lab, scene, folder, report, retry=not preempting)
     print(  # noqa: T201 - the figures of the campaign, shown with -s
         f"\n{report.clusters} clusters, {report.pods} pods, {report.scores} scores, "
         f"{len(report.disagreements)} disagreements; {dict(report.outcomes)}; "
@@ -42,6 +52,20 @@ def test_agrees_on_200_pods(lab: SchedulingLab, kube: SimpleNamespace, tmp_path:
     assert report.disagreements == []
     assert report.pods == len(SHORT_SEEDS) * PODS
     assert report.outcomes.keys() == {"Scheduled", "Unschedulable", "Preempting"}
+
+
+def test_agrees_on_victims(lab: SchedulingLab, kube: SimpleNamespace, tmp_path: Path) -> None:
+    report = _campaign(lab, kube, tmp_path, SHORT_PREEMPTING, most_nodes=15, preempting=True)
+    assert report.disagreements == []
+    assert report.outcomes["Preempting"] >= 20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_agrees_on_many_victims(lab: SchedulingLab, kube: SimpleNamespace, tmp_path: Path) -> None:
+    report = _campaign(lab, kube, tmp_path, LONG_PREEMPTING, most_nodes=60, preempting=True)
+    assert report.disagreements == []
+    assert report.outcomes["Preempting"] >= 200
 
 
 @pytest.mark.slow

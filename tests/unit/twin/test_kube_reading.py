@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kfarm_twin.kube.describe import Described, load_cluster, make_cluster
 from kfarm_twin.kube.objects import Pod
 from kfarm_twin.kube.quantity import NANO, milli, parse_nano, units
@@ -296,6 +297,37 @@ def test_lists_documents_byte_order_mark_and_crlf(tmp_path: Path) -> None:
     made, pending = load_cluster([cluster], [pods])
     assert [node.name for node in made.nodes] == ["노드"]
     assert [pod.key for pod in pending] == ["default/p"]
+
+
+def test_aliases_are_taken_as_kubectl_takes_them(tmp_path: Path) -> None:
+    nodes = [{**NODE, "metadata": {"name": name}} for name in ("a", "b")]
+    listed = yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": nodes})
+    assert "*id" in listed
+    (tmp_path / "c.yaml").write_text(listed)
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(pod_body()))
+    made, _ = load_cluster([tmp_path / "c.yaml"], [tmp_path / "p.yaml"])
+    assert [node.allocatable["cpu"] for node in made.nodes] == [4000, 4000]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: &x [1]\nb: *y", "alias of a value that stands above"),
+        ("a: &x [*x]", "alias of a value that stands above"),
+        (
+            "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1]\n"
+            + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 12)),
+            "too many values",
+        ),
+    ],
+)
+def test_aliases_that_cannot_be_written_out_are_refused(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ManifestError) as error:
+        load_cluster([tmp_path / "c.yaml"], [])
+    assert told in str(error.value)
 
 
 @pytest.mark.parametrize(

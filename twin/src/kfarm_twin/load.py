@@ -189,9 +189,14 @@ def manifest_files(paths: Iterable[Path], problems: list[Problem]) -> list[Path]
 
 
 def read_documents(file: Path, problems: list[Problem], file_bytes: int) -> list[TextDocument]:
-    """Documents of one file of at most `file_bytes` [B]; what is wrong is added to `problems`."""
+    """Documents of one file of at most `file_bytes` [B]; what is wrong is added to `problems`.
+
+    For objects that are not ours: YAML aliases are taken, as kubectl takes them.
+    """
     raw = _read(file, problems, file_bytes)
-    return [] if raw is None else _texts(file, raw, problems, file_bytes, file_bytes)
+    if raw is None:
+        return []
+    return _texts(file, raw, problems, file_bytes, file_bytes, aliases=True)
 
 
 def _load_file(file: Path, problems: list[Problem]) -> list[Document]:
@@ -218,10 +223,14 @@ def _texts(
     problems: list[Problem],
     document_bytes: int,
     file_bytes: int = MAX_FILE_BYTES,
+    *,
+    aliases: bool = False,
 ) -> list[TextDocument]:
     """Documents that could be read; the problems of the others are noted."""
     as_json = True if file.suffix == ".json" else None
-    texts = read_text(raw, as_json=as_json, document_bytes=document_bytes, file_bytes=file_bytes)
+    texts = read_text(
+        raw, as_json=as_json, document_bytes=document_bytes, file_bytes=file_bytes, aliases=aliases
+    )
     if not texts:
         problems.append(Problem(file, 0, "", "an empty file", "a manifest"))
     for text in texts:

@@ -293,6 +293,13 @@ class SchedulingLab:
         self._until(("Add event for scheduled pod", key))
         return second.node
 
+    def abandon(self, pod: Mapping[str, Any]) -> None:
+        """Delete a pod that preempted others, whether it has been bound since or not."""
+        metadata = pod["metadata"]
+        path = f"{_PATHS['Pod'].format(metadata['namespace'])}/{metadata['name']}"
+        self._remove("Pod", path)
+        self._ended.pop(f"{metadata['namespace']}/{metadata['name']}", None)
+
     def start(self, pod: Mapping[str, Any], time_text: str) -> None:
         """Set the start time of a bound pod, as its kubelet would, and wait for the scheduler."""
         metadata = pod["metadata"]
