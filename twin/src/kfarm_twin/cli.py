@@ -274,6 +274,34 @@ def fill(
 
 
 @app.command()
+def schedule(
+    cluster: Annotated[
+        list[Path],
+        typer.Option(
+            help="State of the cluster: what kubectl get nodes,pods,... -A -o yaml prints, or a "
+            "FarmSnapshot; may be repeated."
+        ),
+    ],
+    pods: Annotated[list[Path], typer.Option(help="Pods to schedule; may be repeated.")],
+    explain: Annotated[
+        bool, typer.Option("--explain", help="With scores and reasons node by node.")
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="KubeSchedulerConfiguration; its first profile is used.")
+    ] = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Say what kube-scheduler would do with pods: feasible nodes, scores, choice, preemption.
+
+    Exit code 0 when an answer was given, also where pods do not fit, 2 when the input is wrong.
+    """
+    from kfarm_twin.cli_schedule import schedule_pods  # noqa: PLC0415
+
+    with problems_reported():
+        schedule_pods(cluster, pods, config, explain=explain, output=output)
+
+
+@app.command()
 def crds(
     output: Annotated[
         Path | None, typer.Option("--output", help="Directory to write one file per kind to.")
@@ -422,11 +450,13 @@ def trace_generate(
 @app.command()
 def warm() -> None:
     """Compile the kernels into the cache, so that the next start is fast."""
+    from kfarm_twin.kube.warm import warm as warm_kube  # noqa: PLC0415
     from kfarm_twin.warm import warm as warm_up  # noqa: PLC0415
     from kfarm_twin.whatif_play import warm as warm_whatifs  # noqa: PLC0415
 
     warm_up()
     warm_whatifs()
+    warm_kube()
     typer.echo("kernels are compiled", err=True)
 
 
