@@ -177,6 +177,54 @@ def describe(filename: Files, output: Format = Output.TABLE) -> None:
 
 
 @app.command()
+def fill(
+    nodes: Annotated[Path, typer.Option(help="Node list of the openb trace, .csv or .csv.gz.")],
+    pods: Annotated[Path, typer.Option(help="Pod list of the openb trace, .csv or .csv.gz.")],
+    policy: Annotated[list[str], typer.Option(help="Placement policy; may be repeated.")],
+    until: Annotated[
+        int, typer.Option(min=0, max=1_000, help="Last point of the curves [% of all GPUs].")
+    ] = 130,
+    tune: Annotated[
+        float, typer.Option(help="GPUs that the pods ask for together, in GPUs of the cluster.")
+    ] = 1.3,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**62, help="Seed of the order in which pods arrive.")
+    ] = 42,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=1_000, help="Play so many seeds, from --seed on.")
+    ] = 1,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write the curves as a self-contained HTML page.")
+    ] = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Fill a cluster of shared GPUs until more is asked for than it has.
+
+    Pods arrive in random order and stay. Shows how much of the GPUs each policy can give away and
+    how much of the rest is in pieces that pods cannot use.
+    """
+    from kfarm_twin.cli_fill import Asked, policies_named  # noqa: PLC0415
+    from kfarm_twin.cli_fill import fill as fill_cluster  # noqa: PLC0415
+
+    if not 0 < tune <= 10:
+        refuse(f"--tune {tune:g}; expected more than 0 and at most 10")
+    chosen, unknown = policies_named(policy)
+    if unknown:
+        refuse(unknown)
+    with problems_reported():
+        asked = Asked(nodes, pods, chosen, until, tune, range(seed, seed + seeds))
+        answer = fill_cluster(asked, plot, output)
+    if plot is not None:
+        typer.echo(f"curves: {plot}", err=True)
+    if isinstance(answer, str):
+        typer.echo(answer)
+    else:
+        from rich.console import Console  # noqa: PLC0415
+
+        Console().print(answer)
+
+
+@app.command()
 def crds(
     output: Annotated[
         Path | None, typer.Option("--output", help="Directory to write one file per kind to.")

@@ -17,10 +17,15 @@ class LateProgress:
     """Counts futures of one plan; shows itself once `PATIENCE_S` have passed.
 
     Nothing is shown when standard error is not a terminal.
+
+    Parameters
+    ----------
+    label, unit
+        What is being done, and what is counted.
     """
 
-    def __init__(self, label: str) -> None:
-        self._label = label
+    def __init__(self, label: str, unit: str = "futures at most") -> None:
+        self._label, self._unit = label, unit
         self._begun = time.monotonic()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -38,7 +43,7 @@ class LateProgress:
             self._bar.stop()
 
     def __call__(self, done: int, total: int) -> None:
-        """Note that `done` of at most `total` futures are played."""
+        """Note that `done` of at most `total` are done."""
         if self._bar is None:
             if time.monotonic() - self._begun < PATIENCE_S or not sys.stderr.isatty():
                 return
@@ -60,7 +65,7 @@ class LateProgress:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("futures at most"),
+            TextColumn(self._unit),
             TimeElapsedColumn(),
             console=Console(stderr=True),
             transient=True,
