@@ -126,10 +126,9 @@ def inner(function: Callable[P, R]) -> Callable[P, R]:
     return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
-def pasted(function: Callable[P, R]) -> Callable[P, R]:
-    """As `inner`, but compiled into the caller, at each place where it is called.
+def inlined(function: Callable[P, R]) -> Callable[P, R]:
+    """As `inner`, for small functions called very often: their code is put in the caller's place.
 
-    For functions of one or two callers that take tuples of many arrays: handing these over takes
-    longer (some 400 ns for 30 arrays) than a small function works.
+    A call passes each array of a tuple as several arguments, which costs more than such a function.
     """
-    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, inline="always")
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from kfarm_twin.cli_output import ExitCode, Output
+from kfarm_twin.disciplines import Backfill, Level, Order, Placement
 from kfarm_twin.traces.formats import Target, TraceFormat
 
 FILES_HELP = "Manifest file or directory, or - for standard input; may be repeated."
@@ -241,6 +242,64 @@ def crds(
     for name, text in files.items():
         (output / name).write_text(text, encoding="utf-8")
         typer.echo(str(output / name))
+
+
+@app.command()
+def simulate(
+    trace: Annotated[Path, typer.Option(help="Trace of jobs; may be gzip.")],
+    nodes: Annotated[int, typer.Option(min=1, max=1 << 20, help="Nodes of the farm.")],
+    format: FormatOfTrace = None,
+    gpus_per_node: GpusPerNode = 8,
+    order: Annotated[Order, typer.Option(help="Who goes first.")] = Order.FIFO,
+    backfill: Annotated[
+        Backfill, typer.Option(help="Who may go before a job that cannot start.")
+    ] = Backfill.NONE,
+    placement: Annotated[
+        Placement, typer.Option(help="Count devices, or place on named nodes.")
+    ] = Placement.COUNT,
+    nodes_per_rack: Annotated[int, typer.Option(min=0, help="0: all in one rack.")] = 0,
+    nodes_per_unit: Annotated[int, typer.Option(min=0, help="0: all in one unit.")] = 0,
+    required: Annotated[
+        Level, typer.Option(help="Each job stays in one domain of this level.")
+    ] = Level.CLUSTER,
+    preferred: Annotated[
+        Level | None, typer.Option(help="Within it, in few domains of this level.")
+    ] = None,
+    restart: Annotated[
+        int, typer.Option(min=0, max=10**6, help="Cost of a restart after preemption [s].")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of random placement.")] = 0,
+    jobs_out: Annotated[
+        Path | None, typer.Option(help="Write the jobs there: .csv, .parquet, else JSON.")
+    ] = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Play a trace of jobs on a farm: waits, slowdown, utilisation, and when each job ran."""
+    from kfarm_twin.cli_simulate import Request  # noqa: PLC0415
+    from kfarm_twin.cli_simulate import simulate as play  # noqa: PLC0415
+    from kfarm_twin.replay import ReplayError  # noqa: PLC0415
+
+    request = Request(
+        trace=trace,
+        format=format,
+        nodes=nodes,
+        gpus_per_node=gpus_per_node,
+        nodes_per_rack=nodes_per_rack,
+        nodes_per_unit=nodes_per_unit,
+        order=order,
+        backfill=backfill,
+        placement=placement,
+        required=required,
+        preferred=preferred,
+        restart_s=restart,
+        seed=seed,
+        jobs_out=jobs_out,
+    )
+    with problems_reported():
+        try:
+            play(request, output)
+        except ReplayError as error:
+            refuse(str(error))
 
 
 @trace_app.command("info")

@@ -14,7 +14,7 @@ PATIENCE_S = 1.0
 
 
 class LateProgress:
-    """Counts futures of one plan; shows itself once `PATIENCE_S` have passed.
+    """Counts what is done, futures of one plan by default; shown once `PATIENCE_S` have passed.
 
     Nothing is shown when standard error is not a terminal.
 

@@ -25,7 +25,8 @@ def _say(console: Console, line: str, style: str = "") -> None:
     console.print(line, markup=False, highlight=False, style=style, soft_wrap=True)
 
 
-def _table(*headers: str) -> Any:
+def right_table(*headers: str) -> Any:
+    """A table whose columns, but the first, stand to the right."""
     from rich import box  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -95,7 +96,7 @@ def print_generated(data: Mapping[str, Any]) -> None:
         _say(console, f"{share:.2%} of the jobs had a shape too rare to be kept", "yellow")
     _print_lost(console, data)
     if data["goodness"]:
-        table = _table("Figure", "Trace", "Generated", "Ratio")
+        table = right_table("Figure", "Trace", "Generated", "Ratio")
         for row in data["goodness"]:
             ratio = f"{row['made'] / row['trace']:.2f}" if row["trace"] else ""
             unit = "" if row["unit"] == "1" else f" [{row['unit']}]"
@@ -136,7 +137,7 @@ def _print_totals(console: Console, data: Mapping[str, Any]) -> None:
 
 def _quantile_table(data: Mapping[str, Any]) -> Any:
     names = ("mean", "min", "p10", "p50", "p90", "p99", "max")
-    table = _table("", *names)
+    table = right_table("", *names)
     rows = (("run time [s]", "runS"), ("GPUs", "gpus"), ("limit over run", "limitOverRun"))
     for label, key in rows:
         if data[key] is not None:
@@ -149,7 +150,7 @@ def _figure(value: float) -> str:
 
 
 def _size_table(data: Mapping[str, Any]) -> Any:
-    table = _table("GPUs", "Jobs", "Share", "GPU-hours", "Share", "Run p50 [s]", "")
+    table = right_table("GPUs", "Jobs", "Share", "GPU-hours", "Share", "Run p50 [s]", "")
     for row in data["sizes"]:
         median = f"{row['runP50S']:,.0f}"
         _row(table, row["gpus"], *_share_cells(row), median, bar(row["gpuHourShare"]))
@@ -167,7 +168,7 @@ def _print_names(
     console: Console, header: str, rows: Sequence[tuple[str, Mapping[str, Any]]]
 ) -> None:
     """Rows with jobs and, where known, their share of the device-hours."""
-    table = _table(header, "Jobs", "GPU-hours")
+    table = right_table(header, "Jobs", "GPU-hours")
     for name, row in rows[:MOST_ROWS]:
         share = row.get("gpuHourShare")
         _row(table, name, f"{row['jobs']:,}", "" if share is None else f"{share:.1%}")

@@ -8,7 +8,7 @@ nodes; only the first decision of a type scores them all, empty nodes of one sha
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner, kernel, pasted
+from kfarm_twin._jit import inlined, inner, kernel
 from kfarm_twin.arrays import Ints
 from kfarm_twin.kernels.rng import uniform
 from kfarm_twin.policy.sharing import (
@@ -75,7 +75,7 @@ def _join(policy: int, left: int, right: int) -> int:
     return left + right if policy == RANDOM else max(left, right)
 
 
-@pasted
+@inlined
 def _stale(index: ScoreIndex, since: int, scans: bool, step: int) -> int:
     """The node of a step of bringing a tree up to date, or -1 where the step has none."""
     if scans:

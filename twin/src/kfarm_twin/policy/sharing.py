@@ -14,7 +14,7 @@ per experiment and takes the lowest name (``simulator/simulator.go``, syncCluste
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner, kernel, pasted
+from kfarm_twin._jit import inlined, inner, kernel
 from kfarm_twin.arrays import Ints
 from kfarm_twin.kernels.rng import uniform
 from kfarm_twin.policy.sharing_columns import (
@@ -38,7 +38,7 @@ SPREAD_GPU_WEIGHT = 100
 """CPU [m] that 1/1000 GPU counts as (``plugin/worst_fit_score.go``)."""
 
 
-@pasted
+@inlined
 def fits(nodes: SharedNodes, state: SharedState, types: PodTypes, kind: int, node: int) -> bool:
     """Whether a pod of type `kind` can start on the node now."""
     if state.cpu_free[node] < types.cpu_milli[kind]:
@@ -240,7 +240,7 @@ def fragment_descent(
     return best, chosen
 
 
-@pasted
+@inlined
 def score(
     policy: int,
     nodes: SharedNodes,
