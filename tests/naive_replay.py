@@ -59,6 +59,7 @@ class Farm:
         self.held: dict[str, Any] | None = None
         self.planned: dict[int, int] = {}
         self.overran = False
+        self.promised: dict[int, int] = {}
 
     # What a job asks for.
 
@@ -251,6 +252,7 @@ class Farm:
             self.hold_counted(head, now)
         else:
             self.hold_named(head, now)
+        self.promised[head] = min(self.held["shadow"], self.promised.get(head, FAR))
 
     def hold_counted(self, head: int, now: int) -> None:
         need, free = self.weight(head), self.capacity - self.used()
