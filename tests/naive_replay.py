@@ -59,6 +59,7 @@ class Farm:
         self.held: dict[str, Any] | None = None
         self.planned: dict[int, int] = {}
         self.overran = False
+        self.promised: dict[int, int] = {}
 
     # What a job asks for.
 
@@ -145,7 +146,7 @@ class Farm:
     def part(self, free: list[int], where: range, pods: int, gpus: int) -> range:
         if self.preferred == "node":
             nodes = [free[i] for i in where]
-            at = self.pick(nodes, pods * gpus, 0, "best-fit") if pods * gpus <= self.devices else None
+            at = self.pick(nodes, pods * gpus, 0, "best-fit")
             if at is None:
                 at = self.pick(nodes, gpus, 0, "spread")
             assert at is not None
@@ -243,14 +244,15 @@ class Farm:
         return sorted(self.running, key=lambda job: (self.running[job]["due"], job))
 
     def hold(self, head: int, now: int) -> None:
-        if self.held and self.held["head"] == head and self.held["shadow"] >= now:
-            if not self.counted:
-                return
+        held = self.held
+        if held and not self.counted and held["head"] == head and held["shadow"] >= now:
+            return
         self.held = {"head": head, "shadow": FAR, "extra": 0, "allowed": {}}
         if self.counted:
             self.hold_counted(head, now)
         else:
             self.hold_named(head, now)
+        self.promised[head] = min(self.held["shadow"], self.promised.get(head, FAR))
 
     def hold_counted(self, head: int, now: int) -> None:
         need, free = self.weight(head), self.capacity - self.used()
@@ -363,8 +365,9 @@ class Farm:
         steps = self.free_over(now)
         for begin, _ in steps:
             end = begin + self.limit[job]
-            spans = [have for i, (time, have) in enumerate(steps)
-                     if time < end and (i + 1 == len(steps) or steps[i + 1][0] > begin)]  # fmt: skip
+            until = [time for time, _ in steps[1:]] + [FAR]
+            spans = [have for (time, have), stop in zip(steps, until, strict=True)
+                     if time < end and stop > begin]  # fmt: skip
             if all(have >= self.weight(job) for have in spans):
                 return begin
         raise AssertionError

@@ -49,8 +49,8 @@ shadow time. The last two are lists: nodes with releases up to the shadow time, 
 that the reservation uses."""
 NODE_COLUMNS = 9
 TOTAL, SHORT, LONG = 0, 1, 2
-"""Rows of `Pool.bounds`: pods that the cluster takes; most pods of a gang that can start now; and of
-one that may outlast the shadow time."""
+"""Rows of `Pool.bounds`: pods that the cluster takes; most pods of a gang that can start now; most
+of one that may outlast the shadow time."""
 ROOM_MARK, ROOM_THEN = 0, 1
 """Rows of `Pool.room` for the shadow; those of the classes follow."""
 
@@ -182,25 +182,24 @@ def choose_node(
     nodes = pool.node.shape[0]
     offsets = plan.offsets[0]
     most = plan.classes.shape[1] - 2
-    if placement == FIRST_FIT:
-        return _least_index(pool.words, offsets, wanted, most + 1, nodes, begin, end)
-    if placement == RANDOM:
+    if placement in (FIRST_FIT, RANDOM):
+        least = _least_index(pool.words, offsets, wanted, most + 1, nodes, begin, end)
+        if placement == FIRST_FIT or least == NONE:
+            return least
         start = begin
         for _ in range(DRAWS):
             start = begin + _draw(pool, end - begin, DRAW_NODE, seed, future)
             if pool.node[start, FREE] >= wanted:
                 return start
         after = _least_index(pool.words, offsets, wanted, most + 1, nodes, start, end)
-        if after != NONE:
-            return after
-        return _least_index(pool.words, offsets, wanted, most + 1, nodes, begin, start)
+        return after if after != NONE else least
     for step in range(most + 1 - wanted):
         value = wanted + step if placement == BEST_FIT else most - step
         member = bits.next_from(pool.words, offsets, value * nodes + begin)
         if member == NONE and placement == BEST_FIT:
             return NONE
         if member != NONE and member < value * nodes + end:
-            return member - value * nodes
+            return int(member - value * nodes)
     return NONE
 
 

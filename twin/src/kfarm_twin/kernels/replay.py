@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inlined, inner, kernel
+from kfarm_twin._jit import inner, kernel
 from kfarm_twin.kernels import columns as at
 from kfarm_twin.kernels import profile as steps
 from kfarm_twin.kernels import shelf
@@ -48,7 +48,7 @@ def _schedule(rules: Rules, plan: Plan, desk: Desk) -> None:
     desk.now[HEAD] = head
 
 
-@inlined
+@inner
 def _pass(rules: Rules, plan: Plan, desk: Desk, came: int, early: bool) -> None:
     """Decide; `came` is the one job that came when nothing else happened, else NONE."""
     if rules.backfill == CONSERVATIVE:
@@ -65,7 +65,7 @@ def _pass(rules: Rules, plan: Plan, desk: Desk, came: int, early: bool) -> None:
     _schedule(rules, plan, desk)
 
 
-@inlined
+@inner
 def _next_time(desk: Desk) -> int:
     """When something happens next."""
     time_ns = shelf.first_key(desk.ends)
@@ -76,7 +76,7 @@ def _next_time(desk: Desk) -> int:
     return int(min(time_ns, desk.profile.meta[steps.WAKE]))
 
 
-@inlined
+@inner
 def _instant(rules: Rules, plan: Plan, desk: Desk) -> None:
     """All that happens at one time."""
     now = desk.now[TIME]

@@ -1,10 +1,11 @@
 """A reservation on named nodes: when and where the head of the queue will start at the latest.
 
 Running jobs are released one by one on a shadow of the pool, by the end of their limits, until some
-domain of the required level takes the head's gang. The reservation takes, in that domain, the
-nodes that are released latest first, then free nodes (emptiest first, lowest index), and so leaves
-to others as much as can be of what is free now. A job that would outlast the shadow time may use of
-each node only what the reservation does not: that is EASY's "extra", node by node.
+domain of the required level takes the head's gang. The reservation takes, in that domain, the nodes
+whose first release comes latest, then free nodes (emptiest first, lowest index), and so leaves to
+others as much as can be of what is free now. It holds until a job ends or is preempted, the head
+changes, or its time is past. A job that would outlast the shadow time may use of each node only
+what the reservation does not: that is EASY's "extra", node by node.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from kfarm_twin.kernels.columns import KIND, LIMIT, VALUE, WEIGHT
 from kfarm_twin.kernels.rng import FAR_NS
 
 WIDTH = 64
-"""Entries of a block (found best of 32, 64 and 128 on the farm week)."""
+"""Entries of a block."""
 PLAIN, SUMS, LOWS = 0, 1, 2
 """What headers keep: nothing, the sum of weights, or the least values and limits."""
 BLOCKS, ENTRIES, SPARES, MADE = 0, 1, 2, 3

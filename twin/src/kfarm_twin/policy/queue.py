@@ -2,13 +2,17 @@
 
 Rules at one instant: all ends, then changes of speed, then all arrivals, then one pass.
 
-*Order.* Larger priority first. Then FIFO: by submission; SJF: by the limit that the user gave; SRTF:
-by what of that limit is left. Ties go to the job that stands earlier in the trace.
+*Order.* Larger priority first. Then FIFO: by submission; SJF: by the limit that the user gave;
+SRTF: by what of that limit is left. Ties go to the job that stands earlier in the trace.
 
-*Pass.* The head of the queue starts while it can. SRTF first makes room for it by preempting running
-jobs that come after it in the order, the last ones first and no more than it takes; where all of
-them would not do, none is touched. With no backfill the pass ends at the first head that cannot
-start.
+*Pass.* The head of the queue starts while it can. SRTF first makes room for it: it preempts running
+jobs that come strictly after the head in the order, the last ones first, until the head fits; on
+named nodes only those of them that hold devices in the domain that is made free. Where all of them
+would not do, none is touched. A preempted job waits again and keeps its work, in whole nanoseconds;
+a restart cost, if any, comes before the rest of its work, and is paid anew when it was cut short.
+With no backfill the pass ends at the first head that cannot start.
+
+*End.* The true run time ends a job, also beyond its limit; limits only make reservations.
 
 *EASY* (Lifka, "The ANL/IBM SP scheduling system", 1995). The head that cannot start gets a
 reservation: running jobs end by their limits, those past their limit now; the shadow time is the
