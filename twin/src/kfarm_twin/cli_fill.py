@@ -161,7 +161,7 @@ def _band(rows: Floats) -> Band:
 
 
 def table(asked: Asked, experiment: Experiment, fillings: Sequence[Filling]) -> Table:
-    """Allocation by demand, policy by policy."""
+    """Allocation by demand, and the share of idle GPUs in pieces, policy by policy."""
     from rich import box  # noqa: PLC0415 - rich loads slowly; JSON does not need it
     from rich.table import Table  # noqa: PLC0415
 
@@ -172,13 +172,13 @@ def table(asked: Asked, experiment: Experiment, fillings: Sequence[Filling]) -> 
         f"GPUs allocated [%] of {experiment.total_gpus:,} on {experiment.nodes.gpus.size:,} nodes"
     )
     if seeds > 1:
-        title += f", mean ± sd over {seeds} seeds"
+        title += f",\nmean ± sd over {seeds} seeds"
     made = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     made.add_column("Policy", no_wrap=True)
     for point in points:
         made.add_column(f"at {point} %", justify="right", no_wrap=True)
-    made.add_column(f"idle in pieces\nat {at} %", justify="right", no_wrap=True)
-    made.add_column("pods\nfailed", justify="right", no_wrap=True)
+    made.add_column(f"in pieces\nat {at} %", justify="right", no_wrap=True)
+    made.add_column("left\nout", justify="right", no_wrap=True)
     for policy, bands in bands_by_policy(fillings).items():
         failed = [f.nodes.size - f.placed for f in fillings if f.policy is policy]
         made.add_row(
@@ -194,4 +194,4 @@ def _cell(band: Band, point: int, seeds: int) -> str:
     mean, spread = float(band.mean[point]), float(band.sd[point])
     if math.isnan(mean):
         return NONE
-    return f"{mean:.2f} ± {spread:.2f}" if seeds > 1 else f"{mean:.2f}"
+    return f"{mean:.2f} ±{spread:.2f}" if seeds > 1 else f"{mean:.2f}"

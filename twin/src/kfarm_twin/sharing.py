@@ -338,3 +338,16 @@ def empty_index(nodes: SharedNodes, types: PodTypes) -> ScoreIndex:
         changed=np.full(nodes.gpus.size, -1, dtype=np.int64),
         scratch=np.zeros(int(nodes.shape.max(initial=0)) + 1, dtype=np.int64),
     )
+
+
+def warm_pool() -> None:
+    """A tiny pool that touches every kernel of this module."""
+    one = np.ones(1, dtype=np.int64)
+    pods = [Need(1, 1, 1, 500, ())]
+    types, models = pod_kinds(pods, ("", "any")).types, ("", "any")
+    nodes = node_columns(8 * one, 8 * one, one, one)
+    pool = Pool(SharePolicy.FGD, 0, nodes, types, mix_columns(popular(pods), models))
+    kind, (node, bits) = 0, pool.choose(0)
+    pool.take(kind, node, bits)
+    pool.release(kind, node, bits)
+    pool.fill(np.zeros(1, dtype=np.int64))

@@ -113,6 +113,8 @@ def warm_request() -> ValidationRequest:
 
 def warm() -> Verdict:
     """Validate it: compiles what the cache lacks and loads the rest."""
-    from kfarm_twin.validate import validate  # noqa: PLC0415 - imports numba
+    from kfarm_twin.sharing import warm_pool  # noqa: PLC0415 - imports numba
+    from kfarm_twin.validate import validate  # noqa: PLC0415
 
+    warm_pool()
     return validate(warm_request())
