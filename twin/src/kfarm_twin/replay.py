@@ -1,12 +1,13 @@
 """The farm driver: plays a trace of jobs on a farm under a scheduling discipline.
 
 `replay` names things, checks them and makes the columns; the rules are in `policy.queue` and
-`policy.levels`, the loop in `kernels.replay`.
+`policy.levels`, the loop in `kernels.replay`. Where pods share devices or nodes differ, nodes are
+those of `replay_sharing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfarm_twin.arrays import Floats, Ints
-from kfarm_twin.disciplines import Backfill, Level, Order, Placement
+from kfarm_twin.disciplines import SHARING, Backfill, Level, Order, Placement
 from kfarm_twin.jobs import WHOLE_MILLI, Jobs
+from kfarm_twin.nodes import NodeTable
 
 if TYPE_CHECKING:
     from kfarm_twin.replay_columns import Columns
@@ -26,8 +28,10 @@ __all__ = [
     "Backfill",
     "Discipline",
     "Level",
+    "NodeTable",
     "Order",
     "Placement",
+    "Places",
     "Replay",
     "ReplayError",
     "Shape",
@@ -47,7 +51,7 @@ class ReplayError(ValueError):
 
 @dataclass(frozen=True)
 class Shape:
-    """A farm of equal nodes.
+    """A farm: equal nodes, or a table of them.
 
     Attributes
     ----------
@@ -55,12 +59,16 @@ class Shape:
         Nodes, and devices of each.
     nodes_per_rack, nodes_per_unit
         Sizes of racks and scalable units; the last one may be smaller. 0: all nodes are in one.
+    table
+        Nodes one by one, for placement with CPU, memory or models, or where nodes differ;
+        `gpus_per_node` is then the most of any. See `of`.
     """
 
     nodes: int
     gpus_per_node: int = 8
     nodes_per_rack: int = 0
     nodes_per_unit: int = 0
+    table: NodeTable | None = None
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -72,6 +80,8 @@ class Shape:
             found = getattr(self, name)
             if not least <= found <= most:
                 raise ReplayError(f"{name} is {found}; give {least} to {most}")
+        if self.table is not None and len(self.table.gpus) != self.nodes:
+            raise ReplayError(f"a table of {len(self.table.gpus)} nodes for {self.nodes} nodes")
         rack, unit = self.nodes_per_rack, self.nodes_per_unit
         if rack and unit and unit % rack and rack < self.nodes:
             raise ReplayError(
@@ -79,9 +89,16 @@ class Shape:
                 "stand in two scalable units"
             )
 
+    @classmethod
+    def of(cls, table: NodeTable) -> Shape:
+        """The farm of a table of nodes."""
+        return cls(len(table.gpus), int(table.gpus.max()), table=table)
+
     @property
     def gpus(self) -> int:
         """Devices of the farm."""
+        if self.table is not None:
+            return int(self.table.gpus.sum())
         return self.nodes * self.gpus_per_node
 
 
@@ -115,6 +132,8 @@ class Discipline:
             raise ReplayError(
                 "backfill conservative counts devices; choose placement count, or backfill easy"
             )
+        if self.placement in SHARING:
+            self.check_sharing()
         levels = self.required is not Level.CLUSTER or self.preferred is not None
         if levels and self.placement is Placement.COUNT:
             raise ReplayError(
@@ -123,6 +142,20 @@ class Discipline:
             )
         if not 0 <= self.restart_ns < MOST_NS:
             raise ReplayError(f"restart_ns is {self.restart_ns}; give 0 to {MOST_NS - 1}")
+
+    def check_sharing(self) -> None:
+        """Refuse what is not played where pods share devices or nodes differ."""
+        if self.order is Order.SRTF:
+            raise ReplayError(
+                "order srtf preempts, which is not played on nodes with shared devices; choose "
+                "order fifo or sjf, or placement count"
+            )
+        if self.required is not Level.CLUSTER or self.preferred is not None:
+            raise ReplayError(
+                "topology levels are not looked at on nodes with shared devices; leave them out, "
+                "or choose equal nodes, whole devices and placement first-fit, best-fit, spread or "
+                "random"
+            )
 
 
 @dataclass(frozen=True)
@@ -145,6 +178,23 @@ class SpeedChanges:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Pods of job j are the rows `first[j]` to `first[j + 1] - 1`.
+
+    Attributes
+    ----------
+    first
+        [J + 1] rows.
+    node, gpus
+        [pods] node (-1 where it never started) and its devices as bits.
+    """
+
+    first: Ints
+    node: Ints
+    gpus: Ints
+
+
+@dataclass(frozen=True)
 class Replay:
     """What became of the jobs.
 
@@ -156,13 +206,17 @@ class Replay:
         [J] how often a job was stopped.
     time_ns, busy_gpus, queued, stranded_gpus
         [T] series after passes: time, devices in use, jobs that wait, and free devices on nodes
-        that are partly used, of no use to a gang of whole nodes (0 where capacity is counted).
+        that are partly used, of no use to a gang of whole nodes (0 where capacity is counted). On
+        shared devices instead those that a pod drawn from the trace could not use, in expectation
+        (the fragment of Weng et al., USENIX ATC'23).
     every
         The series holds every so many passes.
     never
         Job -> why it can never run.
     decisions
         Attempts to start a job.
+    places
+        Where the pods stood, on shared devices; else None.
     """
 
     start_ns: Ints
@@ -171,10 +225,11 @@ class Replay:
     time_ns: Ints
     busy_gpus: Floats
     queued: Ints
-    stranded_gpus: Ints
+    stranded_gpus: Floats
     every: int
     never: dict[int, str]
     decisions: int
+    places: Places | None = None
 
 
 def replay(
@@ -187,6 +242,7 @@ def replay(
     speeds: SpeedChanges | None = None,
     samples: int = 4096,
     progress: Callable[[int, int], None] | None = None,
+    models: Sequence[frozenset[str]] = (frozenset(),),
 ) -> Replay:
     """Play a trace to its end.
 
@@ -202,6 +258,8 @@ def replay(
         Most samples of the series.
     progress
         Told now and then how many of how many jobs are done.
+    models
+        Sets of device models that `Jobs.models` refers to; looked at where the nodes' are known.
 
     Raises
     ------
@@ -211,17 +269,34 @@ def replay(
     from kfarm_twin.kernels.replay import MORE, run_replay  # noqa: PLC0415 - numba
     from kfarm_twin.replay_columns import build  # noqa: PLC0415 - likewise
 
-    columns = build(jobs, shape, discipline, seed, future, speeds, max(samples, 16))
+    samples = max(samples, 16)
+    if uses_sharing(jobs, shape, discipline):
+        from kfarm_twin.replay_sharing import play  # noqa: PLC0415 - numba
+
+        return play(jobs, shape, discipline, seed, future, speeds, samples, progress, models)
+    columns = build(jobs, shape, discipline, seed, future, speeds, samples)
     first, status = True, MORE
     while status == MORE:
         status = run_replay(columns.rules, columns.plan, columns.desk, first, SLICE)
         first = False
         if progress is not None:
             progress(columns.finished, len(jobs.run_ns))
-    return _result(columns, discipline)
+    return result_of(columns, discipline)
 
 
-def _result(columns: Columns, discipline: Discipline) -> Replay:
+def uses_sharing(jobs: Jobs, shape: Shape, discipline: Discipline) -> bool:
+    """Whether pods go to nodes with shared devices: by the policy, the nodes or the jobs."""
+    if discipline.placement is Placement.COUNT:
+        return False
+    return discipline.placement in SHARING or shape.table is not None or shares_devices(jobs).any()
+
+
+def shares_devices(jobs: Jobs) -> NDArray[np.bool_]:
+    """Which jobs take less than whole devices [J]."""
+    return (jobs.gpus > 0) & (jobs.gpu_milli < WHOLE_MILLI)
+
+
+def result_of(columns: Columns, discipline: Discipline) -> Replay:
     from kfarm_twin.kernels import columns as at  # noqa: PLC0415 - numba
     from kfarm_twin.kernels.replay_state import EVERY, SAMPLES  # noqa: PLC0415
 
@@ -235,7 +310,7 @@ def _result(columns: Columns, discipline: Discipline) -> Replay:
         time_ns=series[:, 0],
         busy_gpus=series[:, 1] / (WHOLE_MILLI if counted else 1),
         queued=series[:, 2],
-        stranded_gpus=series[:, 3],
+        stranded_gpus=series[:, 3].astype(np.float64),
         every=int(now[EVERY]),
         never=columns.never,
         decisions=columns.decisions,

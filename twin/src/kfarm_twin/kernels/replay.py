@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner, kernel
+from kfarm_twin._jit import inlined, inner, kernel
 from kfarm_twin.kernels import columns as at
 from kfarm_twin.kernels import profile as steps
 from kfarm_twin.kernels import shelf
@@ -66,7 +66,7 @@ def _pass(rules: Rules, plan: Plan, desk: Desk, came: int, early: bool) -> None:
 
 
 @inner
-def _next_time(desk: Desk) -> int:
+def next_time(desk: Desk) -> int:
     """When something happens next."""
     time_ns = shelf.first_key(desk.ends)
     if desk.now[ARRIVED] < desk.jobs.shape[0]:
@@ -74,6 +74,33 @@ def _next_time(desk: Desk) -> int:
     if desk.now[CHANGED] < desk.changes.shape[0]:
         time_ns = min(time_ns, desk.changes[desk.now[CHANGED], 0])
     return int(min(time_ns, desk.profile.meta[steps.WAKE]))
+
+
+@inlined
+def change_speeds(rules: Rules, desk: Desk) -> None:
+    """All changes of speed up to now."""
+    while desk.now[CHANGED] < desk.changes.shape[0]:
+        row = desk.now[CHANGED]
+        if desk.changes[row, 0] > desk.now[TIME]:
+            break
+        change_speed(rules, desk, desk.changes[row, 1], desk.changes[row, 2])
+        desk.now[CHANGED] = row + 1
+
+
+@inlined
+def arrive(rules: Rules, desk: Desk) -> tuple[int, int]:
+    """All arrivals up to now; the last job that came, and how many did."""
+    came, count = NONE, 0
+    while desk.now[ARRIVED] < desk.jobs.shape[0]:
+        job = desk.now[ARRIVED]
+        if desk.jobs[job, at.SUBMIT] > desk.now[TIME]:
+            break
+        if desk.jobs[job, at.RUNS] == 1:
+            enqueue(rules, desk, job)
+            came = job
+            count += 1
+        desk.now[ARRIVED] = job + 1
+    return came, count
 
 
 @inner
@@ -84,22 +111,8 @@ def _instant(rules: Rules, plan: Plan, desk: Desk) -> None:
     while shelf.first_key(desk.ends) == now:
         early = finish(rules, plan, desk, shelf.first_job(desk.ends)) or early
         ended = True
-    while desk.now[CHANGED] < desk.changes.shape[0]:
-        row = desk.now[CHANGED]
-        if desk.changes[row, 0] > now:
-            break
-        change_speed(rules, desk, desk.changes[row, 1], desk.changes[row, 2])
-        desk.now[CHANGED] = row + 1
-    came, count = NONE, 0
-    while desk.now[ARRIVED] < desk.jobs.shape[0]:
-        job = desk.now[ARRIVED]
-        if desk.jobs[job, at.SUBMIT] > now:
-            break
-        if desk.jobs[job, at.RUNS] == 1:
-            enqueue(rules, desk, job)
-            came = job
-            count += 1
-        desk.now[ARRIVED] = job + 1
+    change_speeds(rules, desk)
+    came, count = arrive(rules, desk)
     _pass(rules, plan, desk, came if count == 1 and not ended else NONE, early)
     sample(rules, desk)
 
@@ -110,7 +123,7 @@ def run_replay(rules: Rules, plan: Plan, desk: Desk, first: bool, most: int) -> 
     if first:
         clear(rules, plan, desk)
     for _ in range(most):
-        time_ns = _next_time(desk)
+        time_ns = next_time(desk)
         if time_ns >= FAR_NS:
             left = (
                 desk.waiting.lists[shelf.META, shelf.ENTRIES]
