@@ -99,8 +99,8 @@ def _room(floor: Floor, kind: int, node: int) -> int:
     """Pods of a type that a node of the look ahead takes, together.
 
     Each takes one of them, wherever on the node it goes: a share one of the shares that its GPU
-    holds, whole GPUs so many of the idle ones (``free // 1000`` is 1 on these only). So a gang finds
-    its places under every policy exactly where the rooms add up to its size.
+    holds, whole GPUs so many of the idle ones (``free // 1000`` is 1 on these only). So a gang
+    finds its places under every policy exactly where the rooms add up to its size.
     """
     types, room = floor.types, BOUNDLESS
     if types.cpu_milli[kind] > 0:
