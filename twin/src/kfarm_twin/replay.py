@@ -288,7 +288,8 @@ def uses_sharing(jobs: Jobs, shape: Shape, discipline: Discipline) -> bool:
     """Whether pods go to nodes with shared devices: by the policy, the nodes or the jobs."""
     if discipline.placement is Placement.COUNT:
         return False
-    return discipline.placement in SHARING or shape.table is not None or shares_devices(jobs).any()
+    known = discipline.placement in SHARING or shape.table is not None
+    return known or int(shares_devices(jobs).sum()) > 0
 
 
 def shares_devices(jobs: Jobs) -> NDArray[np.bool_]:

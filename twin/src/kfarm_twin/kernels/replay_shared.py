@@ -36,50 +36,40 @@ from kfarm_twin.kernels.replay_state import (
 from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.kernels.shared_floor import Floor
 from kfarm_twin.kernels.shelf import WIDTH
-from kfarm_twin.policy.queue import EASY
+from kfarm_twin.policy.queue import EASY, ends_in_time
 from kfarm_twin.policy.sharing_columns import FRAGMENT
 
 
 @inner
-def _known_to_fail(desk: Desk, floor: Floor, job: int) -> bool:
-    """Whether as large a gang of the type failed since a job last ended."""
-    kind = floor.job[job, hall.TYPE]
-    stands = floor.bound[kind, hall.SINCE] == desk.now[FINISHED]
-    return bool(stands and floor.job[job, hall.PODS] > floor.bound[kind, hall.MOST])
+def _start(rules: Rules, desk: Desk, floor: Floor, policy: int, job: int, is_head: bool) -> bool:
+    """Start a waiting job if it can now.
 
-
-@inner
-def _place(desk: Desk, floor: Floor, policy: int, seed: int, job: int) -> int:
-    """How many pods of a job found a place; all hold theirs, or none."""
+    A head is always tried, so that the room that its gang lacks is known as of now; another job not
+    where as large a gang of its type failed since a job last ended.
+    """
+    kind, wanted = floor.job[job, hall.TYPE], floor.job[job, hall.PODS]
+    if not is_head:
+        stands = floor.bound[kind, hall.SINCE] == desk.now[FINISHED]
+        if stands and wanted > floor.bound[kind, hall.MOST]:
+            return False
     desk.now[DECISIONS] += 1
-    pods, kind = hall.place(floor, policy, seed, job), floor.job[job, hall.TYPE]
-    if pods < floor.job[job, hall.PODS]:
+    pods = hall.place(floor, policy, rules.seed, job)
+    if pods < wanted:
         floor.bound[kind, hall.SINCE] = desk.now[FINISHED]
         floor.bound[kind, hall.MOST] = pods
-    return pods
-
-
-@inner
-def _start(rules: Rules, desk: Desk, floor: Floor, policy: int, job: int) -> bool:
-    """Start a waiting job if it can now."""
-    if desk.jobs[job, at.WEIGHT] > desk.now[FREE] or _known_to_fail(desk, floor, job):
-        return False
-    if _place(desk, floor, policy, rules.seed, job) < floor.job[job, hall.PODS]:
         return False
     begin(rules, desk, job)
     return True
 
 
 @inner
-def _hold(rules: Rules, desk: Desk, floor: Floor, policy: int, head: int) -> None:
-    """The shadow time of a head that cannot start now, unless the last one still holds."""
+def _hold(desk: Desk, floor: Floor, head: int) -> None:
+    """The shadow time of a head that just failed, unless the last one still holds."""
     now, running = desk.now[TIME], desk.expected
     if desk.now[HELD] == head and desk.now[SHADOW] >= now:
         return
     kind, pods = floor.job[head, hall.TYPE], floor.job[head, hall.PODS]
-    # A pod alone that does not fit finds no room; of a gang some pods may.
-    room = _place(desk, floor, policy, rules.seed, head) if pods > 1 else 0
-    shadow = FAR_NS
+    room, shadow = floor.bound[kind, hall.MOST], FAR_NS
     hall.look_ahead(floor)
     for place in range(running.lists[shelf.META, shelf.BLOCKS]):
         block = running.lists[shelf.ORDER, place]
@@ -95,51 +85,66 @@ def _hold(rules: Rules, desk: Desk, floor: Floor, policy: int, head: int) -> Non
 
 
 @inner
-def _backfill(rules: Rules, desk: Desk, floor: Floor, policy: int, head: int) -> None:
-    """Start what may go before the head, in queue order."""
-    if desk.waiting.lists[shelf.META, shelf.ENTRIES] < 2:
-        return
-    _hold(rules, desk, floor, policy, head)
-    waiting, bounds = desk.waiting, desk.pool.bounds
-    window, place = desk.now[SHADOW] - desk.now[TIME], 1
+def _next_short(desk: Desk, place: int) -> int:
+    """Place of the next job behind the head that is gone in time and not too large, or NONE."""
+    bounds, window = desk.pool.bounds, desk.now[SHADOW] - desk.now[TIME]
+    bounds[named.SHORT, 0] = desk.now[FREE]
     bounds[named.LONG, 0] = NONE
-    while True:
-        bounds[named.SHORT, 0] = desk.now[FREE]
-        place = shelf.next_fit(
-            waiting, desk.jobs, place, bounds[named.SHORT], bounds[named.LONG], window
-        )
-        if place == NONE:
-            return
-        blocks = waiting.lists[shelf.META, shelf.BLOCKS]
-        if not _start(rules, desk, floor, policy, shelf.job_at(waiting, place)):
-            place += 1
-        elif waiting.lists[shelf.META, shelf.BLOCKS] < blocks:
-            place = place // WIDTH * WIDTH
+    return shelf.next_fit(
+        desk.waiting, desk.jobs, place, bounds[named.SHORT], bounds[named.LONG], window
+    )
 
 
 @inner
-def _consider(rules: Rules, desk: Desk, floor: Floor, policy: int, head: int, job: int) -> None:
-    """Backfill with one job that just came; nothing else has changed."""
-    _hold(rules, desk, floor, policy, head)
-    if desk.now[TIME] + desk.jobs[job, at.LIMIT] <= desk.now[SHADOW]:
-        _start(rules, desk, floor, policy, job)
+def _only(rules: Rules, desk: Desk, came: int) -> int:
+    """The one job to look at where only `came` came since the last pass; NONE for a full pass.
+
+    Where the head could not start then it cannot now, as nothing was freed since. The head itself
+    stands for a pass that has nothing to do.
+    """
+    head = shelf.first_job(desk.waiting)
+    if NONE in (came, head) or head != desk.now[HEAD]:
+        return NONE
+    if rules.backfill != EASY:
+        return head
+    if desk.now[HELD] != head or desk.now[SHADOW] < desk.now[TIME]:
+        return NONE
+    return (
+        came if ends_in_time(desk.now[TIME], desk.jobs[came, at.LIMIT], desk.now[SHADOW]) else head
+    )
 
 
 @inner
 def _pass(rules: Rules, desk: Desk, floor: Floor, policy: int, came: int) -> None:
-    """Decide; `came` is the one job that came when nothing else happened, else NONE."""
-    head = shelf.first_job(desk.waiting)
-    if came != NONE and head == desk.now[HEAD] and head != NONE:
-        # The head could not start, and nothing was freed since.
-        if rules.backfill != EASY:
+    """Heads start while they can; then, with EASY, what may go before the first that cannot.
+
+    There is one place that starts jobs, since all rules of placement are compiled into it.
+    """
+    waiting, only = desk.waiting, _only(rules, desk, came)
+    head = shelf.first_job(waiting)
+    job, place = head if only == NONE else only, 0
+    if only == head:
+        return
+    while job != NONE:
+        blocks = waiting.lists[shelf.META, shelf.BLOCKS]
+        started = _start(rules, desk, floor, policy, job, job == head)
+        if only != NONE:
             return
-        if desk.now[HELD] == head and desk.now[SHADOW] >= desk.now[TIME]:
-            _consider(rules, desk, floor, policy, head, came)
-            return
-    while head != NONE and _start(rules, desk, floor, policy, head):
-        head = shelf.first_job(desk.waiting)
-    if head != NONE and rules.backfill == EASY:
-        _backfill(rules, desk, floor, policy, head)
+        if place == 0:
+            if started:
+                head = shelf.first_job(waiting)
+                job = head
+                continue
+            if rules.backfill != EASY or waiting.lists[shelf.META, shelf.ENTRIES] < 2:
+                break
+            _hold(desk, floor, head)
+            place = 1
+        elif not started:
+            place += 1
+        elif waiting.lists[shelf.META, shelf.BLOCKS] < blocks:
+            place = place // WIDTH * WIDTH
+        place = _next_short(desk, place)
+        job = shelf.job_at(waiting, place) if place != NONE else NONE
     desk.now[HEAD] = head
 
 
