@@ -209,8 +209,8 @@ def simulate(
     placement: Annotated[
         Placement, typer.Option(help="Count devices, or place on named nodes.")
     ] = Placement.COUNT,
-    nodes_per_rack: Annotated[int, typer.Option(min=0, help="0: all in one rack.")] = 0,
-    nodes_per_unit: Annotated[int, typer.Option(min=0, help="0: all in one unit.")] = 0,
+    nodes_per_rack: Annotated[int, typer.Option(min=0, help="0: a rack is its unit.")] = 0,
+    nodes_per_unit: Annotated[int, typer.Option(min=0, help="0: one unit.")] = 0,
     required: Annotated[
         Level, typer.Option(help="Each job stays in one domain of this level.")
     ] = Level.CLUSTER,

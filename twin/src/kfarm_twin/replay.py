@@ -54,7 +54,8 @@ class Shape:
     nodes, gpus_per_node
         Nodes, and devices of each.
     nodes_per_rack, nodes_per_unit
-        Sizes of racks and scalable units; the last one may be smaller. 0: all nodes are in one.
+        Sizes of racks and scalable units; the last one may be smaller. 0: not divided so, a rack is
+        its scalable unit, a unit the whole farm.
     """
 
     nodes: int
@@ -78,6 +79,16 @@ class Shape:
                 f"nodes_per_unit is {unit}, no multiple of nodes_per_rack, {rack}: a rack would "
                 "stand in two scalable units"
             )
+
+    @property
+    def rack_size(self) -> int:
+        """Nodes of a rack."""
+        return min(self.nodes_per_rack or self.nodes_per_unit or self.nodes, self.nodes)
+
+    @property
+    def unit_size(self) -> int:
+        """Nodes of a scalable unit."""
+        return min(self.nodes_per_unit or self.nodes, self.nodes)
 
     @property
     def gpus(self) -> int:
