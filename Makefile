@@ -82,6 +82,7 @@ test-nojit: sync ## Run the kernels' tests as plain Python
 .PHONY: bench
 bench: sync controlplane ## Measure; figures relative to a baseline of the same run
 	$(RUN)/python bench/twin.py
+	$(RUN)/python bench/replay.py
 	$(RUN)/python bench/cluster.py
 
 .PHONY: bench-short

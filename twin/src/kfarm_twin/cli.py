@@ -327,8 +327,10 @@ def trace_generate(
 def warm() -> None:
     """Compile the kernels into the cache, so that the next start is fast."""
     from kfarm_twin.warm import warm as warm_up  # noqa: PLC0415
+    from kfarm_twin.warm import warm_replay  # noqa: PLC0415
 
     warm_up()
+    warm_replay()
     typer.echo("kernels are compiled", err=True)
 
 
