@@ -86,11 +86,9 @@ validation: sync ## Hold the twin against published results; writes docs/validat
 .PHONY: bench
 bench: sync controlplane ## Measure; figures relative to a baseline of the same run
 	$(RUN)/python bench/twin.py
-<<<<<<< HEAD
 	$(RUN)/python bench/traces.py
-=======
 	$(RUN)/python bench/fill.py
->>>>>>> w-share
+	$(RUN)/python bench/replay.py
 	$(RUN)/python bench/cluster.py
 
 .PHONY: bench-short

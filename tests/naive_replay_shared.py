@@ -2,7 +2,7 @@
 
 The clock and the queue are those of `naive_replay`, the choice of node and device that of
 `sharing_naive`; no index, no kernel. Everything is looked for anew at each pass, except the head's
-shadow time, which holds until a job ends, the head changes, or it is past.
+shadow time, which holds until a job ends, a head starts, the head changes, or it is past.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class SharedFarm(Farm):
         places = self.put(job, self.cluster)
         if places is None:
             return False
-        self.places[job] = places
+        self.places[job], self.held = places, None
         assert super().try_start(job, now)
         return True
 
@@ -96,8 +96,10 @@ class SharedFarm(Farm):
         if not self.held or self.held["head"] != head or self.held["shadow"] < now:
             self.held = {"head": head, "shadow": self.shadow(head, now)}
         for job in others:
-            if now + self.limit[job] <= self.held["shadow"]:
+            held = self.held
+            if now + self.limit[job] <= held["shadow"]:
                 self.try_start(job, now)
+            self.held = held  # it is gone by then
 
     def schedule(self, now: int) -> None:
         super().schedule(now)

@@ -27,7 +27,7 @@ naive = SimpleNamespace(**runpy.run_path(str(TESTS / "naive_replay.py")))
 NAMED = [Placement.FIRST_FIT, Placement.BEST_FIT, Placement.SPREAD, Placement.RANDOM]
 
 often = settings(
-    max_examples=150,
+    max_examples=250,
     deadline=None,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),
@@ -62,8 +62,8 @@ def job_lists(draw: Any, exact: bool = False, most: int = 40) -> list[dict[str, 
     over = draw(st.booleans()) and not exact
     jobs = []
     now = 0
-    for _ in range(draw(st.integers(1, most))):
-        now += draw(st.sampled_from([0, 0, 1, 2, 5, 20]))
+    for _ in range(draw(st.sampled_from([2, most // 4, most // 2, most]))):
+        now += draw(st.sampled_from([0, 0, 0, 1, 2, 5]))
         run = draw(st.integers(1, 30))
         slack = draw(st.sampled_from([0, 0, 3, 30]))
         gpus = draw(st.sampled_from([0, 1, 1, 2, 3, 4, 4]))
@@ -246,5 +246,7 @@ def test_whole_nodes_in_one_cluster_are_as_counted(
     for backfill in (Backfill.NONE, Backfill.EASY):
         counted = replay(as_columns(jobs), shape, Discipline(backfill=backfill))
         for placement in NAMED:
-            named = replay(as_columns(jobs), shape, Discipline(Order.FIFO, backfill, placement))
+            level = Level.RACK if racks[0] else None
+            discipline = Discipline(Order.FIFO, backfill, placement, Level.CLUSTER, level)
+            named = replay(as_columns(jobs), shape, discipline)
             assert named.start_ns.tolist() == counted.start_ns.tolist()

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kfarm_twin.replay import Backfill, Discipline, Placement, Shape, Summary, replay, summarize
+from kfarm_twin.replay import (
+    Backfill,
+    Discipline,
+    Level,
+    Placement,
+    Shape,
+    Summary,
+    replay,
+    summarize,
+)
 from kfarm_twin.traces import TraceFormat, read_trace
 
 KTH, WEEK = "traces/swf/kth_sp2.swf.gz", "traces/farm-week/farm-week.swf.gz"
@@ -17,7 +26,8 @@ PLACEMENTS = (Placement.COUNT, Placement.FIRST_FIT, Placement.BEST_FIT)
 def played(shared: Any, name: str, backfill: Backfill, placement: Placement) -> Summary:
     jobs = read_trace(shared(name), TraceFormat.SWF, gpus_per_node=8).jobs
     shape = Shape(NODES[name], 8, nodes_per_rack=4, nodes_per_unit=32)
-    discipline = Discipline(backfill=backfill, placement=placement)
+    preferred = Level.RACK if placement is Placement.BEST_FIT else None
+    discipline = Discipline(backfill=backfill, placement=placement, preferred=preferred)
     return summarize(jobs, replay(jobs, shape, discipline), shape)
 
 

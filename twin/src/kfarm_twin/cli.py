@@ -257,8 +257,8 @@ def simulate(
     placement: Annotated[
         Placement, typer.Option(help="Count devices, or place on named nodes.")
     ] = Placement.COUNT,
-    nodes_per_rack: Annotated[int, typer.Option(min=0, help="0: all in one rack.")] = 0,
-    nodes_per_unit: Annotated[int, typer.Option(min=0, help="0: all in one unit.")] = 0,
+    nodes_per_rack: Annotated[int, typer.Option(min=0, help="0: a rack is its unit.")] = 0,
+    nodes_per_unit: Annotated[int, typer.Option(min=0, help="0: one unit.")] = 0,
     required: Annotated[
         Level, typer.Option(help="Each job stays in one domain of this level.")
     ] = Level.CLUSTER,
@@ -375,8 +375,10 @@ def trace_generate(
 def warm() -> None:
     """Compile the kernels into the cache, so that the next start is fast."""
     from kfarm_twin.warm import warm as warm_up  # noqa: PLC0415
+    from kfarm_twin.warm import warm_replay  # noqa: PLC0415
 
     warm_up()
+    warm_replay()
     typer.echo("kernels are compiled", err=True)
 
 

@@ -58,7 +58,8 @@ class Shape:
     nodes, gpus_per_node
         Nodes, and devices of each.
     nodes_per_rack, nodes_per_unit
-        Sizes of racks and scalable units; the last one may be smaller. 0: all nodes are in one.
+        Sizes of racks and scalable units; the last one may be smaller. 0: not divided so, a rack is
+        its scalable unit, a unit the whole farm.
     table
         Nodes one by one, for placement with CPU, memory or models, or where nodes differ;
         `gpus_per_node` is then the most of any. See `of`.
@@ -93,6 +94,16 @@ class Shape:
     def of(cls, table: NodeTable) -> Shape:
         """The farm of a table of nodes."""
         return cls(len(table.gpus), int(table.gpus.max()), table=table)
+
+    @property
+    def rack_size(self) -> int:
+        """Nodes of a rack."""
+        return min(self.nodes_per_rack or self.nodes_per_unit or self.nodes, self.nodes)
+
+    @property
+    def unit_size(self) -> int:
+        """Nodes of a scalable unit."""
+        return min(self.nodes_per_unit or self.nodes, self.nodes)
 
     @property
     def gpus(self) -> int:

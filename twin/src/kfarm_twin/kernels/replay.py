@@ -24,6 +24,7 @@ from kfarm_twin.kernels.replay_state import (
     sample,
 )
 from kfarm_twin.kernels.rng import FAR_NS
+from kfarm_twin.policy.levels import COUNT
 from kfarm_twin.policy.queue import CONSERVATIVE, EASY, SRTF
 
 PLAYED, MORE, STALLED = 0, 1, 2
@@ -33,19 +34,21 @@ PLAYED, MORE, STALLED = 0, 1, 2
 @inner
 def _schedule(rules: Rules, plan: Plan, desk: Desk) -> None:
     """One pass over the queue."""
+    desk.now[HEAD] = NONE
     while True:
         head = shelf.first_job(desk.waiting)
         if head == NONE:
             break
         if try_start(rules, plan, desk, head):
+            desk.now[HELD] = NONE  # made for another job, from more that was free
             continue
         if rules.order == SRTF and make_room(rules, plan, desk, head):
             try_start(rules, plan, desk, head)
             continue
+        desk.now[HEAD] = head
         if rules.backfill == EASY:
             backfill(rules, plan, desk, head)
         break
-    desk.now[HEAD] = head
 
 
 @inner
@@ -59,7 +62,8 @@ def _pass(rules: Rules, plan: Plan, desk: Desk, came: int, early: bool) -> None:
         # The head could not start, and less is free and less time is left than at the last pass.
         if rules.backfill != EASY:
             return
-        if desk.now[HELD] != head or desk.now[SHADOW] >= desk.now[TIME]:
+        holds = desk.now[HELD] != head or desk.now[SHADOW] >= desk.now[TIME]
+        if holds and (rules.placement == COUNT or shelf.last_job(desk.waiting) == came):
             consider(rules, plan, desk, head, came)
             return
     _schedule(rules, plan, desk)
@@ -68,11 +72,14 @@ def _pass(rules: Rules, plan: Plan, desk: Desk, came: int, early: bool) -> None:
 @inner
 def next_time(desk: Desk) -> int:
     """When something happens next."""
+    jobs, now = desk.jobs, desk.now
+    while now[ARRIVED] < jobs.shape[0] and jobs[now[ARRIVED], at.RUNS] == 0:
+        now[ARRIVED] += 1  # who can never run does not even cause a pass
     time_ns = shelf.first_key(desk.ends)
-    if desk.now[ARRIVED] < desk.jobs.shape[0]:
-        time_ns = min(time_ns, desk.jobs[desk.now[ARRIVED], at.SUBMIT])
-    if desk.now[CHANGED] < desk.changes.shape[0]:
-        time_ns = min(time_ns, desk.changes[desk.now[CHANGED], 0])
+    if now[ARRIVED] < jobs.shape[0]:
+        time_ns = min(time_ns, jobs[now[ARRIVED], at.SUBMIT])
+    if now[CHANGED] < desk.changes.shape[0]:
+        time_ns = min(time_ns, desk.changes[now[CHANGED], 0])
     return int(min(time_ns, desk.profile.meta[steps.WAKE]))
 
 

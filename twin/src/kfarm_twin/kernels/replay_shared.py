@@ -132,6 +132,7 @@ def _pass(rules: Rules, desk: Desk, floor: Floor, policy: int, came: int) -> Non
             return
         if place == 0:
             if started:
+                desk.now[HELD] = NONE  # what it took may be what the held one waited for
                 head = shelf.first_job(waiting)
                 job = head
                 continue
