@@ -27,9 +27,9 @@ MODELS = ("", "A", "B")
 SETS: tuple[tuple[str, ...], ...] = ((), ("A",), ("A", "B"), ("C",))
 SHARED = [placement for placement in Placement if placement is not Placement.COUNT]
 often = settings(
-    max_examples=300,
+    max_examples=30,
     deadline=None,
-    derandomize=False,
+    derandomize=True,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -96,3 +96,67 @@ def test_a_truncated_file_writes_nothing(trace: Path, tmp_path: Path) -> None:
     done = call("--trace", trace, "--format", "swf", "--nodes", 2, "--jobs-out", out)
     assert done.exit_code == 2
     assert not out.exists()
+
+
+PODS = """name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,creation_time,\
+deletion_time,scheduled_time
+a,1000,10,1,600,,LS,Running,0,10,0
+b,1000,10,1,600,,LS,Running,0,10,0
+c,1000,10,1,600,,LS,Running,0,10,0
+d,1000,10,1,400,T4,LS,Running,0,10,0
+"""
+NODES = "sn,cpu_milli,memory_mib,gpu,model\nn1,8000,100,2,P100\n"
+
+
+def on_shared(tmp_path: Path, *words: object) -> Any:
+    pods, nodes = tmp_path / "pods.csv", tmp_path / "nodes.csv"
+    pods.write_text(PODS)
+    nodes.write_text(NODES)
+    return call("--trace", pods, *(nodes if word == "NODES" else word for word in words))
+
+
+def test_shares_stand_on_one_device_each(tmp_path: Path) -> None:
+    done = on_shared(tmp_path, "--node-list", "NODES", "--placement", "fgd", "-o", "json")
+    assert done.exit_code == 0, done.output
+    data = json.loads(done.stdout)
+    assert [job["start"] for job in data["jobs"]] == [0, 0, 10, None]
+    assert data["never"] == [
+        {
+            "id": "d",
+            "reason": "asks for 1 pods of 400/1000 of a device, 1000m CPU, 10 MiB, model that no "
+            "node has; the empty farm takes 0",
+        }
+    ]
+    assert (data["farm"]["gpus"], data["farm"]["gpusPerNode"]) == (2, None)
+    assert data["rules"]["sharedDevices"] is True
+    assert data["notes"] == []
+
+
+def test_counting_says_that_it_knows_no_pieces(tmp_path: Path) -> None:
+    done = on_shared(tmp_path, "--nodes", 1, "--gpus-per-node", 2, "-o", "json")
+    data = json.loads(done.stdout)
+    assert [job["start"] for job in data["jobs"]] == [0, 0, 0, 10]
+    assert data["notes"][0].startswith("4 jobs share a device")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--placement", "fgd"), "either --nodes N or --node-list"),
+        (("--nodes", 2, "--node-list", "NODES"), "either --nodes N or --node-list"),
+        (("--nodes", 2, "--placement", "fgd", "--order", "srtf"), "srtf preempts"),
+        (("--nodes", 2, "--placement", "fgd", "--backfill", "conservative"), "conservative"),
+        (("--nodes", 2, "--placement", "fgd", "--required", "rack"), "topology levels"),
+        (("--nodes", 2, "--placement", "spread", "--preferred", "rack"), "topology levels"),
+        (("--nodes", 2, "--gpus-per-node", 63, "--placement", "fgd"), "at most 62"),
+        (("--nodes", 2, "--cpu-per-node", 1), "knows no CPU or memory"),
+        (("--node-list", "NODES", "--cpu-per-node", 1, "--placement", "fgd"), "leave out CPU"),
+    ],
+)
+def test_what_is_not_played_on_shared_devices_is_refused(
+    tmp_path: Path, words: tuple[object, ...], says: str
+) -> None:
+    done = on_shared(tmp_path, *words)
+    assert done.exit_code == 2
+    assert says in done.output.replace("\n", " ")
+    assert not done.stdout or "wait" not in done.stdout

@@ -247,9 +247,20 @@ def crds(
 @app.command()
 def simulate(
     trace: Annotated[Path, typer.Option(help="Trace of jobs; may be gzip.")],
-    nodes: Annotated[int, typer.Option(min=1, max=1 << 20, help="Nodes of the farm.")],
+    nodes: Annotated[
+        int | None, typer.Option(min=1, max=1 << 20, help="Nodes of the farm, all equal.")
+    ] = None,
+    node_list: Annotated[
+        Path | None, typer.Option(help="Nodes one by one, as openb lists them; may be gzip.")
+    ] = None,
     format: FormatOfTrace = None,
     gpus_per_node: GpusPerNode = 8,
+    cpu_per_node: Annotated[
+        int | None, typer.Option(min=0, max=10**8, help="CPU of each node [m]; not counted else.")
+    ] = None,
+    memory_per_node: Annotated[
+        int | None, typer.Option(min=0, max=1 << 30, help="Memory [MiB]; not counted else.")
+    ] = None,
     order: Annotated[Order, typer.Option(help="Who goes first.")] = Order.FIFO,
     backfill: Annotated[
         Backfill, typer.Option(help="Who may go before a job that cannot start.")
@@ -283,6 +294,9 @@ def simulate(
         trace=trace,
         format=format,
         nodes=nodes,
+        node_list=node_list,
+        cpu_milli=cpu_per_node,
+        memory_mib=memory_per_node,
         gpus_per_node=gpus_per_node,
         nodes_per_rack=nodes_per_rack,
         nodes_per_unit=nodes_per_unit,
