@@ -28,6 +28,7 @@ from kfarm_twin.replay import (
     Backfill,
     Discipline,
     Level,
+    NodeTable,
     Order,
     Placement,
     Shape,
@@ -46,7 +47,7 @@ SHARES = np.array([0.35, 0.10, 0.10, 0.20, 0.08, 0.06, 0.05, 0.03, 0.02, 0.008, 
 NODES, DEVICES, JOBS = 1642, 8, 35_000
 WEEK_S = 7 * 86_400
 REPEATS = 5
-LEVELS = {"nodes_per_rack": 4, "nodes_per_unit": 32}
+LEVELS: dict[str, Any] = {"nodes_per_rack": 4, "nodes_per_unit": 32}
 FARMS = {"1k": 1024, "4k": 4096, "16k": 16_384, "64k": 65_536}
 MILLION = 1_000_000
 DECIDED = 20_000
@@ -117,6 +118,7 @@ DISCIPLINES = {
     "EASY, best fit, few units": Discipline(
         backfill=Backfill.EASY, placement=Placement.BEST_FIT, preferred=Level.UNIT
     ),
+    "FCFS, FGD on shared devices": Discipline(placement=Placement.FGD),
 }
 
 
@@ -127,6 +129,28 @@ def measure_week(name: str) -> dict[str, float]:
     warm = _cpu_seconds(lambda: replay(jobs, shape, discipline), REPEATS)
     wait = summarize(jobs, replay(jobs, shape, discipline), shape).wait
     return {"first_s": first, "warm_s": warm, "mean_wait_s": wait.mean if wait else 0.0}
+
+
+def measure_openb(_: str) -> dict[str, float]:
+    """Alibaba's trace with its times on its own nodes by FGD, first and warm; 0 without it."""
+    from kfarm_twin.traces import TraceFormat, read_trace  # noqa: PLC0415 - as above
+    from kfarm_twin.traces.openb import read_openb_nodes  # noqa: PLC0415
+
+    folder = WEEK.parents[1] / "openb"
+    if not folder.exists():
+        return {"first_s": 0.0, "warm_s": 0.0, "jobs": 0}
+    trace = read_trace(folder / "openb_pod_list_default.csv.gz", TraceFormat.OPENB, gpus_per_node=8)
+    listed = read_openb_nodes(folder / "openb_node_list_gpu_node.csv")
+    shape = Shape.of(
+        NodeTable(listed.gpus, listed.cpu_milli, listed.memory_mib, listed.model, listed.models)
+    )
+    rules = Discipline(backfill=Backfill.EASY, placement=Placement.FGD)
+
+    def play() -> object:
+        return replay(trace.jobs, shape, rules, models=trace.models)
+
+    first = _cpu_seconds(play)
+    return {"first_s": first, "warm_s": _cpu_seconds(play, REPEATS), "jobs": len(trace.ids)}
 
 
 def textbook(jobs: Jobs, nodes: int) -> float:
@@ -243,6 +267,7 @@ MEASURES: dict[str, Callable[[str], dict[str, float]]] = {
     "decision": measure_decision,
     "gang": measure_gang,
     "million": measure_million,
+    "openb": measure_openb,
 }
 
 
@@ -267,6 +292,8 @@ def collect(show: Callable[[str], None], short: bool) -> dict[str, Any]:
         for name in DISCIPLINES:
             show(f"farm week, {name}")
             found[name] = _in_process("week", name, cache)
+        show("openb over time, FGD")
+        found["openb"] = _in_process("openb", "", cache)
         if short:
             return found
         for name in FARMS:
@@ -289,6 +316,10 @@ def tables(found: dict[str, Any]) -> list[Table]:
         ratio, wait = row["warm_s"] / base, row["mean_wait_s"]
         week_table.add_row(name, f"{row['warm_s']:.4f}", f"{ratio:.4f}", f"{wait:,.2f}")
     week_table.add_row("cold: compile, then EASY", f"{found['cold_s']:.1f}")
+    openb = found["openb"]
+    if openb["jobs"]:
+        label = f"openb, {openb['jobs']:,} jobs on its own nodes, FGD"
+        week_table.add_row(label, f"{openb['warm_s']:.4f}")
     shown = [week_table]
     if "decision 1k" in found:
         keys = [key for key in found["decision 1k"] if key.endswith("_us")]
