@@ -12,12 +12,14 @@ from __future__ import annotations
 from kfarm_twin._jit import inner, kernel
 from kfarm_twin.kernels import columns as at
 from kfarm_twin.kernels import pool as named
+from kfarm_twin.kernels import profile as steps
 from kfarm_twin.kernels import shared_floor as hall
 from kfarm_twin.kernels import shelf
 from kfarm_twin.kernels.pool import Plan
 from kfarm_twin.kernels.replay import MORE, PLAYED, STALLED, arrive, change_speeds, next_time
 from kfarm_twin.kernels.replay_jobs import begin, finish
 from kfarm_twin.kernels.replay_state import (
+    CAME,
     DECISIONS,
     FINISHED,
     FREE,
@@ -159,12 +161,13 @@ def _instant(rules: Rules, plan: Plan, desk: Desk, floor: Floor, policy: int) ->
         hall.give_back(floor, job, floor.job[job, hall.PODS])
         ended = True
     change_speeds(rules, desk)
-    came, count = arrive(rules, desk)
-    _pass(rules, desk, floor, policy, came if count == 1 and not ended else NONE)
-    noted = desk.now[SKIP] == 0
+    alone = arrive(rules, desk.jobs, desk.waiting, desk.now) == 1 and not ended
+    _pass(rules, desk, floor, policy, desk.now[CAME] if alone else NONE)
+    if desk.now[SKIP] > 0:
+        desk.now[SKIP] -= 1
+        return
     sample(rules, desk)
-    if noted:
-        desk.series[desk.now[SAMPLES] - 1, 3] = floor.state.counts[FRAGMENT]
+    desk.series[desk.now[SAMPLES] - 1, 3] = floor.state.counts[FRAGMENT]
 
 
 @kernel
@@ -183,7 +186,8 @@ def run_shared(
     if first:
         clear(rules, plan, desk)
     for _ in range(most):
-        time_ns = next_time(desk)
+        wake = desk.profile.meta[steps.WAKE]
+        time_ns = next_time(desk.jobs, desk.changes, desk.ends, desk.now, wake)
         if time_ns >= FAR_NS:
             left = (
                 desk.waiting.lists[shelf.META, shelf.ENTRIES]
