@@ -323,9 +323,20 @@ def crds(
 @app.command()
 def simulate(
     trace: Annotated[Path, typer.Option(help="Trace of jobs; may be gzip.")],
-    nodes: Annotated[int, typer.Option(min=1, max=1 << 20, help="Nodes of the farm.")],
+    nodes: Annotated[
+        int | None, typer.Option(min=1, max=1 << 20, help="Nodes of the farm, all equal.")
+    ] = None,
+    node_list: Annotated[
+        Path | None, typer.Option(help="Nodes one by one, as openb lists them; may be gzip.")
+    ] = None,
     format: FormatOfTrace = None,
     gpus_per_node: GpusPerNode = 8,
+    cpu_per_node: Annotated[
+        int | None, typer.Option(min=0, max=10**8, help="CPU of each node [m]; not counted else.")
+    ] = None,
+    memory_per_node: Annotated[
+        int | None, typer.Option(min=0, max=1 << 30, help="Memory [MiB]; not counted else.")
+    ] = None,
     order: Annotated[Order, typer.Option(help="Who goes first.")] = Order.FIFO,
     backfill: Annotated[
         Backfill, typer.Option(help="Who may go before a job that cannot start.")
@@ -333,8 +344,8 @@ def simulate(
     placement: Annotated[
         Placement, typer.Option(help="Count devices, or place on named nodes.")
     ] = Placement.COUNT,
-    nodes_per_rack: Annotated[int, typer.Option(min=0, help="0: all in one rack.")] = 0,
-    nodes_per_unit: Annotated[int, typer.Option(min=0, help="0: all in one unit.")] = 0,
+    nodes_per_rack: Annotated[int, typer.Option(min=0, help="0: a rack is its unit.")] = 0,
+    nodes_per_unit: Annotated[int, typer.Option(min=0, help="0: one unit.")] = 0,
     required: Annotated[
         Level, typer.Option(help="Each job stays in one domain of this level.")
     ] = Level.CLUSTER,
@@ -359,6 +370,9 @@ def simulate(
         trace=trace,
         format=format,
         nodes=nodes,
+        node_list=node_list,
+        cpu_milli=cpu_per_node,
+        memory_mib=memory_per_node,
         gpus_per_node=gpus_per_node,
         nodes_per_rack=nodes_per_rack,
         nodes_per_unit=nodes_per_unit,
@@ -452,9 +466,11 @@ def warm() -> None:
     """Compile the kernels into the cache, so that the next start is fast."""
     from kfarm_twin.kube.warm import warm as warm_kube  # noqa: PLC0415
     from kfarm_twin.warm import warm as warm_up  # noqa: PLC0415
+    from kfarm_twin.warm import warm_replay  # noqa: PLC0415
     from kfarm_twin.whatif_play import warm as warm_whatifs  # noqa: PLC0415
 
     warm_up()
+    warm_replay()
     warm_whatifs()
     warm_kube()
     typer.echo("kernels are compiled", err=True)

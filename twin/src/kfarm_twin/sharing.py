@@ -8,7 +8,7 @@ loops in ``kernels.sharing`` take the same columns, so that drivers may call the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -179,7 +179,14 @@ def popular(pods: Iterable[Need], percent: int = POPULAR_PERCENT) -> list[tuple[
     does not count) are one; the most frequent are taken until they make up `percent` of all; of
     equally frequent ones the larger goes first, by CPU, GPU share, number of GPUs, models.
     """
-    counts = Counter(need._replace(memory_mib=0) for need in pods)
+    return popular_of(Counter(pods), percent)
+
+
+def popular_of(pods: Mapping[Need, int], percent: int = POPULAR_PERCENT) -> list[tuple[Need, int]]:
+    """As `popular`, for pods that are counted already."""
+    counts: Counter[Need] = Counter()
+    for need, count in pods.items():
+        counts[need._replace(memory_mib=0)] += count
     ordered = sorted(
         counts.items(),
         key=lambda item: (

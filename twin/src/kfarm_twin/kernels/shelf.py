@@ -243,6 +243,15 @@ def first_job(shelf: Shelf) -> int:
     return int(shelf.rows[shelf.lists[ORDER, 0], JOBS + 0])
 
 
+@inner
+def last_job(shelf: Shelf) -> int:
+    """The last job, or NONE."""
+    if shelf.lists[META, ENTRIES] == 0:
+        return NONE
+    block = shelf.lists[ORDER, shelf.lists[META, BLOCKS] - 1]
+    return int(shelf.rows[block, JOBS + shelf.rows[block, SIZE] - 1])
+
+
 @inlined
 def first_key(shelf: Shelf) -> int:
     """Key of the first job, or FAR_NS."""
