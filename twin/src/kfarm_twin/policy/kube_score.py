@@ -254,6 +254,7 @@ def score_spread(m: Model, state: State, work: Work, c: int) -> None:
         rounded = math.floor(total + 0.5)
         score[n] = rounded
         lowest, highest = min(lowest, rounded), max(highest, rounded)
+    known, part = NONE, 0  # few nodes differ from the one before: most divisions are spared
     for n in range(work.why.shape[0]):
         if work.why[n] != FITS:
             continue
@@ -262,7 +263,9 @@ def score_spread(m: Model, state: State, work: Work, c: int) -> None:
         elif highest == 0:
             score[n] = MAX_SCORE * m.profile.weight[SPREAD]
         else:
-            part = MAX_SCORE * (highest + lowest - score[n]) // highest
+            if score[n] != known:
+                known = score[n]
+                part = MAX_SCORE * (highest + lowest - known) // highest
             score[n] = part * m.profile.weight[SPREAD]
 
 
