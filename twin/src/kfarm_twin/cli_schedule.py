@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import typer
@@ -43,32 +45,56 @@ def schedule_pods(
     for warning in (*profile.warnings, *described.warnings):
         typer.echo(f"warning: {warning}", err=True)
     decisions = decide_all(described, pending, profile, explain=explain)
-    data = answer(described, profile, decisions, explain=explain)
     if output is Output.TABLE:
-        _print_tables(decisions, explain=explain)
+        _print_tables(list(decisions), explain=explain)
+    elif output is Output.YAML:
+        typer.echo(as_yaml(answer(described, profile, decisions, explain=explain)))
     else:
-        typer.echo(as_json(data) if output is Output.JSON else as_yaml(data))
+        _print_json(described, profile, decisions, explain=explain)
 
 
 def decide_all(
     cluster: Cluster, pods: Sequence[Pod], profile: Profile, *, explain: bool
-) -> list[Decision]:
-    """Decide on all pods in queue order, each bound before the next."""
+) -> Iterator[Decision]:
+    """Decisions on all pods in queue order, each bound before the next."""
     scheduler = Scheduler(cluster, pods, profile)
-    made: list[Decision] = []
     with LateProgress("pods", counted="pods") as progress:
-        for pod in queue_order(pods):
+        for done, pod in enumerate(queue_order(pods), start=1):
             decision = scheduler.decide(pod, details=explain)
             carry_out(scheduler, decision)
-            made.append(decision)
-            progress(len(made), len(pods))
-    return made
+            progress(done, len(pods))
+            yield decision
 
 
 def answer(
-    cluster: Cluster, profile: Profile, decisions: Sequence[Decision], *, explain: bool
+    cluster: Cluster, profile: Profile, decisions: Iterable[Decision], *, explain: bool
 ) -> dict[str, Any]:
     """The whole answer as data; keys are documented in docs/cli.md and stable."""
+    counts: Counter[str] = Counter()
+    pods = []
+    for decision in decisions:
+        counts[decision.outcome.value] += 1
+        pods.append(_pod_data(decision, explain=explain))
+    return {**_head(cluster, profile), "pods": pods, **_tail(cluster, profile, counts)}
+
+
+def _print_json(
+    cluster: Cluster, profile: Profile, decisions: Iterable[Decision], *, explain: bool
+) -> None:
+    """The same as JSON, pod by pod: with details of large clusters it may be hundreds of MB."""
+    counts: Counter[str] = Counter()
+    typer.echo(as_json(_head(cluster, profile)).removesuffix("\n}") + ',\n  "pods": [', nl=False)
+    separator = "\n"
+    for decision in decisions:
+        counts[decision.outcome.value] += 1
+        text = as_json(_pod_data(decision, explain=explain))
+        typer.echo(separator + indent(text, "    "), nl=False)
+        separator = ",\n"
+    tail = as_json(_tail(cluster, profile, counts)).removeprefix("{\n")
+    typer.echo("\n  ],\n" + tail)
+
+
+def _head(cluster: Cluster, profile: Profile) -> dict[str, Any]:
     weights = {n: w for n, w in zip(SCORING, profile.weights, strict=True) if w > 0}
     if profile.scores_devices:
         weights[DEVICES] = 2
@@ -81,17 +107,11 @@ def answer(
             "scoringStrategy": profile.strategy,
         },
         "nodes": len(cluster.nodes),
-        "summary": _counts(decisions),
-        "pods": [_pod_data(decision, explain=explain) for decision in decisions],
-        "warnings": [*profile.warnings, *cluster.warnings],
     }
 
 
-def _counts(decisions: Iterable[Decision]) -> dict[str, int]:
-    made: dict[str, int] = {}
-    for decision in decisions:
-        made[decision.outcome.value] = made.get(decision.outcome.value, 0) + 1
-    return made
+def _tail(cluster: Cluster, profile: Profile, counts: Mapping[str, int]) -> dict[str, Any]:
+    return {"summary": dict(counts), "warnings": [*profile.warnings, *cluster.warnings]}
 
 
 def _pod_data(decision: Decision, *, explain: bool) -> dict[str, Any]:

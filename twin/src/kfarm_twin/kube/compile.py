@@ -110,14 +110,29 @@ class _Compiler:
         self.tolerations: Numbers[tuple[Toleration, ...]] = Numbers()
 
     def compile(self) -> Compiled:
-        node_taints = [self.taints(node.taints) for node in self.cluster.nodes]
-        tolerations = [self.tolerations(c.tolerations) for c in self.all]
+        """Make all tables."""
         ties = Ties(self.all, self.columns, self.sets, self.cluster, self.profile)
         ports = self._ports(ties)
         lists, groups = ties.finish()
-        selected, preferred = self._selected(), self._preferred()
-        named, images = self._named(), self._images()
-        nodes = k.Nodes(
+        rows = (self._selected(), self._preferred(), self._named(), self._images())
+        nodes = self._nodes(ties, rows)
+        model = k.Model(nodes, self._classes(ties, nodes, rows), lists, groups, self._profile())
+        return Compiled(
+            model,
+            self._state(groups, ports),
+            self._work(model),
+            self._cache(),
+            self.resources,
+            self.number,
+            frozenset(i for i, c in enumerate(self.all) if self._conflicts(c)),
+        )
+
+    def _nodes(self, ties: Ties, rows: tuple[_Rows, _Rows, _Rows, _Rows]) -> k.Nodes:
+        selected, preferred, named, images = rows
+        node_taints = [self.taints(node.taints) for node in self.cluster.nodes]
+        for c in self.all:
+            self.tolerations(c.tolerations)
+        return k.Nodes(
             allocatable=self._allocatable(),
             pod_limit=_ints(node.allocatable.get(PODS, 0) for node in self.cluster.nodes),
             unschedulable=_ints(node.unschedulable for node in self.cluster.nodes),
@@ -131,32 +146,25 @@ class _Compiler:
             blocked=self._taint_table(blocks).astype(np.uint8),
             avoided=self._taint_table(avoids).astype(np.int32),
         )
-        classes = k.Classes(
+
+    def _classes(
+        self, ties: Ties, nodes: k.Nodes, rows: tuple[_Rows, _Rows, _Rows, _Rows]
+    ) -> k.Classes:
+        selected, preferred, named, images = rows
+        requests = [dict(c.asked.requests) for c in self.all]
+        counted = [dict(c.asked.counted) for c in self.all]
+        return k.Classes(
             request=self._requests(),
             non_zero=_rows([c.asked.non_zero for c in self.all], 2),
-            fit_request=_matrix(
-                [dict(c.asked.counted) for c in self.all], [r for r, _ in self.profile.resources]
-            ),
-            balance_request=_matrix(
-                [dict(c.asked.requests) for c in self.all], list(self.profile.balanced)
-            ),
-            tolerations=_ints(tolerations),
+            fit_request=_matrix(counted, [name for name, _ in self.profile.resources]),
+            balance_request=_matrix(requests, self.profile.balanced),
+            tolerations=_ints(self.tolerations(c.tolerations) for c in self.all),
             tolerates_unschedulable=_ints(tolerates_unschedulable(c.tolerations) for c in self.all),
             selected=_ints(selected.number),
             preferred=_ints(preferred.number),
             named=_ints(named.number),
             images=_ints(images.number),
             flags=self._flags(ties, nodes),
-        )
-        model = k.Model(nodes, classes, lists, groups, self._profile())
-        return Compiled(
-            model,
-            self._state(groups, ports),
-            self._work(model),
-            self._cache(),
-            self.resources,
-            self.number,
-            frozenset(i for i, c in enumerate(self.all) if self._conflicts(c)),
         )
 
     def _resources(self) -> tuple[str, ...]:

@@ -227,6 +227,24 @@ def count_seen(m: Model, work: Work, c: int, e: int) -> int:
 
 
 @inlined
+def normalize_spread(score: Smalls, why: Bytes, lowest: int, highest: int, weight: int) -> None:
+    """PodTopologySpread NormalizeScore, then the weight; NONE marks nodes that score nothing."""
+    known, part = NONE, 0  # few nodes differ from the one before: most divisions are spared
+    for n in range(why.shape[0]):
+        if why[n] != FITS:
+            continue
+        if score[n] == NONE:
+            score[n] = 0
+        elif highest == 0:
+            score[n] = MAX_SCORE * weight
+        else:
+            if score[n] != known:
+                known = score[n]
+                part = MAX_SCORE * (highest + lowest - known) // highest
+            score[n] = part * weight
+
+
+@inlined
 def score_spread(m: Model, state: State, work: Work, c: int) -> None:
     """PodTopologySpread: fewer matching pods in the node's domains score higher."""
     first, end = m.lists.start[c, SOFT], m.lists.start[c, SOFT + 1]
@@ -254,16 +272,7 @@ def score_spread(m: Model, state: State, work: Work, c: int) -> None:
         rounded = math.floor(total + 0.5)
         score[n] = rounded
         lowest, highest = min(lowest, rounded), max(highest, rounded)
-    for n in range(work.why.shape[0]):
-        if work.why[n] != FITS:
-            continue
-        if score[n] == NONE:
-            score[n] = 0
-        elif highest == 0:
-            score[n] = MAX_SCORE * m.profile.weight[SPREAD]
-        else:
-            part = MAX_SCORE * (highest + lowest - score[n]) // highest
-            score[n] = part * m.profile.weight[SPREAD]
+    normalize_spread(score, work.why, lowest, highest, m.profile.weight[SPREAD])
 
 
 @inlined
