@@ -3,7 +3,7 @@
 Entries are ordered by (key, job). A block holds up to `WIDTH` of them side by side, so that an
 insertion moves at most that many; `order` lists the blocks. Beside each block stands what a search
 needs to pass over it whole: the sum of weights, the least value of each size class and the least
-limit. A search for the next job that may be backfilled thus looks at one header per some twenty-five
+limit. A search for the next job that may be backfilled thus looks at one header per some twenty
 waiting jobs, and inside a block only where a job there may do.
 """
 
