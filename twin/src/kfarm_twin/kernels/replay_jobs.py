@@ -145,7 +145,7 @@ def _leave(rules: Rules, plan: Plan, desk: Desk, job: int) -> None:
         nodes.release(plan, desk.pool, job)
 
 
-@inner
+@inlined
 def finish(rules: Rules, plan: Plan, desk: Desk, job: int) -> bool:
     """A job ends; whether before its limit."""
     now = desk.now[TIME]
