@@ -11,6 +11,7 @@ import pytest
 import yaml
 from cli_scene import EXAMPLES, FARM, POLICY, files, run
 from kfarm_api.crd import documents
+from kfarm_api.v1alpha1 import KINDS
 
 PLAN = """\
 apiVersion: kfarm.dev/v1alpha1
@@ -133,7 +134,7 @@ def test_describe_refuses_an_unknown_reference(tmp_path: Path) -> None:
 def test_crds(tmp_path: Path) -> None:
     result = run("crds")
     kinds = [document["kind"] for document in yaml.safe_load_all(result.stdout)]
-    assert kinds == ["CustomResourceDefinition"] * 6
+    assert kinds == ["CustomResourceDefinition"] * len(KINDS)
     assert run("crds", "--output", tmp_path / "out").exit_code == 0
     written = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
     assert written == documents()
