@@ -288,7 +288,7 @@ def test_missing_and_weakened_policies_are_named(api: Api, enforced: str) -> Non
         for end in ("ies", "ybindings")
     ]
     assert policy_faults(*lists) == ()
-    assert len(policy_faults([], [], [], [])) == 11
+    assert len(policy_faults([], [], [], [])) == 12
     weak = copy.deepcopy(lists)
     for item in weak[2]:
         item["spec"]["failurePolicy"] = "Ignore"
