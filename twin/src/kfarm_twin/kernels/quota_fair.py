@@ -1,0 +1,280 @@
+"""Fair sharing: whom to preempt by dominant resource share, and who is admitted first.
+
+Source: Kueue 0.19.2, concepts page "Fair Sharing" and proposal 1714; the rules S2-a and S2-b there
+are the strategies LessThanOrEqualToFinalShare and LessThanInitialShare.
+"""
+
+from __future__ import annotations
+
+from kfarm_twin._jit import inner
+from kfarm_twin.kernels.quota_state import (
+    FIRST_STRATEGY,
+    INITIAL_SHARE,
+    RECLAIM_POLICY,
+    SECOND_STRATEGY,
+    WITHIN,
+    QuotaModel,
+    QuotaState,
+    drop_job,
+    take_job,
+)
+from kfarm_twin.kernels.quota_targets import (
+    HIERARCHY,
+    OWN_QUEUE,
+    fill_back,
+    fits,
+    heapify,
+    pop_candidate,
+    precedes,
+    uses,
+)
+from kfarm_twin.policy.quota import (
+    NEVER,
+    NONE,
+    add_usage,
+    compare_shares,
+    exceeds,
+    local_available,
+    may_preempt,
+    remove_usage,
+    share,
+)
+
+
+@inner
+def _borrows(model: QuotaModel, state: QuotaState, queue: int) -> bool:
+    """Whether a queue is beyond its nominal quota in a column that needs preemption."""
+    ask = state.scratch.ask
+    for resource in range(ask.shape[1]):
+        column = ask[0, resource]
+        if ask[2, resource] and exceeds(model.tree, state.book.usage, queue, column, 0):
+            return True
+    return False
+
+
+@inner
+def _collect(model: QuotaModel, state: QuotaState, job: int) -> int:
+    """Candidates of the own queue and of all queues of the tree that borrow."""
+    queue, jobs, scratch = model.jobs.queue[job], model.jobs, state.scratch
+    root, count = model.tree.root[queue], 0
+    for place in range(model.root_first[root], model.root_first[root + 1]):
+        other = model.root_queues[place]
+        own = other == queue
+        policy = model.rules[queue, WITHIN] if own else model.rules[queue, RECLAIM_POLICY]
+        if policy == NEVER or (not own and not _borrows(model, state, other)):
+            continue
+        held = state.queues.first_running[other]
+        while held != NONE:
+            may = may_preempt(
+                policy, jobs.priority[job], jobs.submit_ns[job], jobs.priority[held],
+                jobs.submit_ns[held],
+            )  # fmt: skip
+            if may and uses(state, held):
+                scratch.candidates[count] = held
+                scratch.group[held] = OWN_QUEUE if own else HIERARCHY
+                count += 1
+            held = state.jobs.next_running[held]
+    return count
+
+
+@inner
+def _fill_buckets(model: QuotaModel, state: QuotaState, queue: int, count: int) -> None:
+    """Sort candidates by the order of preemption and chain them by queue; nothing is pruned."""
+    scratch, tree = state.scratch, model.tree
+    root = tree.root[queue]
+    for place in range(model.node_first[root], model.node_first[root + 1]):
+        scratch.pruned[model.root_nodes[place]] = 0
+    for place in range(model.root_first[root], model.root_first[root + 1]):
+        scratch.bucket[0, model.root_queues[place]] = NONE
+    heapify(model, state, scratch.candidates, count)
+    for size in range(count, 0, -1):  # the last to go comes to lie in front, and is chained first
+        pop_candidate(model, state, scratch.candidates, size)
+    for at in range(count):
+        job = scratch.candidates[at]
+        other = model.jobs.queue[job]
+        scratch.top[job] = scratch.bucket[0, other]
+        scratch.bucket[0, other] = job
+
+
+@inner
+def _pop(state: QuotaState, queue: int) -> int:
+    """Next candidate of a queue."""
+    job = state.scratch.bucket[0, queue]
+    state.scratch.bucket[0, queue] = state.scratch.top[job]
+    return int(job)
+
+
+@inner
+def _share_now(model: QuotaModel, state: QuotaState, node: int) -> tuple[bool, float, bool]:
+    more = state.scratch.more
+    more[:] = 0
+    return share(model.tree, state.book.usage, node, more)
+
+
+@inner
+def _next_target(model: QuotaModel, state: QuotaState, own: int) -> int:
+    """Queue with candidates found from the root by the largest share; -1 when nodes were pruned."""
+    tree, scratch, queues = model.tree, state.scratch, model.rules.shape[0]
+    cohort = tree.root[own]
+    while True:
+        best_queue, queue_endless, queue_share = NONE, False, -1.0
+        best_cohort, cohort_endless, cohort_share = NONE, False, -1.0
+        node = tree.first_child[cohort]
+        while node != NONE:
+            if not scratch.pruned[node]:
+                endless, value, borrows = _share_now(model, state, node)
+                if node < queues:
+                    if (not borrows and node != own) or scratch.bucket[0, node] == NONE:
+                        scratch.pruned[node] = 1
+                    else:
+                        order = compare_shares(endless, value, queue_endless, queue_share)
+                        if order == 0:
+                            a, b = scratch.bucket[0, node], scratch.bucket[0, best_queue]
+                            if precedes(model, state, a, b):
+                                best_queue = node
+                        elif order > 0:
+                            best_queue, queue_endless, queue_share = node, endless, value
+                elif not borrows and not scratch.on_path[node]:
+                    scratch.pruned[node] = 1
+                elif compare_shares(endless, value, cohort_endless, cohort_share) >= 0:
+                    best_cohort, cohort_endless, cohort_share = node, endless, value
+            node = tree.next_child[node]
+        if best_queue == NONE and best_cohort == NONE:
+            scratch.pruned[cohort] = 1
+            return NONE
+        if compare_shares(cohort_endless, cohort_share, queue_endless, queue_share) < 0:
+            return int(best_queue)
+        cohort = best_cohort
+
+
+@inner
+def _rivals(model: QuotaModel, state: QuotaState, own: int, other: int) -> tuple[int, int]:
+    """The two nodes below the lowest cohort that two queues share, on the way to each."""
+    tree, on_path = model.tree, state.scratch.on_path
+    theirs = other
+    while not on_path[tree.parent[theirs]]:
+        theirs = tree.parent[theirs]
+    ours = own
+    while tree.parent[ours] != tree.parent[theirs]:
+        ours = tree.parent[ours]
+    return int(ours), int(theirs)
+
+
+@inner
+def _passes(
+    model: QuotaModel, state: QuotaState, strategy: int, own: int, other: int, victim: int
+) -> bool:
+    """Whether a strategy lets the preemptor, counted as admitted, take from another queue."""
+    usage = state.book.usage
+    ours, theirs = _rivals(model, state, own, other)
+    endless, value, _ = _share_now(model, state, ours)
+    if strategy == INITIAL_SHARE:
+        their_endless, their_share, _ = _share_now(model, state, theirs)
+        return compare_shares(endless, value, their_endless, their_share) < 0
+    drop_job(model, state, usage, victim)
+    their_endless, their_share, _ = _share_now(model, state, theirs)
+    take_job(model, state, usage, victim)
+    return compare_shares(endless, value, their_endless, their_share) <= 0
+
+
+@inner
+def _count_ask(model: QuotaModel, state: QuotaState, queue: int, add: bool) -> None:
+    """Count what is asked for as used, or no longer."""
+    ask = state.scratch.ask
+    for resource in range(ask.shape[1]):
+        column = ask[0, resource]
+        if column == NONE:
+            continue
+        if add:
+            add_usage(model.tree, state.book.usage, queue, column, ask[1, resource])
+        else:
+            remove_usage(model.tree, state.book.usage, queue, column, ask[1, resource])
+
+
+@inner
+def _fits_fair(model: QuotaModel, state: QuotaState, queue: int) -> bool:
+    """As `fits`, where what is asked for is counted already."""
+    _count_ask(model, state, queue, False)
+    enough = fits(model, state, queue, True)
+    _count_ask(model, state, queue, True)
+    return enough
+
+
+@inner
+def _first_pass(model: QuotaModel, state: QuotaState, queue: int) -> tuple[bool, int, int]:
+    """Preempt by the first strategy: whether it fits, targets, candidates to try again."""
+    scratch, usage = state.scratch, state.book.usage
+    alone = model.tree.parent[queue] == NONE
+    root, strategy = model.tree.root[queue], model.options[FIRST_STRATEGY]
+    entitled = not _borrows(model, state, queue)
+    found, again = 0, 0
+    while not scratch.pruned[root]:
+        other = queue if alone else _next_target(model, state, queue)
+        if alone and scratch.bucket[0, queue] == NONE:
+            break
+        if other == NONE:
+            continue
+        while scratch.bucket[0, other] != NONE:
+            victim = _pop(state, other)
+            free = other == queue or entitled
+            if not free and not _passes(model, state, strategy, queue, other, victim):
+                scratch.retry[again] = victim
+                again += 1
+                continue
+            drop_job(model, state, usage, victim)
+            scratch.targets[found] = victim
+            found += 1
+            if _fits_fair(model, state, queue):
+                return True, found, again
+            break
+    return False, found, again
+
+
+@inner
+def _second_pass(model: QuotaModel, state: QuotaState, queue: int, found: int) -> tuple[bool, int]:
+    """Preempt one of each queue by LessThanInitialShare: whether it fits, targets."""
+    scratch, root = state.scratch, model.tree.root[queue]
+    while not scratch.pruned[root]:
+        other = _next_target(model, state, queue)
+        if other == NONE:
+            continue
+        victim = _pop(state, other)
+        if _passes(model, state, INITIAL_SHARE, queue, other, victim):
+            drop_job(model, state, state.book.usage, victim)
+            scratch.targets[found] = victim
+            found += 1
+            if _fits_fair(model, state, queue):
+                return True, found
+        scratch.pruned[other] = 1
+    return False, found
+
+
+@inner
+def fair_targets(model: QuotaModel, state: QuotaState, job: int) -> int:
+    """Targets that make room for `Scratch.ask`, in `Scratch.targets`; 0 when there are none."""
+    scratch, tree, queue = state.scratch, model.tree, model.jobs.queue[job]
+    count = _collect(model, state, job)
+    if count == 0:
+        return 0
+    node = tree.parent[queue]
+    while node != NONE:
+        scratch.on_path[node] = 1
+        node = tree.parent[node]
+    _count_ask(model, state, queue, True)
+    _fill_buckets(model, state, queue, count)
+    fitting, found, again = _first_pass(model, state, queue)
+    if not fitting and model.options[SECOND_STRATEGY] != NONE and again > 0:
+        for at in range(again):
+            scratch.candidates[at] = scratch.retry[at]
+        _fill_buckets(model, state, queue, again)
+        fitting, found = _second_pass(model, state, queue, found)
+    _count_ask(model, state, queue, False)
+    if fitting:
+        found = fill_back(model, state, queue, found, True)
+    for at in range(found):
+        take_job(model, state, state.book.usage, scratch.targets[at])
+    node = tree.parent[queue]
+    while node != NONE:
+        scratch.on_path[node] = 0
+        node = tree.parent[node]
+    return found if fitting else 0

@@ -1,0 +1,133 @@
+"""In which order the heads of a cycle are looked at.
+
+Classic: within nominal quota first (least borrowing height), then priority, then creation. Fair
+sharing: a tournament over the tree; at each cohort the child goes on whose share, with its head
+admitted, is the smallest, children that would not borrow what the head asks for going first. Source:
+Kueue 0.19.2, concepts pages "Cluster Queue" and "Fair Sharing".
+"""
+
+from __future__ import annotations
+
+from kfarm_twin._jit import inner
+from kfarm_twin.arrays import Ints
+from kfarm_twin.kernels.quota_state import ENTRIES, QuotaModel, QuotaState
+from kfarm_twin.policy.quota import NONE, compare_shares, local_available, share
+
+
+@inner
+def _before(model: QuotaModel, state: QuotaState, a: int, b: int) -> bool:
+    entries = state.entries
+    if entries.height[a] != entries.height[b]:
+        return bool(entries.height[a] < entries.height[b])
+    return bool(model.jobs.order[entries.job[a]] < model.jobs.order[entries.job[b]])
+
+
+@inner
+def _sink(model: QuotaModel, state: QuotaState, heap: Ints, at: int, size: int) -> None:
+    entry = heap[at]
+    while True:
+        below = 2 * at + 1
+        if below >= size:
+            break
+        if below + 1 < size and _before(model, state, heap[below], heap[below + 1]):
+            below += 1
+        if not _before(model, state, entry, heap[below]):
+            break
+        heap[at] = heap[below]
+        at = below
+    heap[at] = entry
+
+
+@inner
+def sort_entries(model: QuotaModel, state: QuotaState) -> None:
+    """Put entries in the classic order (a heap sort, largest on top)."""
+    order, count = state.entries.order, state.book.counts[ENTRIES]
+    for entry in range(count):
+        order[entry] = entry
+    for at in range(count // 2 - 1, -1, -1):
+        _sink(model, state, order, at, count)
+    for size in range(count - 1, 0, -1):
+        last = order[size]
+        order[size] = order[0]
+        order[0] = last
+        _sink(model, state, order, 0, size)
+
+
+@inner
+def _rate(model: QuotaModel, state: QuotaState, node: int) -> None:
+    """Share of a node with its winner admitted, and whether it then borrows what that asks for."""
+    tree, usage, scratch, entries = model.tree, state.book.usage, state.scratch, state.entries
+    entry = scratch.winner[node]
+    job, more = entries.job[entry], scratch.more
+    more[:] = 0
+    borrows = False
+    for resource in range(entries.column.shape[1]):
+        column = entries.column[entry, resource]
+        if column == NONE:
+            continue
+        amount, below = model.jobs.need[job, resource], model.jobs.queue[job]
+        while below != node:
+            amount = max(0, amount - local_available(tree, usage, below, column))
+            below = tree.parent[below]
+        more[column] = amount
+        borrows |= usage[node, column] + amount > tree.subtree[node, column]
+    endless, value, _ = share(tree, usage, node, more)
+    scratch.flags[0, node] = endless
+    scratch.flags[1, node] = borrows
+    scratch.share[node] = value
+
+
+@inner
+def _pick(model: QuotaModel, state: QuotaState, cohort: int) -> None:
+    """Let the best child of a cohort go on."""
+    tree, scratch, entries = model.tree, state.scratch, state.entries
+    best = NONE
+    node = tree.first_child[cohort]
+    while node != NONE:
+        if scratch.winner[node] != NONE:
+            better = best == NONE
+            if not better and scratch.flags[1, node] != scratch.flags[1, best]:
+                better = scratch.flags[1, node] == 0
+            elif not better:
+                order = compare_shares(
+                    scratch.flags[0, node] == 1,
+                    scratch.share[node],
+                    scratch.flags[0, best] == 1,
+                    scratch.share[best],
+                )
+                ours, theirs = entries.job[scratch.winner[node]], entries.job[scratch.winner[best]]
+                earlier = model.jobs.order[ours] < model.jobs.order[theirs]
+                better = order < 0 or (order == 0 and earlier)
+            if better:
+                best = node
+        node = tree.next_child[node]
+    scratch.winner[cohort] = scratch.winner[best] if best != NONE else NONE
+    if best != NONE and tree.parent[cohort] != NONE:
+        _rate(model, state, cohort)
+
+
+@inner
+def open_tournament(model: QuotaModel, state: QuotaState, root: int) -> None:
+    """Rate all heads of a tree."""
+    tree, scratch, queues = model.tree, state.scratch, model.rules.shape[0]
+    for place in range(model.node_first[root], model.node_first[root + 1]):
+        scratch.winner[model.root_nodes[place]] = NONE
+    for entry in range(state.book.counts[ENTRIES]):
+        scratch.winner[model.jobs.queue[state.entries.job[entry]]] = entry
+    for place in range(model.node_first[root], model.node_first[root + 1]):
+        node = model.root_nodes[place]
+        if node >= queues:
+            _pick(model, state, node)
+        elif scratch.winner[node] != NONE and tree.parent[node] != NONE:
+            _rate(model, state, node)
+
+
+@inner
+def close_round(model: QuotaModel, state: QuotaState, entry: int) -> None:
+    """Take an entry that was processed out of the tournament."""
+    node = model.jobs.queue[state.entries.job[entry]]
+    state.scratch.winner[node] = NONE
+    node = model.tree.parent[node]
+    while node != NONE:
+        _pick(model, state, node)
+        node = model.tree.parent[node]
