@@ -8,11 +8,12 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kfarm_twin.arrays import Ints
 from kfarm_twin.kernels.quota_state import (
     BORROW_WITHIN,
+    GROUPS_FROM,
+    GROUPS_TO,
     NEXT_WHEN_BORROW,
     NEXT_WHEN_PREEMPT,
     PREFERENCE,
@@ -23,7 +24,15 @@ from kfarm_twin.kernels.quota_state import (
     WITHIN,
 )
 from kfarm_twin.policy import quota, quota_flavor
-from kfarm_twin.policy.quota import FAR, NONE, QuotaTree, settle_tree
+from kfarm_twin.policy.quota import (
+    FAR,
+    NONE,
+    QuotaNodes,
+    Quotas,
+    QuotaTree,
+    settle_tree,
+    table,
+)
 
 CPU, MEMORY, PODS = "cpu", "memory", "pods"
 MILLI = 1000
@@ -161,7 +170,6 @@ class Compiled(NamedTuple):
 
     tree: QuotaTree
     rules: Ints
-    group_first: Ints
     choice_first: Ints
     choice_flavor: Ints
     choice_column: Ints
@@ -197,22 +205,38 @@ def _parents(tree: QueueTree, cohorts: Sequence[Cohort]) -> list[int]:
     return [NONE if name is None else rows[name] for name in above]
 
 
-def _hierarchy(parent: list[int]) -> tuple[Ints, Ints, Ints]:
-    """Root, first child and next child of each node; children stand before their parents."""
-    nodes = len(parent)
-    root = np.arange(nodes)
-    first, after = np.full(nodes, NONE), np.full(nodes, NONE)
-    for node in range(nodes - 1, -1, -1):
+def _node_rows(nodes: Sequence[Queue | Cohort], parent: list[int], queues: int) -> QuotaNodes:
+    """Where each node stands in its tree; children stand before their parents."""
+    rows = table(QuotaNodes, len(nodes))
+    rows.parent[:] = parent
+    rows.weight[:] = [node.weight for node in nodes]
+    rows.root[:] = np.arange(len(nodes))
+    rows.first_child[:] = NONE
+    rows.next_child[:] = NONE
+    for node in range(len(nodes) - 1, -1, -1):
         above = parent[node]
         if above != NONE:
-            root[node] = root[above]
-            after[node] = first[above]
-            first[above] = node
-    return root, first, after
+            rows.root[node] = rows.root[above]
+            rows.next_child[node] = rows.first_child[above]
+            rows.first_child[above] = node
+    root = np.array(rows.root)
+    rows.node_at[:] = np.argsort(root, kind="stable")
+    rows.queue_at[:queues] = np.argsort(root[:queues], kind="stable")
+    whole, leaves = firsts(root, len(nodes)), firsts(root[:queues], len(nodes))
+    rows.nodes_from[:], rows.nodes_to[:] = whole[:-1], whole[1:]
+    rows.queues_from[:], rows.queues_to[:] = leaves[:-1], leaves[1:]
+    return rows
+
+
+def firsts(rows: Ints, count: int) -> Ints:
+    """First place of each row's entries when sorted by row, and the end [count + 1]."""
+    return ends(np.bincount(rows, minlength=count) if rows.size else [0] * count)
 
 
 def _rules(queues: Sequence[Queue]) -> Ints:
     rules = np.zeros((len(queues), RULES), np.int64)
+    groups = ends([len(queue.groups) for queue in queues])
+    rules[:, GROUPS_FROM], rules[:, GROUPS_TO] = groups[:-1], groups[1:]
     for row, queue in enumerate(queues):
         rules[row, STRICT] = queue.strict
         rules[row, WITHIN] = queue.within
@@ -225,22 +249,19 @@ def _rules(queues: Sequence[Queue]) -> Ints:
     return rules
 
 
-def _quotas(
-    nodes: Sequence[Queue | Cohort], columns: Mapping[tuple[str, str], int]
-) -> tuple[Ints, Ints, Ints]:
-    """Nominal quota, borrowing and lending limit [N, F]."""
-    shape = (len(nodes), len(columns))
-    nominal = np.zeros(shape, np.int64)
-    borrowing, lending = np.full(shape, FAR), np.full(shape, FAR)
+def _quotas(nodes: Sequence[Queue | Cohort], columns: Mapping[tuple[str, str], int]) -> Quotas:
+    made = table(Quotas, len(nodes), len(columns))
+    made.borrowing[:] = FAR
+    made.lending[:] = FAR
     for row, node in enumerate(nodes):
         for group in node.groups:
             for pair, given in group.quotas().items():
-                nominal[row, columns[pair]] = given.nominal
+                made.nominal[row, columns[pair]] = given.nominal
                 if given.borrowing is not None:
-                    borrowing[row, columns[pair]] = given.borrowing
+                    made.borrowing[row, columns[pair]] = given.borrowing
                 if given.lending is not None:
-                    lending[row, columns[pair]] = given.lending
-    return nominal, borrowing, lending
+                    made.lending[row, columns[pair]] = given.lending
+    return made
 
 
 def _check_sums(nodes: Sequence[Queue | Cohort]) -> None:
@@ -269,21 +290,9 @@ def compile_tree(tree: QueueTree) -> Compiled:
     pairs = sorted({pair for node in nodes for group in node.groups for pair in group.quotas()})
     columns = {pair: row for row, pair in enumerate(pairs)}
     flavors = {name: row for row, name in enumerate(sorted({flavor for flavor, _ in pairs}))}
-    parent = _parents(tree, cohorts)
-    root, first, after = _hierarchy(parent)
-    nominal, borrowing, lending = _quotas(nodes, columns)
     compiled = QuotaTree(
-        parent=np.array(parent, np.int64),
-        root=root,
-        height=np.zeros(len(nodes), np.int64),
-        first_child=first,
-        next_child=after,
-        weight=np.array([node.weight for node in nodes], np.float64),
-        nominal=nominal,
-        borrowing=borrowing,
-        lending=lending,
-        subtree=np.zeros_like(nominal),
-        local=np.zeros_like(nominal),
+        nodes=_node_rows(nodes, _parents(tree, cohorts), len(tree.queues)),
+        quota=_quotas(nodes, columns),
         lendable=np.zeros((len(nodes), len(resources)), np.int64),
         resource=np.array([resources[resource] for _, resource in pairs], np.int64),
     )
@@ -297,8 +306,7 @@ def compile_tree(tree: QueueTree) -> Compiled:
     return Compiled(
         tree=compiled,
         rules=_rules(tree.queues),
-        group_first=_ends([len(queue.groups) for queue in tree.queues]),
-        choice_first=_ends([len(group.flavors) for group in groups]),
+        choice_first=ends([len(group.flavors) for group in groups]),
         choice_flavor=np.array([flavors[name] for _, name in choices], np.int64),
         choice_column=choice_column,
         most_groups=max([len(queue.groups) for queue in tree.queues] + [1]),
@@ -309,6 +317,6 @@ def compile_tree(tree: QueueTree) -> Compiled:
     )
 
 
-def _ends(sizes: Sequence[int]) -> NDArray[np.int64]:
+def ends(sizes: Sequence[int] | Ints) -> Ints:
     """First places of rows that lie one behind the other, and the end of the last."""
     return np.concatenate(([0], np.cumsum(np.asarray(sizes, np.int64)))).astype(np.int64)

@@ -21,6 +21,9 @@ from kfarm_twin.kernels.quota_state import (
     Book,
     Entries,
     JobState,
+    KindState,
+    Lists,
+    NodeState,
     QueueState,
     QuotaJobs,
     QuotaLog,
@@ -28,9 +31,18 @@ from kfarm_twin.kernels.quota_state import (
     QuotaState,
     Scratch,
     Timers,
+    Uses,
 )
-from kfarm_twin.policy.quota import FAR, NONE
-from kfarm_twin.quota_tree import CPU, MEMORY, MILLI, PODS, Compiled, QueueTree, compile_tree
+from kfarm_twin.policy.quota import FAR, NONE, table
+from kfarm_twin.quota_tree import (
+    CPU,
+    MEMORY,
+    PODS,
+    Compiled,
+    QueueTree,
+    compile_tree,
+    firsts,
+)
 
 BYTES_PER_MIB = 1 << 20
 KUEUE_REQUEUE_NS = 10**9
@@ -190,12 +202,6 @@ def _kinds(queue: Ints, need: Ints, jobs: Jobs) -> Ints:
     return place[np.reshape(kind, -1)].astype(np.int64)
 
 
-def _firsts(rows: Ints, count: int) -> Ints:
-    """First place of each row's entries when sorted by row, and the end [count + 1]."""
-    sizes = np.bincount(rows, minlength=count) if rows.size else np.zeros(count, np.int64)
-    return np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
-
-
 def _allowed(tree: QueueTree, names: Sequence[str], models: Sequence[frozenset[str]]) -> Ints:
     """Which flavors jobs of a set of device models may use [M, flavors]."""
     flavors = {flavor.name: flavor for flavor in tree.flavors}
@@ -210,20 +216,17 @@ def _allowed(tree: QueueTree, names: Sequence[str], models: Sequence[frozenset[s
 
 
 def _job_columns(jobs: Jobs, queue: Ints, need: Ints, rank: Ints) -> QuotaJobs:
-    count = jobs.submit_ns.shape[0]
-    order = np.empty(count, np.int64)
-    order[np.lexsort((rank, jobs.submit_ns, -jobs.priority))] = np.arange(count)
-    return QuotaJobs(
-        submit_ns=np.array(jobs.submit_ns, np.int64),
-        run_ns=np.array(jobs.run_ns, np.int64),
-        queue=queue,
-        priority=np.array(jobs.priority, np.int64),
-        order=order,
-        rank=np.array(rank, np.int64),
-        kind=_kinds(queue, need, jobs),
-        models=np.array(jobs.models, np.int64),
-        need=need,
-    )
+    rows = table(QuotaJobs, jobs.submit_ns.shape[0])
+    rows.submit_ns[:] = jobs.submit_ns
+    rows.run_ns[:] = jobs.run_ns
+    rows.queue[:] = queue
+    rows.priority[:] = jobs.priority
+    by_order = np.lexsort((rank, jobs.submit_ns, -jobs.priority))
+    rows.order[by_order] = np.arange(by_order.shape[0])
+    rows.rank[:] = rank
+    rows.kind[:] = _kinds(queue, need, jobs)
+    rows.models[:] = jobs.models
+    return rows
 
 
 def _option_column(compiled: Compiled, options: QuotaOptions, until_ns: int) -> Ints:
@@ -263,30 +266,26 @@ def build_model(
     choice_column = np.pad(compiled.choice_column, ((0, 0), (0, width)), constant_values=NONE)
     lendable = np.pad(compiled.tree.lendable, ((0, 0), (0, width)))
     queue = queue_rows(queues, tree)[np.asarray(jobs.queue)].astype(np.int64)
-    count, nodes = jobs.submit_ns.shape[0], compiled.tree.parent.shape[0]
-    listed = _job_columns(jobs, queue, need, np.arange(count) if rank is None else rank)
+    rows = np.arange(jobs.submit_ns.shape[0])
+    listed = _job_columns(jobs, queue, need, rows if rank is None else rank)
     kinds = int(listed.kind.max(initial=-1)) + 1
     kind_queue = np.zeros(kinds, np.int64)
     kind_queue[listed.kind] = queue
+    rules = compiled.rules.copy()
+    rules[:, columns.KINDS_FROM] = firsts(kind_queue, rules.shape[0])[:-1]
     optional = np.full(need.shape[1], int(options.ignore_undeclared), np.int64)
     optional[list(tree.resources).index(PODS)] = 1
-    root, leaves = compiled.tree.root, compiled.rules.shape[0]
     return QuotaModel(
         tree=compiled.tree._replace(lendable=np.ascontiguousarray(lendable)),
-        rules=compiled.rules,
-        group_first=compiled.group_first,
+        rules=rules,
         choice_first=compiled.choice_first,
         choice_flavor=compiled.choice_flavor,
         choice_column=np.ascontiguousarray(choice_column),
         allowed=_allowed(tree, compiled.flavors, models),
         optional=optional,
-        kind_first=_firsts(listed.kind, kinds),
-        queue_first=_firsts(kind_queue, leaves),
-        root_first=_firsts(root[:leaves], nodes),
-        root_queues=np.argsort(root[:leaves], kind="stable").astype(np.int64),
-        root_nodes=np.argsort(root, kind="stable").astype(np.int64),
-        node_first=_firsts(root, nodes),
+        kind_first=firsts(np.array(listed.kind), kinds),
         options=_option_column(compiled, options, until_ns),
+        need=need,
         jobs=listed,
     ), compiled.most_groups
 
@@ -301,80 +300,39 @@ def _zeros(*shape: int) -> Ints:
 
 def build_state(model: QuotaModel, groups: int, log: int, pool: int) -> QuotaState:
     """Nothing has happened; room for so many log entries and targets."""
-    jobs, resources = model.jobs.need.shape
-    queues, nodes = model.rules.shape[0], model.tree.parent.shape[0]
-    kinds, width = model.kind_first.shape[0] - 1, model.tree.nominal.shape[1]
+    count, resources = model.need.shape
+    queues, width = model.rules.shape[0], model.tree.resource.shape[0]
+    nodes, kinds = model.tree.lendable.shape[0], model.kind_first.shape[0] - 1
+    jobs, listed = table(JobState, count), table(QueueState, queues)
+    for column in (jobs.start_ns, jobs.first_ns, jobs.end_ns, jobs.place, jobs.doomed):
+        column[:] = NONE
+    jobs.left_ns[:] = model.jobs.run_ns
+    for column in (listed.first_parked, listed.sticky, listed.first_running):
+        column[:] = NONE
+    by_kind, timers = table(KindState, kinds), table(Timers, count + nodes)
+    by_kind.kind_place[:] = NONE
+    timers.place[:] = NONE
     return QuotaState(
-        jobs=JobState(
-            phase=_zeros(jobs),
-            start_ns=_full(jobs),
-            first_ns=_full(jobs),
-            end_ns=_full(jobs),
-            left_ns=model.jobs.run_ns.copy(),
-            preemptions=_zeros(jobs),
-            took=_full(jobs, resources),
-            tried=_full(jobs, groups),
-            tried_cycle=_zeros(jobs),
-            tried_generation=_zeros(jobs),
-            next_running=_full(jobs),
-            prev_running=_full(jobs),
-        ),
-        queues=QueueState(
-            job_heap=_full(jobs),
-            job_place=_full(jobs),
-            heap_size=_zeros(kinds),
-            kind_heap=_full(kinds),
-            kind_place=_full(kinds),
-            kinds=_zeros(queues),
-            parked=_zeros(kinds),
-            next_parked=_full(kinds),
-            first_parked=_full(queues),
-            sticky=_full(queues),
-            generation=_zeros(queues),
-            first_running=_full(queues),
-        ),
-        timers=Timers(_zeros(jobs + nodes), _full(jobs + nodes), _full(jobs + nodes), _zeros(1)),
-        book=Book(
-            usage=_zeros(nodes, width),
-            clear=_zeros(nodes, width),
-            cycle=_zeros(nodes),
-            dirty=_zeros(nodes),
-            dirty_roots=_zeros(nodes),
-            counts=_zeros(columns.COUNTS),
-        ),
-        entries=Entries(
-            job=_full(queues),
-            mode=_zeros(queues),
-            height=_zeros(queues),
-            column=_full(queues, resources),
-            preempts=_zeros(queues, resources),
-            tried=_full(queues, groups),
-            first_target=_zeros(queues),
-            targets=_zeros(queues),
-            added=_zeros(queues, resources),
-            outcome=_zeros(queues),
-            order=_zeros(queues),
-        ),
+        jobs=jobs,
+        took=_full(count, resources),
+        tried=_full(count, groups),
+        queues=listed,
+        kinds=by_kind,
+        nodes=table(NodeState, nodes),
+        timers=timers,
+        book=Book(_zeros(nodes, width), _zeros(nodes, width), _zeros(columns.COUNTS)),
+        entries=table(Entries, queues),
+        uses=table(Uses, queues, resources),
+        entry_tried=_full(queues, groups),
+        lists=table(Lists, count),
         scratch=Scratch(
-            candidates=_full(jobs),
-            group=_zeros(jobs),
-            top=_full(jobs),
-            targets=_full(jobs),
-            retry=_full(jobs),
             pool=_full(pool),
             ask=_full(3, resources),
             mode=_zeros(resources),
-            more=_zeros(width),
             left=_zeros(resources),
-            bucket=_full(2, queues),
-            pruned=_zeros(nodes),
-            on_path=_zeros(nodes),
-            winner=_full(nodes),
-            doomed=_full(jobs),
-            flags=_zeros(2, nodes),
-            share=np.zeros(nodes),
+            more=_zeros(width),
         ),
-        log=QuotaLog(_zeros(log), _zeros(log), _zeros(log), _zeros(log)),
+        log=table(QuotaLog, log),
     )
 
 
@@ -444,14 +402,14 @@ def _livelock(state: QuotaState) -> str:
 
 def _replay(state: QuotaState, logged: int) -> QuotaReplay:
     return QuotaReplay(
-        first_ns=state.jobs.first_ns,
-        start_ns=state.jobs.start_ns,
-        end_ns=state.jobs.end_ns,
-        preemptions=state.jobs.preemptions,
-        phase=state.jobs.phase,
-        log_ns=state.log.time_ns[:logged],
-        log_kind=state.log.kind[:logged],
-        log_job=state.log.job[:logged],
-        log_other=state.log.other[:logged],
+        first_ns=np.array(state.jobs.first_ns),
+        start_ns=np.array(state.jobs.start_ns),
+        end_ns=np.array(state.jobs.end_ns),
+        preemptions=np.array(state.jobs.preemptions),
+        phase=np.array(state.jobs.phase),
+        log_ns=np.array(state.log.time_ns[:logged]),
+        log_kind=np.array(state.log.kind[:logged]),
+        log_job=np.array(state.log.job[:logged]),
+        log_other=np.array(state.log.other[:logged]),
         cycles=int(state.book.counts[columns.CYCLES]),
     )

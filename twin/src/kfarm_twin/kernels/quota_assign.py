@@ -12,6 +12,8 @@ from kfarm_twin.kernels.quota_fair import fair_targets
 from kfarm_twin.kernels.quota_state import (
     BORROW_WITHIN,
     FAIR,
+    GROUPS_FROM,
+    GROUPS_TO,
     NEXT_WHEN_BORROW,
     NEXT_WHEN_PREEMPT,
     POOL,
@@ -58,7 +60,7 @@ def _foresee(
     found = _targets(model, state, job)
     if found == 0:
         return NO_CANDIDATES, borrowing_height(tree, usage, queue, column, amount)[0]
-    mode, targets = RECLAIM, state.scratch.targets
+    mode, targets = RECLAIM, state.lists.targets
     for at in range(found):
         drop_job(model, state, usage, targets[at])
         if model.jobs.queue[targets[at]] == queue:
@@ -83,7 +85,7 @@ def _column_mode(
     rules = model.rules
     while_borrowing = rules[queue, BORROW_WITHIN] != 0
     while_borrowing |= model.options[FAIR] != 0 and rules[queue, RECLAIM_POLICY] != NEVER
-    if tree.nominal[queue, column] >= amount or inside or while_borrowing:
+    if tree.quota.nominal[queue, column] >= amount or inside or while_borrowing:
         return _foresee(model, state, job, column, amount)
     return NO_FIT, height
 
@@ -94,11 +96,11 @@ def _try_group(
 ) -> tuple[int, int]:
     """Choose a flavor for a group of resources: its mode, and the farthest it borrows from."""
     entries, modes = state.entries, state.scratch.mode
-    queue, need = model.jobs.queue[job], model.jobs.need
+    queue, need = model.jobs.queue[job], model.need
     first = model.choice_first[group]
     flavors = model.choice_first[group + 1] - first
     best, best_height, best_farthest, last = NO_FIT, FARTHEST, 0, NONE
-    for flavor in range(state.jobs.tried[job, slot] + 1, flavors):
+    for flavor in range(state.tried[job, slot] + 1, flavors):
         last, choice = flavor, first + flavor
         if not model.allowed[model.jobs.models[job], model.choice_flavor[choice]]:
             continue
@@ -125,7 +127,7 @@ def _try_group(
         _keep_choice(model, state, job, entry, choice)
         if not on:
             break
-    entries.tried[entry, slot] = NONE if last == flavors - 1 else last
+    state.entry_tried[entry, slot] = NONE if last == flavors - 1 else last
     return best, best_farthest
 
 
@@ -133,21 +135,21 @@ def _try_group(
 def _keep_choice(model: QuotaModel, state: QuotaState, job: int, entry: int, choice: int) -> None:
     """Note the flavor of a group as the best so far."""
     entries, modes = state.entries, state.scratch.mode
-    for resource in range(model.jobs.need.shape[1]):
+    for resource in range(model.need.shape[1]):
         column = model.choice_column[choice, resource]
-        if column != NONE and model.jobs.need[job, resource] > 0:
-            entries.column[entry, resource] = column
-            entries.preempts[entry, resource] = modes[resource] < FIT
+        if column != NONE and model.need[job, resource] > 0:
+            state.uses.column[entry, resource] = column
+            state.uses.preempts[entry, resource] = modes[resource] < FIT
 
 
 @inner
 def _covered(model: QuotaModel, job: int) -> bool:
     """Whether the queue counts all that the job asks for."""
     queue = model.jobs.queue[job]
-    for resource in range(model.jobs.need.shape[1]):
-        if model.jobs.need[job, resource] > 0 and not model.optional[resource]:
+    for resource in range(model.need.shape[1]):
+        if model.need[job, resource] > 0 and not model.optional[resource]:
             found = False
-            for group in range(model.group_first[queue], model.group_first[queue + 1]):
+            for group in range(model.rules[queue, GROUPS_FROM], model.rules[queue, GROUPS_TO]):
                 choice = model.choice_first[group]
                 found |= model.choice_column[choice, resource] != NONE
             if not found:
@@ -158,9 +160,9 @@ def _covered(model: QuotaModel, job: int) -> bool:
 @inner
 def _asks_of(model: QuotaModel, job: int, group: int) -> bool:
     choice = model.choice_first[group]
-    for resource in range(model.jobs.need.shape[1]):
+    for resource in range(model.need.shape[1]):
         column = model.choice_column[choice, resource]
-        if column != NONE and model.jobs.need[job, resource] > 0:
+        if column != NONE and model.need[job, resource] > 0:
             return True
     return False
 
@@ -169,17 +171,17 @@ def _asks_of(model: QuotaModel, job: int, group: int) -> bool:
 def _pool_targets(model: QuotaModel, state: QuotaState, job: int, entry: int) -> bool:
     """Find the targets for the whole assignment; False when there is no room for them."""
     entries, scratch, counts = state.entries, state.scratch, state.book.counts
-    for resource in range(model.jobs.need.shape[1]):
-        scratch.ask[0, resource] = entries.column[entry, resource]
-        scratch.ask[1, resource] = model.jobs.need[job, resource]
-        scratch.ask[2, resource] = entries.preempts[entry, resource]
+    for resource in range(model.need.shape[1]):
+        scratch.ask[0, resource] = state.uses.column[entry, resource]
+        scratch.ask[1, resource] = model.need[job, resource]
+        scratch.ask[2, resource] = state.uses.preempts[entry, resource]
     found = _targets(model, state, job)
     entries.first_target[entry] = counts[POOL]
     entries.targets[entry] = found
     if counts[POOL] + found > scratch.pool.shape[0]:
         return False
     for at in range(found):
-        scratch.pool[counts[POOL] + at] = scratch.targets[at]
+        scratch.pool[counts[POOL] + at] = state.lists.targets[at]
     counts[POOL] += found
     return True
 
@@ -191,16 +193,16 @@ def assign(model: QuotaModel, state: QuotaState, job: int, entry: int) -> bool:
     entries.job[entry] = job
     entries.targets[entry] = 0
     entries.height[entry] = 0
-    entries.column[entry, :] = NONE
-    entries.preempts[entry, :] = 0
-    entries.tried[entry, :] = NONE
-    entries.added[entry, :] = 0
+    state.uses.column[entry, :] = NONE
+    state.uses.preempts[entry, :] = 0
+    state.entry_tried[entry, :] = NONE
+    state.uses.added[entry, :] = 0
     mode = FIT if _covered(model, job) else NO_FIT
     if mode != NO_FIT:
-        for group in range(model.group_first[queue], model.group_first[queue + 1]):
+        for group in range(model.rules[queue, GROUPS_FROM], model.rules[queue, GROUPS_TO]):
             if not _asks_of(model, job, group):
                 continue
-            slot = group - model.group_first[queue]
+            slot = group - model.rules[queue, GROUPS_FROM]
             group_mode, farthest = _try_group(model, state, job, entry, group, slot)
             mode = min(mode, group_mode)
             if mode == NO_FIT:
@@ -209,7 +211,7 @@ def assign(model: QuotaModel, state: QuotaState, job: int, entry: int) -> bool:
     entries.mode[entry] = mode
     if mode == NO_FIT:
         entries.height[entry] = 0
-        entries.column[entry, :] = NONE
-        entries.tried[entry, :] = NONE
+        state.uses.column[entry, :] = NONE
+        state.entry_tried[entry, :] = NONE
         return True
     return mode == FIT or _pool_targets(model, state, job, entry)

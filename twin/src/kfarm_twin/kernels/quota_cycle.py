@@ -75,7 +75,7 @@ def _start(model: QuotaModel, state: QuotaState, job: int) -> None:
         jobs.first_ns[job] = now
     state.queues.generation[model.jobs.queue[job]] += 1
     if jobs.left_ns[job] < FAR:
-        set_timer(state.timers, job, now + jobs.left_ns[job])
+        set_timer(state, job, now + jobs.left_ns[job])
     write_log(state, ADMITTED, job, NONE)
 
 
@@ -88,7 +88,7 @@ def _evict(model: QuotaModel, state: QuotaState, job: int, by: int) -> None:
     if model.options[KEEP_PROGRESS]:
         jobs.left_ns[job] -= now - jobs.start_ns[job]
     state.queues.generation[model.jobs.queue[job]] += 1
-    set_timer(state.timers, job, now + model.options[EVICTION_NS])
+    set_timer(state, job, now + model.options[EVICTION_NS])
     write_log(state, PREEMPTED, job, by)
 
 
@@ -98,15 +98,15 @@ def _nominate(model: QuotaModel, state: QuotaState, root: int) -> bool:
     counts, jobs = state.book.counts, state.jobs
     counts[ENTRIES] = 0
     counts[POOL] = 0
-    cycle = state.book.cycle[root]
-    for place in range(model.root_first[root], model.root_first[root + 1]):
-        queue = model.root_queues[place]
+    cycle = state.nodes.cycle[root]
+    for place in range(model.tree.nodes.queues_from[root], model.tree.nodes.queues_to[root]):
+        queue = model.tree.nodes.queue_at[place]
         job = head(model, state, queue)
         if job == NONE:
             continue
         stale = cycle - jobs.tried_cycle[job] > 1
         if stale and state.queues.generation[queue] > jobs.tried_generation[job]:
-            jobs.tried[job, :] = NONE
+            state.tried[job, :] = NONE
         if not assign(model, state, job, counts[ENTRIES]):
             return False
         counts[ENTRIES] += 1
@@ -117,20 +117,20 @@ def _nominate(model: QuotaModel, state: QuotaState, root: int) -> bool:
 def _count_added(model: QuotaModel, state: QuotaState, entry: int, usage: Ints) -> None:
     entries = state.entries
     queue = model.jobs.queue[entries.job[entry]]
-    for resource in range(entries.added.shape[1]):
-        if entries.added[entry, resource] > 0:
-            column = entries.column[entry, resource]
-            add_usage(model.tree, usage, queue, column, entries.added[entry, resource])
+    for resource in range(state.uses.added.shape[1]):
+        if state.uses.added[entry, resource] > 0:
+            column = state.uses.column[entry, resource]
+            add_usage(model.tree, usage, queue, column, state.uses.added[entry, resource])
 
 
 @inner
 def _take_back(model: QuotaModel, state: QuotaState, entry: int) -> None:
     entries = state.entries
     queue = model.jobs.queue[entries.job[entry]]
-    for resource in range(entries.added.shape[1]):
-        amount = entries.added[entry, resource]
+    for resource in range(state.uses.added.shape[1]):
+        amount = state.uses.added[entry, resource]
         if amount > 0:
-            column = entries.column[entry, resource]
+            column = state.uses.column[entry, resource]
             remove_usage(model.tree, state.book.usage, queue, column, amount)
 
 
@@ -142,17 +142,17 @@ def _reserve(model: QuotaModel, state: QuotaState, entry: int) -> None:
     queue = model.jobs.queue[job]
     if model.rules[queue, RECLAIM_POLICY] == ANY:
         return
-    for resource in range(entries.column.shape[1]):
-        column = entries.column[entry, resource]
+    for resource in range(state.uses.column.shape[1]):
+        column = state.uses.column[entry, resource]
         if column == NONE:
             continue
-        amount = model.jobs.need[job, resource]
-        left = tree.nominal[queue, column] - usage[queue, column]
+        amount = model.need[job, resource]
+        left = tree.quota.nominal[queue, column] - usage[queue, column]
         if entries.height[entry] == 0:
             amount = min(amount, left)
-        elif tree.borrowing[queue, column] != FAR:
-            amount = min(amount, left + tree.borrowing[queue, column])
-        entries.added[entry, resource] = max(0, amount)
+        elif tree.quota.borrowing[queue, column] != FAR:
+            amount = min(amount, left + tree.quota.borrowing[queue, column])
+        state.uses.added[entry, resource] = max(0, amount)
 
 
 @inner
@@ -160,7 +160,7 @@ def _overlaps(state: QuotaState, entry: int, stamp: int) -> bool:
     """Whether somebody before this entry preempts one of its targets."""
     first = state.entries.first_target[entry]
     for place in range(first, first + state.entries.targets[entry]):
-        if state.scratch.doomed[state.scratch.pool[place]] == stamp:
+        if state.jobs.doomed[state.scratch.pool[place]] == stamp:
             return True
     return False
 
@@ -173,11 +173,11 @@ def _still_fits(model: QuotaModel, state: QuotaState, entry: int, usage: Ints) -
     queue, enough = model.jobs.queue[job], True
     for place in range(first, first + entries.targets[entry]):
         drop_job(model, state, usage, pool[place])
-    for resource in range(entries.column.shape[1]):
-        column = entries.column[entry, resource]
+    for resource in range(state.uses.column.shape[1]):
+        column = state.uses.column[entry, resource]
         if column != NONE:
             free = available(model.tree, usage, queue, column)
-            enough &= model.jobs.need[job, resource] <= free
+            enough &= model.need[job, resource] <= free
     for place in range(first, first + entries.targets[entry]):
         take_job(model, state, usage, pool[place])
     return enough
@@ -195,9 +195,9 @@ def _decide(model: QuotaModel, state: QuotaState, entry: int, stamp: int, usage:
     if _overlaps(state, entry, stamp) or not _still_fits(model, state, entry, usage):
         return SKIPPED
     job = entries.job[entry]
-    for resource in range(entries.column.shape[1]):
-        if entries.column[entry, resource] != NONE:
-            entries.added[entry, resource] = model.jobs.need[job, resource]
+    for resource in range(state.uses.column.shape[1]):
+        if state.uses.column[entry, resource] != NONE:
+            state.uses.added[entry, resource] = model.need[job, resource]
     return STARTS if entries.mode[entry] == FIT else PREEMPTS
 
 
@@ -211,14 +211,14 @@ def _process(model: QuotaModel, state: QuotaState, entry: int, root: int, split:
     first = entries.first_target[entry]
     if outcome == PREEMPTS:
         if not split:
-            for place in range(model.node_first[root], model.node_first[root + 1]):
-                node = model.root_nodes[place]
+            for place in range(model.tree.nodes.nodes_from[root], model.tree.nodes.nodes_to[root]):
+                node = model.tree.nodes.node_at[place]
                 for column in range(book.usage.shape[1]):
                     book.clear[node, column] = book.usage[node, column]
         split = True
         for place in range(first, first + entries.targets[entry]):
             drop_job(model, state, book.clear, scratch.pool[place])
-            scratch.doomed[scratch.pool[place]] = stamp
+            state.jobs.doomed[scratch.pool[place]] = stamp
     _count_added(model, state, entry, book.usage)
     if split:
         _count_added(model, state, entry, book.clear)
@@ -232,19 +232,19 @@ def _conclude(model: QuotaModel, state: QuotaState, entry: int, root: int) -> tu
     job, outcome = entries.job[entry], entries.outcome[entry]
     queue = model.jobs.queue[job]
     if outcome == STARTS:
-        for resource in range(entries.column.shape[1]):
-            jobs.took[job, resource] = entries.column[entry, resource]
-        jobs.tried[job, :] = NONE
+        for resource in range(state.uses.column.shape[1]):
+            state.took[job, resource] = state.uses.column[entry, resource]
+        state.tried[job, :] = NONE
         _start(model, state, job)
         return True, True
     _take_back(model, state, entry)
     changed = progress = pending = False
-    for slot in range(entries.tried.shape[1]):
-        last = NONE if outcome == PREEMPTS else entries.tried[entry, slot]
-        changed |= jobs.tried[job, slot] != last
+    for slot in range(state.entry_tried.shape[1]):
+        last = NONE if outcome == PREEMPTS else state.entry_tried[entry, slot]
+        changed |= state.tried[job, slot] != last
         pending |= last != NONE
-        jobs.tried[job, slot] = last
-    jobs.tried_cycle[job] = state.book.cycle[root]
+        state.tried[job, slot] = last
+    jobs.tried_cycle[job] = state.nodes.cycle[root]
     jobs.tried_generation[job] = queues.generation[queue]
     if outcome == PREEMPTS:
         changed |= queues.sticky[queue] != job
@@ -272,7 +272,7 @@ def run_cycle(model: QuotaModel, state: QuotaState, root: int) -> tuple[int, boo
         whether a job was admitted, evicted or parked.
     """
     book, entries = state.book, state.entries
-    book.cycle[root] += 1
+    state.nodes.cycle[root] += 1
     book.counts[CYCLES] += 1
     if not _nominate(model, state, root):
         return -1, False, False
@@ -280,7 +280,7 @@ def run_cycle(model: QuotaModel, state: QuotaState, root: int) -> tuple[int, boo
     if model.options[FAIR]:
         open_tournament(model, state, root)
         for at in range(count):
-            entries.order[at] = state.scratch.winner[root]
+            entries.order[at] = state.nodes.winner[root]
             split = _process(model, state, entries.order[at], root, split)
             close_round(model, state, entries.order[at])
     else:

@@ -34,7 +34,6 @@ from kfarm_twin.policy.quota import (
     add_usage,
     compare_shares,
     exceeds,
-    local_available,
     may_preempt,
     remove_usage,
     share,
@@ -56,9 +55,9 @@ def _borrows(model: QuotaModel, state: QuotaState, queue: int) -> bool:
 def _collect(model: QuotaModel, state: QuotaState, job: int) -> int:
     """Candidates of the own queue and of all queues of the tree that borrow."""
     queue, jobs, scratch = model.jobs.queue[job], model.jobs, state.scratch
-    root, count = model.tree.root[queue], 0
-    for place in range(model.root_first[root], model.root_first[root + 1]):
-        other = model.root_queues[place]
+    root, count = model.tree.nodes.root[queue], 0
+    for place in range(model.tree.nodes.queues_from[root], model.tree.nodes.queues_to[root]):
+        other = model.tree.nodes.queue_at[place]
         own = other == queue
         policy = model.rules[queue, WITHIN] if own else model.rules[queue, RECLAIM_POLICY]
         if policy == NEVER or (not own and not _borrows(model, state, other)):
@@ -70,8 +69,8 @@ def _collect(model: QuotaModel, state: QuotaState, job: int) -> int:
                 jobs.submit_ns[held],
             )  # fmt: skip
             if may and uses(state, held):
-                scratch.candidates[count] = held
-                scratch.group[held] = OWN_QUEUE if own else HIERARCHY
+                state.lists.candidates[count] = held
+                state.jobs.group[held] = OWN_QUEUE if own else HIERARCHY
                 count += 1
             held = state.jobs.next_running[held]
     return count
@@ -81,26 +80,26 @@ def _collect(model: QuotaModel, state: QuotaState, job: int) -> int:
 def _fill_buckets(model: QuotaModel, state: QuotaState, queue: int, count: int) -> None:
     """Sort candidates by the order of preemption and chain them by queue; nothing is pruned."""
     scratch, tree = state.scratch, model.tree
-    root = tree.root[queue]
-    for place in range(model.node_first[root], model.node_first[root + 1]):
-        scratch.pruned[model.root_nodes[place]] = 0
-    for place in range(model.root_first[root], model.root_first[root + 1]):
-        scratch.bucket[0, model.root_queues[place]] = NONE
-    heapify(model, state, scratch.candidates, count)
+    root = tree.nodes.root[queue]
+    for place in range(model.tree.nodes.nodes_from[root], model.tree.nodes.nodes_to[root]):
+        state.nodes.pruned[model.tree.nodes.node_at[place]] = 0
+    for place in range(model.tree.nodes.queues_from[root], model.tree.nodes.queues_to[root]):
+        state.queues.bucket[model.tree.nodes.queue_at[place]] = NONE
+    heapify(model, state, count)
     for size in range(count, 0, -1):  # the last to go comes to lie in front, and is chained first
-        pop_candidate(model, state, scratch.candidates, size)
+        pop_candidate(model, state, size)
     for at in range(count):
-        job = scratch.candidates[at]
+        job = state.lists.candidates[at]
         other = model.jobs.queue[job]
-        scratch.top[job] = scratch.bucket[0, other]
-        scratch.bucket[0, other] = job
+        state.jobs.top[job] = state.queues.bucket[other]
+        state.queues.bucket[other] = job
 
 
 @inner
 def _pop(state: QuotaState, queue: int) -> int:
     """Next candidate of a queue."""
-    job = state.scratch.bucket[0, queue]
-    state.scratch.bucket[0, queue] = state.scratch.top[job]
+    job = state.queues.bucket[queue]
+    state.queues.bucket[queue] = state.jobs.top[job]
     return int(job)
 
 
@@ -115,32 +114,32 @@ def _share_now(model: QuotaModel, state: QuotaState, node: int) -> tuple[bool, f
 def _next_target(model: QuotaModel, state: QuotaState, own: int) -> int:
     """Queue with candidates found from the root by the largest share; -1 when nodes were pruned."""
     tree, scratch, queues = model.tree, state.scratch, model.rules.shape[0]
-    cohort = tree.root[own]
+    cohort = tree.nodes.root[own]
     while True:
         best_queue, queue_endless, queue_share = NONE, False, -1.0
         best_cohort, cohort_endless, cohort_share = NONE, False, -1.0
-        node = tree.first_child[cohort]
+        node = tree.nodes.first_child[cohort]
         while node != NONE:
-            if not scratch.pruned[node]:
+            if not state.nodes.pruned[node]:
                 endless, value, borrows = _share_now(model, state, node)
                 if node < queues:
-                    if (not borrows and node != own) or scratch.bucket[0, node] == NONE:
-                        scratch.pruned[node] = 1
+                    if (not borrows and node != own) or state.queues.bucket[node] == NONE:
+                        state.nodes.pruned[node] = 1
                     else:
                         order = compare_shares(endless, value, queue_endless, queue_share)
                         if order == 0:
-                            a, b = scratch.bucket[0, node], scratch.bucket[0, best_queue]
+                            a, b = state.queues.bucket[node], state.queues.bucket[best_queue]
                             if precedes(model, state, a, b):
                                 best_queue = node
                         elif order > 0:
                             best_queue, queue_endless, queue_share = node, endless, value
-                elif not borrows and not scratch.on_path[node]:
-                    scratch.pruned[node] = 1
+                elif not borrows and not state.nodes.on_path[node]:
+                    state.nodes.pruned[node] = 1
                 elif compare_shares(endless, value, cohort_endless, cohort_share) >= 0:
                     best_cohort, cohort_endless, cohort_share = node, endless, value
-            node = tree.next_child[node]
+            node = tree.nodes.next_child[node]
         if best_queue == NONE and best_cohort == NONE:
-            scratch.pruned[cohort] = 1
+            state.nodes.pruned[cohort] = 1
             return NONE
         if compare_shares(cohort_endless, cohort_share, queue_endless, queue_share) < 0:
             return int(best_queue)
@@ -150,13 +149,13 @@ def _next_target(model: QuotaModel, state: QuotaState, own: int) -> int:
 @inner
 def _rivals(model: QuotaModel, state: QuotaState, own: int, other: int) -> tuple[int, int]:
     """The two nodes below the lowest cohort that two queues share, on the way to each."""
-    tree, on_path = model.tree, state.scratch.on_path
+    tree, on_path = model.tree, state.nodes.on_path
     theirs = other
-    while not on_path[tree.parent[theirs]]:
-        theirs = tree.parent[theirs]
+    while not on_path[tree.nodes.parent[theirs]]:
+        theirs = tree.nodes.parent[theirs]
     ours = own
-    while tree.parent[ours] != tree.parent[theirs]:
-        ours = tree.parent[ours]
+    while tree.nodes.parent[ours] != tree.nodes.parent[theirs]:
+        ours = tree.nodes.parent[ours]
     return int(ours), int(theirs)
 
 
@@ -204,25 +203,25 @@ def _fits_fair(model: QuotaModel, state: QuotaState, queue: int) -> bool:
 def _first_pass(model: QuotaModel, state: QuotaState, queue: int) -> tuple[bool, int, int]:
     """Preempt by the first strategy: whether it fits, targets, candidates to try again."""
     scratch, usage = state.scratch, state.book.usage
-    alone = model.tree.parent[queue] == NONE
-    root, strategy = model.tree.root[queue], model.options[FIRST_STRATEGY]
+    alone = model.tree.nodes.parent[queue] == NONE
+    root, strategy = model.tree.nodes.root[queue], model.options[FIRST_STRATEGY]
     entitled = not _borrows(model, state, queue)
     found, again = 0, 0
-    while not scratch.pruned[root]:
+    while not state.nodes.pruned[root]:
         other = queue if alone else _next_target(model, state, queue)
-        if alone and scratch.bucket[0, queue] == NONE:
+        if alone and state.queues.bucket[queue] == NONE:
             break
         if other == NONE:
             continue
-        while scratch.bucket[0, other] != NONE:
+        while state.queues.bucket[other] != NONE:
             victim = _pop(state, other)
             free = other == queue or entitled
             if not free and not _passes(model, state, strategy, queue, other, victim):
-                scratch.retry[again] = victim
+                state.lists.retry[again] = victim
                 again += 1
                 continue
             drop_job(model, state, usage, victim)
-            scratch.targets[found] = victim
+            state.lists.targets[found] = victim
             found += 1
             if _fits_fair(model, state, queue):
                 return True, found, again
@@ -233,19 +232,19 @@ def _first_pass(model: QuotaModel, state: QuotaState, queue: int) -> tuple[bool,
 @inner
 def _second_pass(model: QuotaModel, state: QuotaState, queue: int, found: int) -> tuple[bool, int]:
     """Preempt one of each queue by LessThanInitialShare: whether it fits, targets."""
-    scratch, root = state.scratch, model.tree.root[queue]
-    while not scratch.pruned[root]:
+    scratch, root = state.scratch, model.tree.nodes.root[queue]
+    while not state.nodes.pruned[root]:
         other = _next_target(model, state, queue)
         if other == NONE:
             continue
         victim = _pop(state, other)
         if _passes(model, state, INITIAL_SHARE, queue, other, victim):
             drop_job(model, state, state.book.usage, victim)
-            scratch.targets[found] = victim
+            state.lists.targets[found] = victim
             found += 1
             if _fits_fair(model, state, queue):
                 return True, found
-        scratch.pruned[other] = 1
+        state.nodes.pruned[other] = 1
     return False, found
 
 
@@ -256,25 +255,25 @@ def fair_targets(model: QuotaModel, state: QuotaState, job: int) -> int:
     count = _collect(model, state, job)
     if count == 0:
         return 0
-    node = tree.parent[queue]
+    node = tree.nodes.parent[queue]
     while node != NONE:
-        scratch.on_path[node] = 1
-        node = tree.parent[node]
+        state.nodes.on_path[node] = 1
+        node = tree.nodes.parent[node]
     _count_ask(model, state, queue, True)
     _fill_buckets(model, state, queue, count)
     fitting, found, again = _first_pass(model, state, queue)
     if not fitting and model.options[SECOND_STRATEGY] != NONE and again > 0:
         for at in range(again):
-            scratch.candidates[at] = scratch.retry[at]
+            state.lists.candidates[at] = state.lists.retry[at]
         _fill_buckets(model, state, queue, again)
         fitting, found = _second_pass(model, state, queue, found)
     _count_ask(model, state, queue, False)
     if fitting:
         found = fill_back(model, state, queue, found, True)
     for at in range(found):
-        take_job(model, state, state.book.usage, scratch.targets[at])
-    node = tree.parent[queue]
+        take_job(model, state, state.book.usage, state.lists.targets[at])
+    node = tree.nodes.parent[queue]
     while node != NONE:
-        scratch.on_path[node] = 0
-        node = tree.parent[node]
+        state.nodes.on_path[node] = 0
+        node = tree.nodes.parent[node]
     return found if fitting else 0

@@ -19,6 +19,7 @@ from kfarm_twin.kernels.quota_state import (
     RELEASED,
     REQUEUE_NS,
     RUNNING,
+    SET_TIMERS,
     TOO_MANY_TARGETS,
     UNTIL_NS,
     QuotaModel,
@@ -32,17 +33,17 @@ from kfarm_twin.policy.quota import FAR, NONE
 @inner
 def _mark(state: QuotaState, root: int) -> None:
     book = state.book
-    if not book.dirty[root]:
-        book.dirty[root] = 1
-        book.dirty_roots[book.counts[DIRTY]] = root
+    if not state.nodes.dirty[root]:
+        state.nodes.dirty[root] = 1
+        state.nodes.dirty_roots[book.counts[DIRTY]] = root
         book.counts[DIRTY] += 1
 
 
 @inner
 def _retry(model: QuotaModel, state: QuotaState, root: int) -> None:
     """Give all that is parked in a tree another try."""
-    for place in range(model.root_first[root], model.root_first[root + 1]):
-        unpark(model, state, model.root_queues[place])
+    for place in range(model.tree.nodes.queues_from[root], model.tree.nodes.queues_to[root]):
+        unpark(model, state, model.tree.nodes.queue_at[place])
     _mark(state, root)
 
 
@@ -50,11 +51,11 @@ def _retry(model: QuotaModel, state: QuotaState, root: int) -> None:
 def _leave(model: QuotaModel, state: QuotaState, job: int) -> None:
     """A job that ended, or whose eviction is done, gives its quota back."""
     queue, jobs = model.jobs.queue[job], state.jobs
-    root = model.tree.root[queue]
-    clear_timer(state.timers, job)
+    root = model.tree.nodes.root[queue]
+    clear_timer(state, job)
     drop_job(model, state, state.book.usage, job)
     unlist_running(model, state, job)
-    jobs.took[job, :] = NONE
+    state.took[job, :] = NONE
     state.queues.generation[queue] += 1
     if jobs.phase[job] == RUNNING:
         jobs.phase[job] = DONE
@@ -69,7 +70,7 @@ def _leave(model: QuotaModel, state: QuotaState, job: int) -> None:
     if model.options[REQUEUE_NS] == 0:
         _retry(model, state, root)
     elif state.timers.place[timer] == NONE:
-        set_timer(state.timers, timer, state.book.counts[NOW_NS] + model.options[REQUEUE_NS])
+        set_timer(state, timer, state.book.counts[NOW_NS] + model.options[REQUEUE_NS])
 
 
 @inner
@@ -96,7 +97,7 @@ def run_quotas(model: QuotaModel, state: QuotaState) -> int:
         now = FAR
         if counts[ARRIVED] < jobs:
             now = model.jobs.submit_ns[counts[ARRIVED]]
-        if timers.size[0] > 0:
+        if counts[SET_TIMERS] > 0:
             now = min(now, timers.time_ns[timers.heap[0]])
         if now >= model.options[UNTIL_NS]:
             return FINISHED
@@ -104,21 +105,21 @@ def run_quotas(model: QuotaModel, state: QuotaState) -> int:
             most = counts[CYCLES] + model.options[CYCLES_PER_INSTANT]
         instant = now
         counts[NOW_NS] = now
-        while timers.size[0] > 0 and timers.time_ns[timers.heap[0]] == now:
+        while counts[SET_TIMERS] > 0 and timers.time_ns[timers.heap[0]] == now:
             entity = timers.heap[0]
             if entity < jobs:
                 _leave(model, state, entity)
             else:
-                clear_timer(timers, entity)
+                clear_timer(state, entity)
                 _retry(model, state, entity - jobs)
         while counts[ARRIVED] < jobs and model.jobs.submit_ns[counts[ARRIVED]] == now:
             enqueue(model, state, counts[ARRIVED])
-            _mark(state, model.tree.root[model.jobs.queue[counts[ARRIVED]]])
+            _mark(state, model.tree.nodes.root[model.jobs.queue[counts[ARRIVED]]])
             counts[ARRIVED] += 1
         while counts[DIRTY] > 0:
             counts[DIRTY] -= 1
-            root = book.dirty_roots[counts[DIRTY]]
-            book.dirty[root] = 0
+            root = state.nodes.dirty_roots[counts[DIRTY]]
+            state.nodes.dirty[root] = 0
             status = _settle(model, state, root, most)
             if status != FINISHED:
                 return status

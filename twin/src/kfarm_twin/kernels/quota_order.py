@@ -9,7 +9,6 @@ Kueue 0.19.2, concepts pages "Cluster Queue" and "Fair Sharing".
 from __future__ import annotations
 
 from kfarm_twin._jit import inner
-from kfarm_twin.arrays import Ints
 from kfarm_twin.kernels.quota_state import ENTRIES, QuotaModel, QuotaState
 from kfarm_twin.policy.quota import NONE, compare_shares, local_available, share
 
@@ -23,7 +22,8 @@ def _before(model: QuotaModel, state: QuotaState, a: int, b: int) -> bool:
 
 
 @inner
-def _sink(model: QuotaModel, state: QuotaState, heap: Ints, at: int, size: int) -> None:
+def _sink(model: QuotaModel, state: QuotaState, at: int, size: int) -> None:
+    heap = state.entries.order
     entry = heap[at]
     while True:
         below = 2 * at + 1
@@ -45,36 +45,36 @@ def sort_entries(model: QuotaModel, state: QuotaState) -> None:
     for entry in range(count):
         order[entry] = entry
     for at in range(count // 2 - 1, -1, -1):
-        _sink(model, state, order, at, count)
+        _sink(model, state, at, count)
     for size in range(count - 1, 0, -1):
         last = order[size]
         order[size] = order[0]
         order[0] = last
-        _sink(model, state, order, 0, size)
+        _sink(model, state, 0, size)
 
 
 @inner
 def _rate(model: QuotaModel, state: QuotaState, node: int) -> None:
     """Share of a node with its winner admitted, and whether it then borrows what that asks for."""
     tree, usage, scratch, entries = model.tree, state.book.usage, state.scratch, state.entries
-    entry = scratch.winner[node]
+    entry = state.nodes.winner[node]
     job, more = entries.job[entry], scratch.more
     more[:] = 0
     borrows = False
-    for resource in range(entries.column.shape[1]):
-        column = entries.column[entry, resource]
+    for resource in range(state.uses.column.shape[1]):
+        column = state.uses.column[entry, resource]
         if column == NONE:
             continue
-        amount, below = model.jobs.need[job, resource], model.jobs.queue[job]
+        amount, below = model.need[job, resource], model.jobs.queue[job]
         while below != node:
             amount = max(0, amount - local_available(tree, usage, below, column))
-            below = tree.parent[below]
+            below = tree.nodes.parent[below]
         more[column] = amount
-        borrows |= usage[node, column] + amount > tree.subtree[node, column]
+        borrows |= usage[node, column] + amount > tree.quota.subtree[node, column]
     endless, value, _ = share(tree, usage, node, more)
-    scratch.flags[0, node] = endless
-    scratch.flags[1, node] = borrows
-    scratch.share[node] = value
+    state.nodes.endless[node] = endless
+    state.nodes.over[node] = borrows
+    state.nodes.share[node] = value
 
 
 @inner
@@ -82,27 +82,30 @@ def _pick(model: QuotaModel, state: QuotaState, cohort: int) -> None:
     """Let the best child of a cohort go on."""
     tree, scratch, entries = model.tree, state.scratch, state.entries
     best = NONE
-    node = tree.first_child[cohort]
+    node = tree.nodes.first_child[cohort]
     while node != NONE:
-        if scratch.winner[node] != NONE:
+        if state.nodes.winner[node] != NONE:
             better = best == NONE
-            if not better and scratch.flags[1, node] != scratch.flags[1, best]:
-                better = scratch.flags[1, node] == 0
+            if not better and state.nodes.over[node] != state.nodes.over[best]:
+                better = state.nodes.over[node] == 0
             elif not better:
                 order = compare_shares(
-                    scratch.flags[0, node] == 1,
-                    scratch.share[node],
-                    scratch.flags[0, best] == 1,
-                    scratch.share[best],
+                    state.nodes.endless[node] == 1,
+                    state.nodes.share[node],
+                    state.nodes.endless[best] == 1,
+                    state.nodes.share[best],
                 )
-                ours, theirs = entries.job[scratch.winner[node]], entries.job[scratch.winner[best]]
+                ours, theirs = (
+                    entries.job[state.nodes.winner[node]],
+                    entries.job[state.nodes.winner[best]],
+                )
                 earlier = model.jobs.order[ours] < model.jobs.order[theirs]
                 better = order < 0 or (order == 0 and earlier)
             if better:
                 best = node
-        node = tree.next_child[node]
-    scratch.winner[cohort] = scratch.winner[best] if best != NONE else NONE
-    if best != NONE and tree.parent[cohort] != NONE:
+        node = tree.nodes.next_child[node]
+    state.nodes.winner[cohort] = state.nodes.winner[best] if best != NONE else NONE
+    if best != NONE and tree.nodes.parent[cohort] != NONE:
         _rate(model, state, cohort)
 
 
@@ -110,15 +113,15 @@ def _pick(model: QuotaModel, state: QuotaState, cohort: int) -> None:
 def open_tournament(model: QuotaModel, state: QuotaState, root: int) -> None:
     """Rate all heads of a tree."""
     tree, scratch, queues = model.tree, state.scratch, model.rules.shape[0]
-    for place in range(model.node_first[root], model.node_first[root + 1]):
-        scratch.winner[model.root_nodes[place]] = NONE
+    for place in range(model.tree.nodes.nodes_from[root], model.tree.nodes.nodes_to[root]):
+        state.nodes.winner[model.tree.nodes.node_at[place]] = NONE
     for entry in range(state.book.counts[ENTRIES]):
-        scratch.winner[model.jobs.queue[state.entries.job[entry]]] = entry
-    for place in range(model.node_first[root], model.node_first[root + 1]):
-        node = model.root_nodes[place]
+        state.nodes.winner[model.jobs.queue[state.entries.job[entry]]] = entry
+    for place in range(model.tree.nodes.nodes_from[root], model.tree.nodes.nodes_to[root]):
+        node = model.tree.nodes.node_at[place]
         if node >= queues:
             _pick(model, state, node)
-        elif scratch.winner[node] != NONE and tree.parent[node] != NONE:
+        elif state.nodes.winner[node] != NONE and tree.nodes.parent[node] != NONE:
             _rate(model, state, node)
 
 
@@ -126,8 +129,8 @@ def open_tournament(model: QuotaModel, state: QuotaState, root: int) -> None:
 def close_round(model: QuotaModel, state: QuotaState, entry: int) -> None:
     """Take an entry that was processed out of the tournament."""
     node = model.jobs.queue[state.entries.job[entry]]
-    state.scratch.winner[node] = NONE
-    node = model.tree.parent[node]
+    state.nodes.winner[node] = NONE
+    node = model.tree.nodes.parent[node]
     while node != NONE:
         _pick(model, state, node)
-        node = model.tree.parent[node]
+        node = model.tree.nodes.parent[node]

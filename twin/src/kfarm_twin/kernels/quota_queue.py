@@ -8,9 +8,10 @@ job of the first kind that is not parked: no cycle walks through what waits.
 from __future__ import annotations
 
 from kfarm_twin._jit import inner
-from kfarm_twin.arrays import Ints
 from kfarm_twin.kernels.quota_state import (
+    KINDS_FROM,
     QUEUED,
+    SET_TIMERS,
     STRICT,
     QuotaModel,
     QuotaState,
@@ -21,13 +22,13 @@ from kfarm_twin.policy.quota import NONE
 
 @inner
 def _put_job(model: QuotaModel, state: QuotaState, first: int, at: int, job: int) -> None:
-    state.queues.job_heap[first + at] = job
-    state.queues.job_place[job] = at
+    state.lists.job_heap[first + at] = job
+    state.jobs.place[job] = at
 
 
 @inner
 def _lift_job(model: QuotaModel, state: QuotaState, kind: int, at: int) -> None:
-    first, heap, order = model.kind_first[kind], state.queues.job_heap, model.jobs.order
+    first, heap, order = model.kind_first[kind], state.lists.job_heap, model.jobs.order
     job = heap[first + at]
     while at > 0:
         above = heap[first + (at - 1) // 2]
@@ -40,8 +41,8 @@ def _lift_job(model: QuotaModel, state: QuotaState, kind: int, at: int) -> None:
 
 @inner
 def _sink_job(model: QuotaModel, state: QuotaState, kind: int, at: int) -> None:
-    first, heap, order = model.kind_first[kind], state.queues.job_heap, model.jobs.order
-    job, size = heap[first + at], state.queues.heap_size[kind]
+    first, heap, order = model.kind_first[kind], state.lists.job_heap, model.jobs.order
+    job, size = heap[first + at], state.kinds.heap_size[kind]
     while True:
         below = 2 * at + 1
         if below >= size:
@@ -57,19 +58,19 @@ def _sink_job(model: QuotaModel, state: QuotaState, kind: int, at: int) -> None:
 
 @inner
 def _key(model: QuotaModel, state: QuotaState, kind: int) -> int:
-    return int(model.jobs.order[state.queues.job_heap[model.kind_first[kind]]])
+    return int(model.jobs.order[state.lists.job_heap[model.kind_first[kind]]])
 
 
 @inner
 def _put_kind(state: QuotaState, first: int, at: int, kind: int) -> None:
-    state.queues.kind_heap[first + at] = kind
-    state.queues.kind_place[kind] = at
+    state.kinds.kind_heap[first + at] = kind
+    state.kinds.kind_place[kind] = at
 
 
 @inner
 def _move_kind(model: QuotaModel, state: QuotaState, queue: int, at: int) -> None:
     """Bring a kind whose first job changed to its place."""
-    first, heap = model.queue_first[queue], state.queues.kind_heap
+    first, heap = model.rules[queue, KINDS_FROM], state.kinds.kind_heap
     kind, size = heap[first + at], state.queues.kinds[queue]
     key = _key(model, state, kind)
     while at > 0 and key < _key(model, state, heap[first + (at - 1) // 2]):
@@ -94,17 +95,17 @@ def _move_kind(model: QuotaModel, state: QuotaState, queue: int, at: int) -> Non
 def _add_kind(model: QuotaModel, state: QuotaState, queue: int, kind: int) -> None:
     at = state.queues.kinds[queue]
     state.queues.kinds[queue] = at + 1
-    _put_kind(state, model.queue_first[queue], at, kind)
+    _put_kind(state, model.rules[queue, KINDS_FROM], at, kind)
     _move_kind(model, state, queue, at)
 
 
 @inner
 def _remove_kind(model: QuotaModel, state: QuotaState, queue: int, kind: int) -> None:
-    queues, first = state.queues, model.queue_first[queue]
-    at, last = queues.kind_place[kind], queues.kinds[queue] - 1
-    moved = queues.kind_heap[first + last]
+    queues, first = state.queues, model.rules[queue, KINDS_FROM]
+    at, last = state.kinds.kind_place[kind], queues.kinds[queue] - 1
+    moved = state.kinds.kind_heap[first + last]
     queues.kinds[queue] = last
-    queues.kind_place[kind] = NONE
+    state.kinds.kind_place[kind] = NONE
     if moved != kind:
         _put_kind(state, first, at, moved)
         _move_kind(model, state, queue, at)
@@ -114,35 +115,35 @@ def _remove_kind(model: QuotaModel, state: QuotaState, queue: int, kind: int) ->
 def enqueue(model: QuotaModel, state: QuotaState, job: int) -> None:
     """Let a job wait in its queue; parked at once where its kind is."""
     queues, kind, queue = state.queues, model.jobs.kind[job], model.jobs.queue[job]
-    at = queues.heap_size[kind]
-    queues.heap_size[kind] = at + 1
+    at = state.kinds.heap_size[kind]
+    state.kinds.heap_size[kind] = at + 1
     _put_job(model, state, model.kind_first[kind], at, job)
     _lift_job(model, state, kind, at)
     state.jobs.phase[job] = QUEUED
-    if queues.parked[kind]:
+    if state.kinds.parked[kind]:
         return
-    if queues.kind_place[kind] == NONE:
+    if state.kinds.kind_place[kind] == NONE:
         _add_kind(model, state, queue, kind)
     else:
-        _move_kind(model, state, queue, queues.kind_place[kind])
+        _move_kind(model, state, queue, state.kinds.kind_place[kind])
 
 
 @inner
 def dequeue(model: QuotaModel, state: QuotaState, job: int) -> None:
     """Take a job out of its queue; its kind must not be parked."""
     queues, kind, queue = state.queues, model.jobs.kind[job], model.jobs.queue[job]
-    first, at, last = model.kind_first[kind], queues.job_place[job], queues.heap_size[kind] - 1
-    moved = queues.job_heap[first + last]
+    first, at, last = model.kind_first[kind], state.jobs.place[job], state.kinds.heap_size[kind] - 1
+    moved = state.lists.job_heap[first + last]
     if last == 0:
         _remove_kind(model, state, queue, kind)
-    queues.heap_size[kind] = last
-    queues.job_place[job] = NONE
+    state.kinds.heap_size[kind] = last
+    state.jobs.place[job] = NONE
     if moved != job:
         _put_job(model, state, first, at, moved)
         _lift_job(model, state, kind, at)
-        _sink_job(model, state, kind, queues.job_place[moved])
+        _sink_job(model, state, kind, state.jobs.place[moved])
     if last > 0:
-        _move_kind(model, state, queue, queues.kind_place[kind])
+        _move_kind(model, state, queue, state.kinds.kind_place[kind])
     if queues.sticky[queue] == job:
         queues.sticky[queue] = NONE
 
@@ -155,18 +156,18 @@ def head(model: QuotaModel, state: QuotaState, queue: int) -> int:
         return NONE
     sticky = queues.sticky[queue]
     if sticky != NONE and not model.rules[queue, STRICT] and state.jobs.phase[sticky] == QUEUED:
-        if not queues.parked[model.jobs.kind[sticky]]:
+        if not state.kinds.parked[model.jobs.kind[sticky]]:
             return int(sticky)
-    kind = queues.kind_heap[model.queue_first[queue]]
-    return int(queues.job_heap[model.kind_first[kind]])
+    kind = state.kinds.kind_heap[model.rules[queue, KINDS_FROM]]
+    return int(state.lists.job_heap[model.kind_first[kind]])
 
 
 @inner
 def park(model: QuotaModel, state: QuotaState, kind: int, queue: int) -> None:
     """Set a kind aside until something makes room."""
     queues = state.queues
-    queues.parked[kind] = 1
-    queues.next_parked[kind] = queues.first_parked[queue]
+    state.kinds.parked[kind] = 1
+    state.kinds.next_parked[kind] = queues.first_parked[queue]
     queues.first_parked[queue] = kind
     _remove_kind(model, state, queue, kind)
 
@@ -177,10 +178,10 @@ def unpark(model: QuotaModel, state: QuotaState, queue: int) -> None:
     queues = state.queues
     kind = queues.first_parked[queue]
     while kind != NONE:
-        queues.parked[kind] = 0
-        if queues.heap_size[kind] > 0:
+        state.kinds.parked[kind] = 0
+        if state.kinds.heap_size[kind] > 0:
             _add_kind(model, state, queue, kind)
-        kind = queues.next_parked[kind]
+        kind = state.kinds.next_parked[kind]
     queues.first_parked[queue] = NONE
 
 
@@ -198,47 +199,48 @@ def _put_timer(timers: Timers, at: int, entity: int) -> None:
 
 
 @inner
-def _settle_timer(timers: Timers, at: int) -> None:
-    heap: Ints = timers.heap
-    entity, size = heap[at], timers.size[0]
-    while at > 0 and _sooner(timers, entity, heap[(at - 1) // 2]):
-        _put_timer(timers, at, heap[(at - 1) // 2])
+def _settle_timer(timers: Timers, at: int, size: int) -> None:
+    entity = timers.heap[at]
+    while at > 0 and _sooner(timers, entity, timers.heap[(at - 1) // 2]):
+        _put_timer(timers, at, timers.heap[(at - 1) // 2])
         at = (at - 1) // 2
     while True:
         below = 2 * at + 1
         if below >= size:
             break
-        if below + 1 < size and _sooner(timers, heap[below + 1], heap[below]):
+        if below + 1 < size and _sooner(timers, timers.heap[below + 1], timers.heap[below]):
             below += 1
-        if not _sooner(timers, heap[below], entity):
+        if not _sooner(timers, timers.heap[below], entity):
             break
-        _put_timer(timers, at, heap[below])
+        _put_timer(timers, at, timers.heap[below])
         at = below
     _put_timer(timers, at, entity)
 
 
 @inner
-def set_timer(timers: Timers, entity: int, time_ns: int) -> None:
+def set_timer(state: QuotaState, entity: int, time_ns: int) -> None:
     """Set or move a timer."""
+    timers, counts = state.timers, state.book.counts
     timers.time_ns[entity] = time_ns
     at = timers.place[entity]
     if at == NONE:
-        at = timers.size[0]
-        timers.size[0] = at + 1
+        at = counts[SET_TIMERS]
+        counts[SET_TIMERS] = at + 1
         _put_timer(timers, at, entity)
-    _settle_timer(timers, at)
+    _settle_timer(timers, at, counts[SET_TIMERS])
 
 
 @inner
-def clear_timer(timers: Timers, entity: int) -> None:
+def clear_timer(state: QuotaState, entity: int) -> None:
     """Take a timer away, if it is set."""
+    timers, counts = state.timers, state.book.counts
     at = timers.place[entity]
     if at == NONE:
         return
     timers.place[entity] = NONE
-    last = timers.size[0] - 1
-    timers.size[0] = last
+    last = counts[SET_TIMERS] - 1
+    counts[SET_TIMERS] = last
     moved = timers.heap[last]
     if moved != entity:
         _put_timer(timers, at, moved)
-        _settle_timer(timers, at)
+        _settle_timer(timers, at, last)

@@ -16,8 +16,9 @@ from kfarm_twin.policy.quota import NONE, QuotaTree, add_usage, remove_usage
 
 STRICT, WITHIN, RECLAIM_POLICY, BORROW_WITHIN = 0, 1, 2, 3
 THRESHOLD, NEXT_WHEN_BORROW, NEXT_WHEN_PREEMPT, PREFERENCE = 4, 5, 6, 7
-RULES = 8
-"""Places of `QuotaModel.rules`: the policies of a queue."""
+GROUPS_FROM, GROUPS_TO, KINDS_FROM = 8, 9, 10
+RULES = 11
+"""Places of `QuotaModel.rules`: the policies of a queue, its groups and kinds of jobs."""
 
 FAIR, FIRST_STRATEGY, SECOND_STRATEGY, EVICTION_NS = 0, 1, 2, 3
 REQUEUE_NS, KEEP_PROGRESS, CYCLES_PER_INSTANT, UNTIL_NS, MOST_FLAVORS = 4, 5, 6, 7, 8
@@ -38,7 +39,7 @@ FINISHED, LIVELOCK, TOO_MANY_TARGETS = 0, 1, 2
 
 
 class QuotaJobs(NamedTuple):
-    """What the driver knows of jobs [J]; `need` [J, Q]."""
+    """What the driver knows of jobs [J]."""
 
     submit_ns: Ints
     run_ns: Ints
@@ -48,7 +49,6 @@ class QuotaJobs(NamedTuple):
     rank: Ints  # breaks what ties remain; as the UID in Kueue
     kind: Ints
     models: Ints  # row of QuotaModel.allowed
-    need: Ints
 
 
 class QuotaModel(NamedTuple):
@@ -56,19 +56,14 @@ class QuotaModel(NamedTuple):
 
     tree: QuotaTree
     rules: Ints  # [C, RULES]
-    group_first: Ints  # [C + 1] groups of a queue
     choice_first: Ints  # [G + 1] choices of a group
     choice_flavor: Ints  # [H]
     choice_column: Ints  # [H, Q] column of a resource, -1 where the group does not cover it
     allowed: Ints  # [M, flavors] 1: a job of these models may use the flavor
     optional: Ints  # [Q] 1: a queue that does not cover the resource does not count it
-    kind_first: Ints  # [K + 1] room of a kind in QueueState.job_heap
-    queue_first: Ints  # [C + 1] kinds of a queue
-    root_first: Ints  # [N + 1] places in root_queues
-    root_queues: Ints  # [C] queues by root
-    root_nodes: Ints  # [N] nodes by root, children before parents
-    node_first: Ints  # [N + 1] places in root_nodes
+    kind_first: Ints  # [K + 1] room of a kind in Lists.job_heap
     options: Ints  # [OPTIONS]
+    need: Ints  # [J, Q] what a job asks for
     jobs: QuotaJobs
 
 
@@ -81,29 +76,49 @@ class JobState(NamedTuple):
     end_ns: Ints
     left_ns: Ints  # run time that is left
     preemptions: Ints
-    took: Ints  # [J, Q] column that each resource was taken from
-    tried: Ints  # [J, most groups of a queue] last flavor looked at, -1: from the first
-    tried_cycle: Ints
+    tried_cycle: Ints  # cycle of the root in which QuotaState.tried was written
     tried_generation: Ints
     next_running: Ints  # holders of quota of a queue, a doubly linked list
     prev_running: Ints
+    place: Ints  # in the heap of the kind, -1 when not waiting
+    group: Ints  # scratch: variant of a candidate for preemption
+    top: Ints  # scratch: cohort up to which a candidate's have to borrow; or the next candidate
+    doomed: Ints  # last cycle in which the job was a target
 
 
 class QueueState(NamedTuple):
-    """Pending jobs: a heap per kind, and per queue a heap of the kinds that are not parked."""
+    """Queues as of now [C]."""
 
-    job_heap: Ints  # [J] slices by kind, ordered by QuotaJobs.order
-    job_place: Ints  # [J] or -1
-    heap_size: Ints  # [K]
-    kind_heap: Ints  # [K] slices by queue, ordered by the kinds' first jobs
-    kind_place: Ints  # [K] or -1
-    kinds: Ints  # [C] size of the heap of kinds
-    parked: Ints  # [K] 1: tried and inadmissible
-    next_parked: Ints  # [K]
-    first_parked: Ints  # [C]
-    sticky: Ints  # [C] job that preempts and goes first, or -1
-    generation: Ints  # [C] counts what may have made room
-    first_running: Ints  # [C]
+    kinds: Ints  # size of the heap of kinds that are not parked
+    first_parked: Ints
+    sticky: Ints  # job that preempts and goes first, or -1
+    generation: Ints  # counts what may have made room
+    first_running: Ints
+    bucket: Ints  # scratch: first candidate for preemption
+
+
+class KindState(NamedTuple):
+    """Kinds of jobs as of now [K]."""
+
+    heap_size: Ints  # jobs that wait
+    kind_heap: Ints  # slices by queue, ordered by the kinds' first jobs
+    kind_place: Ints  # in kind_heap, or -1
+    parked: Ints  # 1: tried and inadmissible
+    next_parked: Ints
+
+
+class NodeState(NamedTuple):
+    """Nodes of the tree as of now [N]; the first three speak of roots."""
+
+    cycle: Ints  # cycles run
+    dirty: Ints  # 1: something changed in the tree
+    dirty_roots: Ints  # list of them
+    pruned: Ints  # scratch: yields no more candidates
+    on_path: Ints  # scratch: above the preempting queue
+    winner: Ints  # scratch: entry that leads below the node, or -1
+    endless: Ints  # scratch: the node's share is infinite
+    over: Ints  # scratch: the node would borrow what the winner asks for
+    share: Floats  # scratch
 
 
 class Timers(NamedTuple):
@@ -112,61 +127,58 @@ class Timers(NamedTuple):
     time_ns: Ints
     heap: Ints
     place: Ints  # -1: not set
-    size: Ints  # [1]
 
 
 class Book(NamedTuple):
-    """Usage by node and column [N, F], cycles [N], and counts of the run."""
+    """Usage by node and column [N, F], and counts of the run [COUNTS]."""
 
     usage: Ints
     clear: Ints  # as usage, without those who are being preempted in this cycle
-    cycle: Ints  # [N] cycles run, by root
-    dirty: Ints  # [N] 1: something changed in the tree of this root
-    dirty_roots: Ints  # [N]
-    counts: Ints  # [COUNTS]
+    counts: Ints
 
 
-DIRTY, ENTRIES, CYCLES, LOGGED, NOW_NS, ARRIVED, POOL = 0, 1, 2, 3, 4, 5, 6
-COUNTS = 7
+DIRTY, ENTRIES, CYCLES, LOGGED, NOW_NS, ARRIVED, POOL, SET_TIMERS = 0, 1, 2, 3, 4, 5, 6, 7
+COUNTS = 8
 """Places of Book.counts."""
 
 
 class Entries(NamedTuple):
-    """Heads of a cycle [E]."""
+    """Heads of a cycle [C]."""
 
     job: Ints
     mode: Ints
     height: Ints  # borrowing height
-    column: Ints  # [E, Q] or -1
-    preempts: Ints  # [E, Q] 1: needs preemption in this resource
-    tried: Ints  # [E, most groups]
     first_target: Ints  # place in Scratch.pool
     targets: Ints
-    added: Ints  # [E, Q] usage to be taken back after the cycle
     outcome: Ints
     order: Ints  # entries in the order of processing
+
+
+class Uses(NamedTuple):
+    """What the heads of a cycle would use [C, Q]."""
+
+    column: Ints  # or -1
+    preempts: Ints  # 1: needs preemption
+    added: Ints  # usage counted in this cycle
+
+
+class Lists(NamedTuple):
+    """Lists of jobs [J]."""
+
+    job_heap: Ints  # slices by kind, ordered by QuotaJobs.order
+    candidates: Ints
+    targets: Ints
+    retry: Ints
 
 
 class Scratch(NamedTuple):
     """Places to work in; their contents mean nothing between calls."""
 
-    candidates: Ints  # [J]
-    group: Ints  # [J] group or variant of a candidate
-    top: Ints  # [J] cohort up to which a candidate's cohorts have to borrow
-    targets: Ints  # [J]
-    retry: Ints  # [J]
     pool: Ints  # targets of all entries
     ask: Ints  # [3, Q] column, amount, needs preemption: what preemption is to make room for
     mode: Ints  # [Q]
-    more: Ints  # [F]
     left: Ints  # [Q]
-    bucket: Ints  # [2, C] candidates of a queue
-    pruned: Ints  # [N]
-    on_path: Ints  # [N]
-    winner: Ints  # [N]
-    doomed: Ints  # [J] cycle in which a job is preempted
-    flags: Ints  # [2, N] share is endless; borrows on what is asked for
-    share: Floats  # [N]
+    more: Ints  # [F]
 
 
 class QuotaLog(NamedTuple):
@@ -182,10 +194,17 @@ class QuotaState(NamedTuple):
     """All that a run writes."""
 
     jobs: JobState
+    took: Ints  # [J, Q] column that each resource was taken from
+    tried: Ints  # [J, most groups of a queue] last flavor looked at, -1: from the first
     queues: QueueState
+    kinds: KindState
+    nodes: NodeState
     timers: Timers
     book: Book
     entries: Entries
+    uses: Uses
+    entry_tried: Ints  # [C, most groups]
+    lists: Lists
     scratch: Scratch
     log: QuotaLog
 
@@ -206,18 +225,18 @@ def write_log(state: QuotaState, kind: int, job: int, other: int) -> None:
 @inner
 def take_job(model: QuotaModel, state: QuotaState, usage: Ints, job: int) -> None:
     """Count the quota that a job holds."""
-    for resource in range(model.jobs.need.shape[1]):
-        column = state.jobs.took[job, resource]
+    for resource in range(model.need.shape[1]):
+        column = state.took[job, resource]
         if column != NONE:
-            amount = model.jobs.need[job, resource]
+            amount = model.need[job, resource]
             add_usage(model.tree, usage, model.jobs.queue[job], column, amount)
 
 
 @inner
 def drop_job(model: QuotaModel, state: QuotaState, usage: Ints, job: int) -> None:
     """Undo `take_job`."""
-    for resource in range(model.jobs.need.shape[1]):
-        column = state.jobs.took[job, resource]
+    for resource in range(model.need.shape[1]):
+        column = state.took[job, resource]
         if column != NONE:
-            amount = model.jobs.need[job, resource]
+            amount = model.need[job, resource]
             remove_usage(model.tree, usage, model.jobs.queue[job], column, amount)

@@ -9,7 +9,6 @@ concepts page "Preemption" (classic preemption) and proposal 1337.
 from __future__ import annotations
 
 from kfarm_twin._jit import inner
-from kfarm_twin.arrays import Ints
 from kfarm_twin.kernels.quota_state import (
     BORROW_WITHIN,
     EVICTING,
@@ -39,7 +38,7 @@ def uses(state: QuotaState, job: int) -> bool:
     """Whether a job holds a column that needs preemption."""
     ask = state.scratch.ask
     for resource in range(ask.shape[1]):
-        if ask[2, resource] and state.jobs.took[job, resource] == ask[0, resource]:
+        if ask[2, resource] and state.took[job, resource] == ask[0, resource]:
             return True
     return False
 
@@ -73,7 +72,7 @@ def fits(model: QuotaModel, state: QuotaState, queue: int, borrow: bool) -> bool
 @inner
 def precedes(model: QuotaModel, state: QuotaState, a: int, b: int) -> bool:
     """Whether candidate `a` is preempted before `b`: being evicted, group, priority, latest."""
-    jobs, group = state.jobs, state.scratch.group
+    jobs, group = state.jobs, state.jobs.group
     if (jobs.phase[a] == EVICTING) != (jobs.phase[b] == EVICTING):
         return bool(jobs.phase[a] == EVICTING)
     a_group = WITHOUT_BORROWING if group[a] == WHILE_BORROWING else group[a]
@@ -88,7 +87,8 @@ def precedes(model: QuotaModel, state: QuotaState, a: int, b: int) -> bool:
 
 
 @inner
-def _sink(model: QuotaModel, state: QuotaState, heap: Ints, at: int, size: int) -> None:
+def _sink(model: QuotaModel, state: QuotaState, at: int, size: int) -> None:
+    heap = state.lists.candidates
     job = heap[at]
     while True:
         below = 2 * at + 1
@@ -104,19 +104,20 @@ def _sink(model: QuotaModel, state: QuotaState, heap: Ints, at: int, size: int) 
 
 
 @inner
-def heapify(model: QuotaModel, state: QuotaState, heap: Ints, size: int) -> None:
+def heapify(model: QuotaModel, state: QuotaState, size: int) -> None:
     """Order candidates as a heap, the first to be preempted on top."""
     for at in range(size // 2 - 1, -1, -1):
-        _sink(model, state, heap, at, size)
+        _sink(model, state, at, size)
 
 
 @inner
-def pop_candidate(model: QuotaModel, state: QuotaState, heap: Ints, size: int) -> int:
+def pop_candidate(model: QuotaModel, state: QuotaState, size: int) -> int:
     """Move the top of a heap of `size` behind the others and return it."""
+    heap = state.lists.candidates
     job = heap[0]
     heap[0] = heap[size - 1]
     heap[size - 1] = job
-    _sink(model, state, heap, 0, size - 1)
+    _sink(model, state, 0, size - 1)
     return int(job)
 
 
@@ -148,9 +149,9 @@ def _collect_queue(
         )  # fmt: skip
         if may and uses(state, held):
             variant = OWN_QUEUE if other == queue else _variant(model, job, queue, held, ahead)
-            scratch.candidates[count] = held
-            scratch.group[held] = variant
-            scratch.top[held] = top
+            state.lists.candidates[count] = held
+            state.jobs.group[held] = variant
+            state.jobs.top[held] = top
             count += 1
         held = state.jobs.next_running[held]
     return count
@@ -162,18 +163,18 @@ def _collect_subtree(
 ) -> int:
     """Add candidates below cohort `top`, without its child `skip`, from nodes beyond quota."""
     tree, queues = model.tree, model.rules.shape[0]
-    node = tree.first_child[top]
+    node = tree.nodes.first_child[top]
     while node != NONE:
         inside = node != skip and node != model.jobs.queue[job]
         if inside and not within_quota(model, state, node):
             if node < queues:
                 count = _collect_queue(model, state, job, node, top, ahead, count)
-            elif tree.first_child[node] != NONE:
-                node = tree.first_child[node]
+            elif tree.nodes.first_child[node] != NONE:
+                node = tree.nodes.first_child[node]
                 continue
-        while tree.next_child[node] == NONE and tree.parent[node] != top:
-            node = tree.parent[node]
-        node = tree.next_child[node]
+        while tree.nodes.next_child[node] == NONE and tree.nodes.parent[node] != top:
+            node = tree.nodes.parent[node]
+        node = tree.nodes.next_child[node]
     return count
 
 
@@ -183,7 +184,7 @@ def _collect(model: QuotaModel, state: QuotaState, job: int) -> tuple[int, int, 
     tree, usage, queue = model.tree, state.book.usage, model.jobs.queue[job]
     ask, left = state.scratch.ask, state.scratch.left
     count = 0
-    if tree.parent[queue] != NONE and model.rules[queue, RECLAIM_POLICY] != NEVER:
+    if tree.nodes.parent[queue] != NONE and model.rules[queue, RECLAIM_POLICY] != NEVER:
         ahead, skip, node = False, NONE, queue
         for resource in range(ask.shape[1]):
             left[resource] = ask[1, resource]
@@ -199,10 +200,10 @@ def _collect(model: QuotaModel, state: QuotaState, job: int) -> tuple[int, int, 
                     left[resource] = max(0, left[resource] - kept)
             ahead |= enough
             skip = node
-            node = tree.parent[node]
+            node = tree.nodes.parent[node]
     others, hierarchy = count, 0
     for at in range(count):
-        hierarchy += state.scratch.group[state.scratch.candidates[at]] == HIERARCHY
+        hierarchy += state.jobs.group[state.lists.candidates[at]] == HIERARCHY
     if model.rules[queue, WITHIN] != NEVER:
         count = _collect_queue(model, state, job, queue, NONE, False, count)
     return count, others, hierarchy
@@ -214,20 +215,20 @@ def _still_valid(model: QuotaModel, state: QuotaState, job: int, other: int, bor
     queue = model.jobs.queue[other]
     if queue == model.jobs.queue[job]:
         return True
-    if borrow and state.scratch.group[other] == WITHOUT_BORROWING:
+    if borrow and state.jobs.group[other] == WITHOUT_BORROWING:
         return False
     node = queue
-    while node != state.scratch.top[other]:
+    while node != state.jobs.top[other]:
         if within_quota(model, state, node):
             return False
-        node = model.tree.parent[node]
+        node = model.tree.nodes.parent[node]
     return True
 
 
 @inner
 def fill_back(model: QuotaModel, state: QuotaState, queue: int, count: int, borrow: bool) -> int:
     """Spare targets that need not go, from the last but one; returns how many remain."""
-    targets, usage = state.scratch.targets, state.book.usage
+    targets, usage = state.lists.targets, state.book.usage
     for at in range(count - 2, -1, -1):
         take_job(model, state, usage, targets[at])
         if fits(model, state, queue, borrow):
@@ -242,14 +243,14 @@ def fill_back(model: QuotaModel, state: QuotaState, queue: int, count: int, borr
 def _attempt(model: QuotaModel, state: QuotaState, job: int, count: int, borrow: bool) -> int:
     """Preempt in order until the job fits; targets found, usage as before."""
     scratch, usage, queue = state.scratch, state.book.usage, model.jobs.queue[job]
-    heapify(model, state, scratch.candidates, count)
+    heapify(model, state, count)
     found, fitting = 0, False
     for size in range(count, 0, -1):
-        other = pop_candidate(model, state, scratch.candidates, size)
+        other = pop_candidate(model, state, size)
         if not _still_valid(model, state, job, other, borrow):
             continue
         drop_job(model, state, usage, other)
-        scratch.targets[found] = other
+        state.lists.targets[found] = other
         found += 1
         if fits(model, state, queue, borrow):
             fitting = True
@@ -257,7 +258,7 @@ def _attempt(model: QuotaModel, state: QuotaState, job: int, count: int, borrow:
     if fitting:
         found = fill_back(model, state, queue, found, borrow)
     for at in range(found):
-        take_job(model, state, usage, scratch.targets[at])
+        take_job(model, state, usage, state.lists.targets[at])
     return found if fitting else 0
 
 
@@ -269,7 +270,7 @@ def _under_nominal(model: QuotaModel, state: QuotaState, queue: int) -> bool:
         column = ask[0, resource]
         if (
             ask[2, resource]
-            and model.tree.nominal[queue, column] <= state.book.usage[queue, column]
+            and model.tree.quota.nominal[queue, column] <= state.book.usage[queue, column]
         ):
             return False
     return True

@@ -11,7 +11,9 @@ its proposals 79 (hierarchical cohorts) and 1714 (fair sharing).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numpy as np
 
 from kfarm_twin._jit import inner, kernel
 from kfarm_twin.arrays import Floats, Ints
@@ -24,20 +26,53 @@ NEVER, LOWER_PRIORITY, LOWER_OR_NEWER_EQUAL, ANY = 0, 1, 2, 3
 """Whom a workload may preempt."""
 
 
-class QuotaTree(NamedTuple):
-    """Queues, then cohorts [N]; quota by column [N, F]; read-only once `settle_tree` has run."""
+TableT = TypeVar("TableT", bound=NamedTuple)
 
-    parent: Ints  # [N] row of the cohort above, -1 for a root
-    root: Ints  # [N] row of the root; a queue without cohort is its own
-    height: Ints  # [N] distance to the furthest leaf
-    first_child: Ints  # [N] or -1
-    next_child: Ints  # [N] the next one of the same parent, or -1
-    weight: Floats  # [N] fair-sharing weight
-    nominal: Ints  # [N, F]
-    borrowing: Ints  # [N, F] borrowing limit, FAR for none
-    lending: Ints  # [N, F] lending limit, FAR for none
-    subtree: Ints  # [N, F] own quota and what children lend
-    local: Ints  # [N, F] part of `subtree` that nobody else can use
+
+def table(columns: type[TableT], *shape: int) -> TableT:
+    """Columns side by side in one array of records, zero; `Floats` float64, all else int64.
+
+    It reads as the tuple of columns that it stands for (``rows.parent[node]``), but is one argument
+    to a kernel: with a hundred arrays as arguments each function took half a second to compile.
+    """
+    kinds = columns.__annotations__
+    fields = [(name, np.float64 if kinds[name] == "Floats" else np.int64) for name in kinds]
+    made: Any = np.zeros(shape, np.dtype(fields)).view(np.recarray)
+    return cast("TableT", made)
+
+
+class QuotaNodes(NamedTuple):
+    """Queues, then cohorts [N]."""
+
+    parent: Ints  # row of the cohort above, -1 for a root
+    root: Ints  # row of the root; a queue without cohort is its own
+    height: Ints  # distance to the furthest leaf
+    first_child: Ints  # or -1
+    next_child: Ints  # the next one of the same parent, or -1
+    queues_from: Ints  # of a root: places of its queues in `queue_at`
+    queues_to: Ints
+    nodes_from: Ints  # of a root: places of its nodes in `node_at`, children before parents
+    nodes_to: Ints
+    queue_at: Ints
+    node_at: Ints
+    weight: Floats  # fair-sharing weight
+
+
+class Quotas(NamedTuple):
+    """Quota by node and column [N, F]."""
+
+    nominal: Ints
+    borrowing: Ints  # borrowing limit, FAR for none
+    lending: Ints  # lending limit, FAR for none
+    subtree: Ints  # own quota and what children lend
+    local: Ints  # part of `subtree` that nobody else can use
+
+
+class QuotaTree(NamedTuple):
+    """All of the tree; read-only once `settle_tree` has run."""
+
+    nodes: QuotaNodes
+    quota: Quotas
     lendable: Ints  # [N, Q] most that a child of this cohort could use
     resource: Ints  # [F] resource of a column
 
@@ -48,19 +83,19 @@ def settle_tree(tree: QuotaTree) -> None:
 
     Children have to stand before their parents: queues first, then cohorts from the deepest.
     """
-    nodes, columns = tree.nominal.shape
+    nodes, columns = tree.quota.nominal.shape
     for node in range(nodes):
-        parent = tree.parent[node]
+        parent = tree.nodes.parent[node]
         for column in range(columns):
-            tree.subtree[node, column] += tree.nominal[node, column]
-            if tree.lending[node, column] != FAR:
-                kept = tree.subtree[node, column] - tree.lending[node, column]
-                tree.local[node, column] = max(0, kept)
+            tree.quota.subtree[node, column] += tree.quota.nominal[node, column]
+            if tree.quota.lending[node, column] != FAR:
+                kept = tree.quota.subtree[node, column] - tree.quota.lending[node, column]
+                tree.quota.local[node, column] = max(0, kept)
             if parent != NONE:
-                given = tree.subtree[node, column] - tree.local[node, column]
-                tree.subtree[parent, column] += given
+                given = tree.quota.subtree[node, column] - tree.quota.local[node, column]
+                tree.quota.subtree[parent, column] += given
         if parent != NONE:
-            tree.height[parent] = max(tree.height[parent], tree.height[node] + 1)
+            tree.nodes.height[parent] = max(tree.nodes.height[parent], tree.nodes.height[node] + 1)
     for node in range(nodes):
         for column in range(columns):
             tree.lendable[node, tree.resource[column]] += potential(tree, node, column)
@@ -69,7 +104,7 @@ def settle_tree(tree: QuotaTree) -> None:
 @inner
 def local_available(tree: QuotaTree, usage: Ints, node: int, column: int) -> int:
     """Local quota that is left."""
-    return int(max(0, tree.local[node, column] - usage[node, column]))
+    return int(max(0, tree.quota.local[node, column] - usage[node, column]))
 
 
 @inner
@@ -80,14 +115,16 @@ def available(tree: QuotaTree, usage: Ints, queue: int, column: int) -> int:
     admits: A(n) = local + min(limit, A(parent)), unrolled from the leaf to the root.
     """
     node, own, least = queue, 0, FAR
-    while tree.parent[node] != NONE:
-        local, used = tree.local[node, column], usage[node, column]
+    while tree.nodes.parent[node] != NONE:
+        local, used = tree.quota.local[node, column], usage[node, column]
         own += max(0, local - used)
-        if tree.borrowing[node, column] != FAR:
-            stored = tree.subtree[node, column] - local
-            least = min(least, own + stored - max(0, used - local) + tree.borrowing[node, column])
-        node = tree.parent[node]
-    least = min(least, own + tree.subtree[node, column] - usage[node, column])
+        if tree.quota.borrowing[node, column] != FAR:
+            stored = tree.quota.subtree[node, column] - local
+            least = min(
+                least, own + stored - max(0, used - local) + tree.quota.borrowing[node, column]
+            )
+        node = tree.nodes.parent[node]
+    least = min(least, own + tree.quota.subtree[node, column] - usage[node, column])
     return int(max(0, least))
 
 
@@ -95,13 +132,13 @@ def available(tree: QuotaTree, usage: Ints, queue: int, column: int) -> int:
 def potential(tree: QuotaTree, node: int, column: int) -> int:
     """What a node could take were nothing used."""
     own, least = 0, FAR
-    while tree.parent[node] != NONE:
-        if tree.borrowing[node, column] != FAR:
-            whole = tree.subtree[node, column] + tree.borrowing[node, column]
+    while tree.nodes.parent[node] != NONE:
+        if tree.quota.borrowing[node, column] != FAR:
+            whole = tree.quota.subtree[node, column] + tree.quota.borrowing[node, column]
             least = min(least, own + whole)
-        own += tree.local[node, column]
-        node = tree.parent[node]
-    return int(min(least, own + tree.subtree[node, column]))
+        own += tree.quota.local[node, column]
+        node = tree.nodes.parent[node]
+    return int(min(least, own + tree.quota.subtree[node, column]))
 
 
 @inner
@@ -109,10 +146,10 @@ def add_usage(tree: QuotaTree, usage: Ints, queue: int, column: int, amount: int
     """Use more; what goes beyond local quota counts at the parent, and so on."""
     node = queue
     while node != NONE and amount > 0:
-        local = max(0, tree.local[node, column] - usage[node, column])
+        local = max(0, tree.quota.local[node, column] - usage[node, column])
         usage[node, column] += amount
         amount -= local
-        node = tree.parent[node]
+        node = tree.nodes.parent[node]
 
 
 @inner
@@ -120,16 +157,16 @@ def remove_usage(tree: QuotaTree, usage: Ints, queue: int, column: int, amount: 
     """Undo `add_usage`."""
     node = queue
     while node != NONE and amount > 0:
-        above = usage[node, column] - tree.local[node, column]
+        above = usage[node, column] - tree.quota.local[node, column]
         usage[node, column] -= amount
         amount = min(amount, above)
-        node = tree.parent[node]
+        node = tree.nodes.parent[node]
 
 
 @inner
 def exceeds(tree: QuotaTree, usage: Ints, node: int, column: int, amount: int) -> bool:
     """Whether `amount` more would be beyond the node's own quota, so that it borrows."""
-    return bool(tree.subtree[node, column] < usage[node, column] + amount)
+    return bool(tree.quota.subtree[node, column] < usage[node, column] + amount)
 
 
 @inner
@@ -144,18 +181,18 @@ def borrowing_height(
         Height of the lowest subtree that has room, 0 for the queue's own quota, the whole tree's
         where none has; whether that subtree is not the whole tree, so that the queue may reclaim.
     """
-    node = tree.parent[queue]
+    node = tree.nodes.parent[queue]
     if node == NONE or not exceeds(tree, usage, queue, column, amount):
         return 0, node != NONE
     left = amount - local_available(tree, usage, queue, column)
     last = node
     while node != NONE:
         if not exceeds(tree, usage, node, column, left):
-            return int(tree.height[node]), tree.parent[node] != NONE
+            return int(tree.nodes.height[node]), tree.nodes.parent[node] != NONE
         left -= local_available(tree, usage, node, column)
         last = node
-        node = tree.parent[node]
-    return int(tree.height[last]), False
+        node = tree.nodes.parent[node]
+    return int(tree.nodes.height[last]), False
 
 
 @inner
@@ -171,7 +208,7 @@ def share(tree: QuotaTree, usage: Ints, node: int, more: Ints) -> tuple[bool, fl
         Whether the share is infinite since the weight is 0 (then `value` is not weighted); the
         share; whether the node is beyond its quota in any column.
     """
-    parent = tree.parent[node]
+    parent = tree.nodes.parent[node]
     if parent == NONE:
         return False, 0.0, False
     columns = more.shape[0]
@@ -180,7 +217,7 @@ def share(tree: QuotaTree, usage: Ints, node: int, more: Ints) -> tuple[bool, fl
         borrowed = 0
         for column in range(columns):
             if tree.resource[column] == resource:
-                beyond = more[column] + usage[node, column] - tree.subtree[node, column]
+                beyond = more[column] + usage[node, column] - tree.quota.subtree[node, column]
                 borrowed += max(0, beyond)
         if borrowed > 0:
             borrows = True
@@ -188,9 +225,9 @@ def share(tree: QuotaTree, usage: Ints, node: int, more: Ints) -> tuple[bool, fl
                 ratio = max(ratio, borrowed * 1000.0 / tree.lendable[parent, resource])
     if ratio == 0.0:
         return False, 0.0, borrows
-    if tree.weight[node] == 0.0:
+    if tree.nodes.weight[node] == 0.0:
         return True, ratio, borrows
-    return False, ratio / tree.weight[node], borrows
+    return False, ratio / tree.nodes.weight[node], borrows
 
 
 @inner
