@@ -47,7 +47,9 @@ from kfarm_twin.quota_tree import (
 BYTES_PER_MIB = 1 << 20
 KUEUE_REQUEUE_NS = 10**9
 """Kueue gives parked workloads another try once a second (0.19.2, requeueBatchPeriod)."""
-CYCLES_PER_INSTANT = 1_000_000
+CYCLES_PER_INSTANT = 10_000
+MOST_PREEMPTIONS = 1000
+"""A job that is preempted more often counts as one that is for ever."""
 _LEAST_POOL = 1 << 14
 
 
@@ -114,12 +116,12 @@ class QuotaReplay:
         First admission, admission of the last run, and end [ns].
     preemptions
         How often a job was preempted.
-    flavor
-        [J, resources] row of `flavors` that each resource was taken from last, -1 for none.
+    phase, took
+        Where each job is at the end, and the columns of quota it then holds [J, Q].
     log_ns, log_kind, log_job, log_other
         What happened, in order; `log_other` is who preempted.
-    pending, cycles
-        Jobs that wait at the end; scheduling cycles in all.
+    cycles
+        Scheduling cycles in all.
     """
 
     first_ns: Ints
@@ -127,6 +129,7 @@ class QuotaReplay:
     end_ns: Ints
     preemptions: Ints
     phase: Ints
+    took: Ints
     log_ns: Ints
     log_kind: Ints
     log_job: Ints
@@ -244,6 +247,7 @@ def _option_column(compiled: Compiled, options: QuotaOptions, until_ns: int) -> 
     made[columns.REQUEUE_NS] = options.requeue_ns
     made[columns.KEEP_PROGRESS] = options.keep_progress
     made[columns.CYCLES_PER_INSTANT] = CYCLES_PER_INSTANT
+    made[columns.MOST_PREEMPTIONS] = MOST_PREEMPTIONS
     made[columns.UNTIL_NS] = until_ns
     made[columns.MOST_FLAVORS] = compiled.most_flavors
     return made
@@ -407,6 +411,7 @@ def _replay(state: QuotaState, logged: int) -> QuotaReplay:
         end_ns=np.array(state.jobs.end_ns),
         preemptions=np.array(state.jobs.preemptions),
         phase=np.array(state.jobs.phase),
+        took=state.took,
         log_ns=np.array(state.log.time_ns[:logged]),
         log_kind=np.array(state.log.kind[:logged]),
         log_job=np.array(state.log.job[:logged]),

@@ -23,6 +23,7 @@ from kfarm_twin.kernels.quota_state import (
     NOW_NS,
     POOL,
     PREEMPTED,
+    PREEMPTIONS,
     RECLAIM_POLICY,
     RUNNING,
     STRICT,
@@ -85,6 +86,8 @@ def _evict(model: QuotaModel, state: QuotaState, job: int, by: int) -> None:
     jobs, now = state.jobs, state.book.counts[NOW_NS]
     jobs.phase[job] = EVICTING
     jobs.preemptions[job] += 1
+    counts = state.book.counts
+    counts[PREEMPTIONS] = max(counts[PREEMPTIONS], jobs.preemptions[job])
     if model.options[KEEP_PROGRESS]:
         jobs.left_ns[job] -= now - jobs.start_ns[job]
     state.queues.generation[model.jobs.queue[job]] += 1

@@ -15,7 +15,9 @@ from kfarm_twin.kernels.quota_state import (
     FINISHED,
     LIVELOCK,
     MOST_FLAVORS,
+    MOST_PREEMPTIONS,
     NOW_NS,
+    PREEMPTIONS,
     RELEASED,
     REQUEUE_NS,
     RUNNING,
@@ -84,7 +86,7 @@ def _settle(model: QuotaModel, state: QuotaState, root: int, most: int) -> int:
         idle = 0 if progress else idle + 1
         if heads == 0 or not changed or idle > model.options[MOST_FLAVORS] + 1:
             return FINISHED
-        if counts[CYCLES] > most:
+        if counts[CYCLES] > most or counts[PREEMPTIONS] > model.options[MOST_PREEMPTIONS]:
             return LIVELOCK
 
 
