@@ -17,6 +17,7 @@ CPU, GPU = "cpu", "example.com/gpu"
 MILLI = 1000
 SECOND = 10**9
 FOREVER = 10**6 * SECOND
+SEPARATE = 2
 
 
 @dataclass
@@ -63,8 +64,14 @@ def _groups(
     return tuple(groups)
 
 
-def tree_of(rng: random.Random, name: str, *, weights: bool = True) -> QueueTree:
-    """Two to six queues under up to four cohorts."""
+def tree_of(
+    rng: random.Random, name: str, *, weights: bool = True, steady: bool = False
+) -> QueueTree:
+    """Two to six queues under up to four cohorts.
+
+    Steady ones have no two groups: with these, Kueue's search for a flavor of the one group may go
+    round and round while the other has no room, and time decides where it stands.
+    """
     style, cohorts = rng.choice([0, 0, 1, 2]), []
     names = [f"{name}-k{i}" for i in range(rng.choice([1, 1, 2, 3, 4]))]
     for i, cohort in enumerate(names):
@@ -96,6 +103,8 @@ def tree_of(rng: random.Random, name: str, *, weights: bool = True) -> QueueTree
                 preference=Preference(int(both and rng.random() < 0.5)),
             )
         )
+    if steady and style == SEPARATE:
+        return tree_of(rng, name, weights=weights, steady=True)
     flavors = {f for node in (*queues, *cohorts) for g in node.groups for f, _ in g.flavors}
     return QueueTree(tuple(queues), tuple(cohorts), tuple(Flavor(f) for f in sorted(flavors)))
 
@@ -133,3 +142,28 @@ def jobs_of(listed: list[Job]) -> Jobs:
         queue=column([job.queue for job in listed]),
         models=column([0] * count),
     )
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A job as the plain reference knows it."""
+
+    submit_ns: int
+    run_ns: int
+    queue: str
+    priority: int
+    rank: int
+    need: dict[str, int]
+    shape: tuple[int, ...]
+
+
+def plain_of(listed: list[Job], tree: QueueTree) -> dict[int, Plain]:
+    """Jobs for the plain reference."""
+    made = {}
+    for row, job in enumerate(listed):
+        need = {CPU: job.pods * job.cpu * MILLI, GPU: job.pods * job.gpu * MILLI, "pods": job.pods}
+        run = FOREVER if job.ends is None else job.ends * SECOND
+        shape = (job.priority, job.pods, job.cpu, job.gpu)
+        queue = tree.queues[job.queue].name
+        made[row] = Plain(job.submit * SECOND, run, queue, job.priority, row, need, shape)
+    return made

@@ -52,7 +52,7 @@ class Scene:
     def make(cls, seed: int, fair: bool) -> Scene:
         rng = random.Random(seed)
         name = f"{'fair' if fair else 'plain'}{seed}"
-        return cls(name, seed, SCENES["tree_of"](rng, name, weights=fair), fair, rng)
+        return cls(name, seed, SCENES["tree_of"](rng, name, weights=fair, steady=True), fair, rng)
 
     def replay(self, uids: dict[str, str]) -> QuotaReplay:
         """The twin's view up to the end of the present step."""

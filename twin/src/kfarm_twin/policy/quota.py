@@ -11,7 +11,7 @@ its proposals 79 (hierarchical cohorts) and 1714 (fair sharing).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
 
 import numpy as np
 
@@ -35,8 +35,8 @@ def table(columns: type[TableT], *shape: int) -> TableT:
     It reads as the tuple of columns that it stands for (``rows.parent[node]``), but is one argument
     to a kernel: with a hundred arrays as arguments each function took half a second to compile.
     """
-    kinds = columns.__annotations__
-    fields = [(name, np.float64 if kinds[name] == "Floats" else np.int64) for name in kinds]
+    kinds = get_type_hints(columns)
+    fields = [(name, np.float64 if kinds[name] == Floats else np.int64) for name in kinds]
     made: Any = np.zeros(shape, np.dtype(fields)).view(np.recarray)
     return cast("TableT", made)
 
