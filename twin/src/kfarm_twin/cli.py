@@ -12,6 +12,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from kfarm_twin.cli_output import ExitCode, Output
+from kfarm_twin.disciplines import Backfill, Level, Order, Placement
+from kfarm_twin.traces.formats import Target, TraceFormat
 
 FILES_HELP = "Manifest file or directory, or - for standard input; may be repeated."
 
@@ -27,6 +29,21 @@ app = typer.Typer(
 Files = Annotated[list[Path], typer.Option("--filename", "-f", help=FILES_HELP)]
 OptionalFiles = Annotated[list[Path] | None, typer.Option("--filename", "-f", help=FILES_HELP)]
 Format = Annotated[Output, typer.Option("--output", "-o", help="How to print.")]
+
+trace_app = typer.Typer(no_args_is_help=True, help="Traces of jobs: look, convert, generate.")
+app.add_typer(trace_app, name="trace")
+TraceFile = Annotated[Path, typer.Argument(help="Trace; may be gzip.", metavar="FILE")]
+OutFile = Annotated[Path, typer.Argument(help="File to write.", metavar="OUT")]
+FormatOfTrace = Annotated[
+    TraceFormat | None,
+    typer.Option("--format", help="Form of the trace; told from its content when left out."),
+]
+TargetForm = Annotated[
+    Target | None, typer.Option("--to", help="Form to write; told from the name when left out.")
+]
+GpusPerNode = Annotated[
+    int, typer.Option("--gpus-per-node", min=1, max=1024, help="Devices of a node.")
+]
 
 
 def print_version(wanted: bool) -> None:
@@ -177,6 +194,133 @@ def crds(
     for name, text in files.items():
         (output / name).write_text(text, encoding="utf-8")
         typer.echo(str(output / name))
+
+
+@app.command()
+def simulate(
+    trace: Annotated[Path, typer.Option(help="Trace of jobs; may be gzip.")],
+    nodes: Annotated[int, typer.Option(min=1, max=1 << 20, help="Nodes of the farm.")],
+    format: FormatOfTrace = None,
+    gpus_per_node: GpusPerNode = 8,
+    order: Annotated[Order, typer.Option(help="Who goes first.")] = Order.FIFO,
+    backfill: Annotated[
+        Backfill, typer.Option(help="Who may go before a job that cannot start.")
+    ] = Backfill.NONE,
+    placement: Annotated[
+        Placement, typer.Option(help="Count devices, or place on named nodes.")
+    ] = Placement.COUNT,
+    nodes_per_rack: Annotated[int, typer.Option(min=0, help="0: all in one rack.")] = 0,
+    nodes_per_unit: Annotated[int, typer.Option(min=0, help="0: all in one unit.")] = 0,
+    required: Annotated[
+        Level, typer.Option(help="Each job stays in one domain of this level.")
+    ] = Level.CLUSTER,
+    preferred: Annotated[
+        Level | None, typer.Option(help="Within it, in few domains of this level.")
+    ] = None,
+    restart: Annotated[
+        int, typer.Option(min=0, max=10**6, help="Cost of a restart after preemption [s].")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of random placement.")] = 0,
+    jobs_out: Annotated[
+        Path | None, typer.Option(help="Write the jobs there: .csv, .parquet, else JSON.")
+    ] = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Play a trace of jobs on a farm: waits, slowdown, utilisation, and when each job ran."""
+    from kfarm_twin.cli_simulate import Request  # noqa: PLC0415
+    from kfarm_twin.cli_simulate import simulate as play  # noqa: PLC0415
+    from kfarm_twin.replay import ReplayError  # noqa: PLC0415
+
+    request = Request(
+        trace=trace,
+        format=format,
+        nodes=nodes,
+        gpus_per_node=gpus_per_node,
+        nodes_per_rack=nodes_per_rack,
+        nodes_per_unit=nodes_per_unit,
+        order=order,
+        backfill=backfill,
+        placement=placement,
+        required=required,
+        preferred=preferred,
+        restart_s=restart,
+        seed=seed,
+        jobs_out=jobs_out,
+    )
+    with problems_reported():
+        try:
+            play(request, output)
+        except ReplayError as error:
+            refuse(str(error))
+
+
+@trace_app.command("info")
+def trace_info(
+    file: TraceFile,
+    format: FormatOfTrace = None,
+    gpus_per_node: GpusPerNode = 8,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, help="State the load that this many nodes are offered.")
+    ] = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Say what is in a trace: jobs, sizes, run times, device-hours, and what was left out."""
+    from kfarm_twin.cli_trace import trace_info as show  # noqa: PLC0415
+
+    with problems_reported():
+        show(file, format, gpus_per_node, nodes, output)
+
+
+@trace_app.command("convert")
+def trace_convert(
+    file: TraceFile,
+    out: OutFile,
+    to: TargetForm = None,
+    format: FormatOfTrace = None,
+    gpus_per_node: GpusPerNode = 8,
+    output: Format = Output.TABLE,
+) -> None:
+    """Write a trace in another form, and say what that form cannot hold."""
+    from kfarm_twin.cli_trace import trace_convert as convert  # noqa: PLC0415
+
+    with problems_reported():
+        convert(file, out, format, to, gpus_per_node, output)
+
+
+@trace_app.command("generate")
+def trace_generate(
+    out: OutFile,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Trace to fit a model to and to compare with.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model, as --save-model wrote it; else a built-in mix.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=20_000_000, help="How many jobs.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Same seed, same jobs.")] = 0,
+    load: Annotated[
+        float | None, typer.Option(help="Device-hours asked for over those of --nodes.")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Nodes that --load is about.")] = None,
+    to: TargetForm = None,
+    format: FormatOfTrace = None,
+    gpus_per_node: GpusPerNode = 8,
+    save_model: Annotated[Path | None, typer.Option(help="Write the model there as well.")] = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Write jobs that look like those of a trace, or of a model."""
+    from kfarm_twin.cli_trace import Wanted  # noqa: PLC0415
+    from kfarm_twin.cli_trace import trace_generate as make  # noqa: PLC0415
+
+    if source is not None and model is not None:
+        refuse("--from and --model exclude each other")
+    if (load is None) != (nodes is None):
+        refuse("--load and --nodes go together")
+    if load is not None and not 0 < load <= 1000:
+        refuse(f"--load is {load}; expected a number above 0, such as 0.8")
+    with problems_reported():
+        wanted = Wanted(jobs, seed, load, nodes, gpus_per_node, save_model)
+        make(out, source, format, model, to, wanted, output)
 
 
 @app.command()

@@ -14,13 +14,14 @@ PATIENCE_S = 1.0
 
 
 class LateProgress:
-    """Counts futures of one plan; shows itself once `PATIENCE_S` have passed.
+    """Counts what is done, futures of one plan by default; shown once `PATIENCE_S` have passed.
 
     Nothing is shown when standard error is not a terminal.
     """
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, counted: str = "futures at most") -> None:
         self._label = label
+        self._counted = counted
         self._begun = time.monotonic()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -38,7 +39,7 @@ class LateProgress:
             self._bar.stop()
 
     def __call__(self, done: int, total: int) -> None:
-        """Note that `done` of at most `total` futures are played."""
+        """Note that `done` of at most `total` are played."""
         if self._bar is None:
             if time.monotonic() - self._begun < PATIENCE_S or not sys.stderr.isatty():
                 return
@@ -60,7 +61,7 @@ class LateProgress:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("futures at most"),
+            TextColumn(self._counted),
             TimeElapsedColumn(),
             console=Console(stderr=True),
             transient=True,

@@ -1,0 +1,266 @@
+"""``kfarm simulate``: a trace of jobs on a farm, by one scheduling discipline."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from kfarm_twin.cli_output import Output, as_json, as_yaml
+from kfarm_twin.cli_progress import LateProgress
+from kfarm_twin.disciplines import Backfill, Level, Order, Placement
+from kfarm_twin.traces.formats import Reading, TraceFormat
+
+if TYPE_CHECKING:
+    from kfarm_twin.jobs import Jobs
+    from kfarm_twin.replay import Discipline, Replay, Shape, Spread, Summary
+
+SCHEMA = "kfarm.dev/simulate/v1"
+JOBS_SCHEMA = "kfarm.dev/simulate-jobs/v1"
+NS_PER_S = 1_000_000_000
+SHOWN = 10
+"""Jobs that can never run of which the table names each."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Options of the command."""
+
+    trace: Path
+    format: TraceFormat | None
+    nodes: int
+    gpus_per_node: int
+    nodes_per_rack: int
+    nodes_per_unit: int
+    order: Order
+    backfill: Backfill
+    placement: Placement
+    required: Level
+    preferred: Level | None
+    restart_s: int
+    seed: int
+    jobs_out: Path | None
+
+
+def simulate(request: Request, output: Output) -> None:
+    """Read the trace, play it, print and write what came of it.
+
+    Raises
+    ------
+    ManifestError
+        Where the trace cannot be read or the jobs cannot be written.
+    ReplayError
+        Where farm and discipline do not go together.
+    """
+    from kfarm_twin.replay import replay, summarize  # noqa: PLC0415 - numpy, then numba
+    from kfarm_twin.traces.reader import read  # noqa: PLC0415
+
+    shape, discipline = _shape(request), _discipline(request)
+    reading = read(request.trace, request.format, gpus_per_node=request.gpus_per_node)
+    jobs = reading.trace.jobs
+    with LateProgress(f"playing {request.trace.name}", "jobs") as progress:
+        result = replay(jobs, shape, discipline, seed=request.seed, progress=progress)
+    summary = summarize(jobs, result, shape)
+    if request.jobs_out is not None:
+        write_jobs(request.jobs_out, reading, result)
+    data = answer(request, reading, result, summary)
+    if output is Output.TABLE:
+        print_answer(data)
+        return
+    if request.jobs_out is None:
+        data["jobs"] = list(job_rows(reading, result, ("id", "submit", "start", "end")))
+    sys.stdout.write((as_json(data) if output is Output.JSON else as_yaml(data)) + "\n")
+
+
+def _shape(request: Request) -> Shape:
+    from kfarm_twin.replay import Shape  # noqa: PLC0415
+
+    return Shape(
+        request.nodes, request.gpus_per_node, request.nodes_per_rack, request.nodes_per_unit
+    )
+
+
+def _discipline(request: Request) -> Discipline:
+    from kfarm_twin.replay import Discipline  # noqa: PLC0415
+
+    return Discipline(
+        order=request.order,
+        backfill=request.backfill,
+        placement=request.placement,
+        required=request.required,
+        preferred=request.preferred,
+        restart_ns=request.restart_s * NS_PER_S,
+    )
+
+
+def answer(request: Request, reading: Reading, result: Replay, summary: Summary) -> dict[str, Any]:
+    """Keys of ``-o json``, as docs/cli.md lists them; without the jobs."""
+    from kfarm_twin.traces.summary import left_out  # noqa: PLC0415 - numpy
+
+    ids = reading.trace.ids
+    return {
+        "schema": SCHEMA,
+        "trace": {
+            "file": str(request.trace),
+            "format": str(reading.format),
+            "records": reading.records,
+            "leftOut": left_out(reading),
+            "notes": list(reading.notes),
+        },
+        "farm": {
+            "nodes": request.nodes,
+            "gpusPerNode": request.gpus_per_node,
+            "nodesPerRack": request.nodes_per_rack,
+            "nodesPerUnit": request.nodes_per_unit,
+        },
+        "rules": _rules(request),
+        "summary": _summary(summary),
+        "never": [{"id": str(ids[job]), "reason": reason} for job, reason in result.never.items()],
+        "jobsFile": str(request.jobs_out) if request.jobs_out is not None else None,
+    }
+
+
+def _rules(request: Request) -> dict[str, Any]:
+    return {
+        "order": str(request.order),
+        "backfill": str(request.backfill),
+        "placement": str(request.placement),
+        "required": str(request.required),
+        "preferred": str(request.preferred) if request.preferred is not None else None,
+        "restartS": request.restart_s,
+        "seed": request.seed,
+        "instant": "all ends, then all arrivals, then one pass",
+        "end": "the true run time ends a job; limits only make reservations",
+    }
+
+
+def _summary(summary: Summary) -> dict[str, Any]:
+    return {
+        "jobs": summary.jobs,
+        "started": summary.started,
+        "ended": summary.ended,
+        "never": summary.never,
+        "waited": summary.waited,
+        "preemptions": summary.preemptions,
+        "waitS": _spread(summary.wait),
+        "boundedSlowdown": _spread(summary.slowdown),
+        "averageBoundedSlowdown": summary.slowdown.mean if summary.slowdown else None,
+        "lastEndS": summary.last_end_s,
+        "makespanS": summary.makespan_s,
+        "utilisation": summary.utilisation,
+        "strandedShare": summary.stranded_share,
+    }
+
+
+def _spread(spread: Spread | None) -> dict[str, float] | None:
+    return asdict(spread) if spread is not None else None
+
+
+def _seconds(times_ns: Iterable[int]) -> list[int | float | None]:
+    """Seconds, whole where they are; None for what never came."""
+    return [
+        None
+        if time_ns < 0
+        else (time_ns // NS_PER_S if time_ns % NS_PER_S == 0 else time_ns / NS_PER_S)
+        for time_ns in times_ns
+    ]
+
+
+def job_columns(reading: Reading, result: Replay) -> dict[str, list[Any]]:
+    """Jobs in the order of the trace; times in its own seconds [s]."""
+    jobs: Jobs = reading.trace.jobs
+    return {
+        "id": reading.trace.ids.tolist(),
+        "submit": _seconds(jobs.submit_ns.tolist()),
+        "start": _seconds(result.start_ns.tolist()),
+        "end": _seconds(result.end_ns.tolist()),
+        "run": _seconds(jobs.run_ns.tolist()),
+        "limit": _seconds(jobs.limit_ns.tolist()),
+        "pods": jobs.pods.tolist(),
+        "gpus_per_pod": jobs.gpus.tolist(),
+        "preemptions": result.preemptions.tolist(),
+    }
+
+
+def job_rows(
+    reading: Reading, result: Replay, names: tuple[str, ...] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Jobs one by one, with these keys or all."""
+    columns = job_columns(reading, result)
+    keys = names or tuple(columns)
+    for row in zip(*(columns[key] for key in keys), strict=True):
+        yield dict(zip(keys, row, strict=True))
+
+
+def write_jobs(path: Path, reading: Reading, result: Replay) -> None:
+    """Write the jobs, whole or not at all, in the form that the name asks for."""
+    from kfarm_twin.traces.write import replacing  # noqa: PLC0415 - numpy
+
+    with replacing(path) as stream:
+        match path.suffix:
+            case ".csv":
+                _write_csv(stream, job_columns(reading, result))
+            case ".parquet":
+                _write_parquet(stream, reading, result)
+            case _:
+                data = {"schema": JOBS_SCHEMA, "jobs": list(job_rows(reading, result))}
+                stream.write(as_json(data).encode() + b"\n")
+
+
+def _write_csv(stream: IO[bytes], columns: Mapping[str, list[Any]]) -> None:
+    text = io.TextIOWrapper(stream, "utf-8", newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    text.flush()
+    text.detach()  # the stream is closed by who opened it
+
+
+def _write_parquet(stream: IO[bytes], reading: Reading, result: Replay) -> None:
+    import pyarrow as pa  # noqa: PLC0415 - only for this form
+    from pyarrow import parquet  # noqa: PLC0415
+
+    columns = job_columns(reading, result)
+    times = ("submit", "start", "end", "run", "limit")
+    types = {name: pa.float64() for name in times} | {"id": pa.string()}
+    table = pa.table(
+        {name: pa.array(values, types.get(name, pa.int64())) for name, values in columns.items()}
+    )
+    table = table.replace_schema_metadata({"schema": JOBS_SCHEMA})
+    parquet.write_table(table, stream)
+
+
+def print_answer(data: Mapping[str, Any]) -> None:
+    """The answer for people."""
+    from rich.console import Console  # noqa: PLC0415 - rich loads slowly
+    from rich.text import Text  # noqa: PLC0415
+
+    from kfarm_twin.cli_trace_tables import right_table  # noqa: PLC0415
+
+    console, summary, rules = Console(), data["summary"], data["rules"]
+    table = right_table("", "mean", "median", "p90", "p99", "max")
+    for label, key in (("wait [s]", "waitS"), ("bounded slowdown", "boundedSlowdown")):
+        spread = summary[key]
+        values = (f"{v:,.2f}" for v in spread.values()) if spread else ("",) * 5
+        table.add_row(Text(label), *values)
+    farm = data["farm"]
+    say = f"{rules['order']}, backfill {rules['backfill']}, placement {rules['placement']}"
+    console.print(Text(f"{farm['nodes']} nodes of {farm['gpusPerNode']} devices: {say}"))
+    console.print(table)
+    console.print(
+        Text(
+            f"{summary['jobs']:,} jobs, {summary['waited']:,} waited, "
+            f"{summary['preemptions']:,} preemptions; last end {summary['lastEndS']:,.0f} s, "
+            f"utilisation {summary['utilisation']:.1%}"
+        )
+    )
+    for entry in data["trace"]["leftOut"]:
+        console.print(Text(f"left out: {entry['records']:,} records: {entry['reason']}"))
+    for entry in data["never"][:SHOWN]:
+        console.print(Text(f"never runs: {entry['id']}: {entry['reason']}"))
+    if len(data["never"]) > SHOWN:
+        console.print(Text(f"never runs: {len(data['never']) - SHOWN:,} more; see -o json"))

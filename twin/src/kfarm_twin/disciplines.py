@@ -1,0 +1,40 @@
+"""Names of how the farm driver schedules; light, so that the command line can offer them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Order(StrEnum):
+    """Who goes first, among jobs of one priority."""
+
+    FIFO = "fifo"
+    SJF = "sjf"
+    SRTF = "srtf"
+
+
+class Backfill(StrEnum):
+    """Who may go before a job that cannot start."""
+
+    NONE = "none"
+    EASY = "easy"
+    CONSERVATIVE = "conservative"
+
+
+class Placement(StrEnum):
+    """How devices are found: counted, or on named nodes by a packing policy."""
+
+    COUNT = "count"
+    FIRST_FIT = "first-fit"
+    BEST_FIT = "best-fit"
+    SPREAD = "spread"
+    RANDOM = "random"
+
+
+class Level(StrEnum):
+    """Topology levels, from the narrowest."""
+
+    NODE = "node"
+    RACK = "rack"
+    UNIT = "scalable-unit"
+    CLUSTER = "cluster"
