@@ -79,14 +79,23 @@ test-slow: sync controlplane ## Run the long campaigns as well
 test-nojit: sync ## Run the kernels' tests as plain Python
 	NUMBA_DISABLE_JIT=1 $(RUN)/pytest tests/unit/twin tests/property -m "not slow and not jit"
 
+.PHONY: validation
+validation: sync ## Hold the twin against published results; writes docs/validation.md
+	$(RUN)/python scripts/validation.py
+
 .PHONY: bench
 bench: sync controlplane ## Measure; figures relative to a baseline of the same run
 	$(RUN)/python bench/twin.py
+	$(RUN)/python bench/traces.py
+	$(RUN)/python bench/fill.py
+	$(RUN)/python bench/kube.py
+	$(RUN)/python bench/replay.py
 	$(RUN)/python bench/cluster.py
 
 .PHONY: bench-short
 bench-short: sync ## The part of bench that needs no cluster
 	$(RUN)/python bench/twin.py
+	$(RUN)/python bench/traces.py --jobs 200000
 
 .PHONY: demo
 demo: sync controlplane ## Validate and release a 2,040-GPU training on a local control plane

@@ -1,8 +1,7 @@
 """The farm driver once more, slow and plain: lists, loops and fractions, no index, no kernel.
 
-Only the random numbers come from the twin. Everything is looked for anew at each pass, except what
-the rules say is kept: promises of conservative backfill, and a reservation on named nodes, which
-holds until a job ends or is preempted, the head changes, or its time is past.
+Only the random numbers come from the twin. Everything is looked for anew at
+each step, except the promises of conservative backfill, which are kept.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ class Farm:
     ) -> None:
         self.jobs = [job | {"limit": max(job["limit"], 1)} for job in jobs]
         self.nodes, self.devices = nodes, devices
-        self.size = {"rack": rack or nodes, "scalable-unit": unit or nodes, "cluster": nodes,
-                     "node": 1}  # fmt: skip
+        unit = unit or nodes
+        self.size = {"node": 1, "rack": rack or unit, "scalable-unit": unit, "cluster": nodes}
         self.order, self.backfill, self.placement = order, backfill, placement
         self.required, self.preferred, self.restart, self.seed = required, preferred, restart, seed
         self.speeds = list(speeds or [])
@@ -59,6 +58,7 @@ class Farm:
         self.held: dict[str, Any] | None = None
         self.planned: dict[int, int] = {}
         self.overran = False
+        self.promised: dict[int, int] = {}
 
     # What a job asks for.
 
@@ -243,14 +243,12 @@ class Farm:
         return sorted(self.running, key=lambda job: (self.running[job]["due"], job))
 
     def hold(self, head: int, now: int) -> None:
-        held = self.held
-        if held and not self.counted and held["head"] == head and held["shadow"] >= now:
-            return
         self.held = {"head": head, "shadow": FAR, "extra": 0, "allowed": {}}
         if self.counted:
             self.hold_counted(head, now)
         else:
             self.hold_named(head, now)
+        self.promised[head] = min(self.held["shadow"], self.promised.get(head, FAR))
 
     def hold_counted(self, head: int, now: int) -> None:
         need, free = self.weight(head), self.capacity - self.used()
@@ -311,16 +309,13 @@ class Farm:
                 continue
             allowed = self.held["allowed"]
             shown = [min(f, allowed.get(i, f)) for i, f in enumerate(self.free)]
-            if self.try_start(job, now, shown):
-                for node, gpus in self.running[job]["pieces"]:
-                    if node in allowed:
-                        allowed[node] -= gpus
+            self.try_start(job, now, shown)
 
     # SRTF.
 
     def make_room(self, head: int, now: int) -> bool:
         mine = self.key(head, now)[:2]
-        after = [job for job in self.running if mine < self.key(job, now)[:2]]
+        after = [job for job in self.running if mine < self.key(job, now)[:2] and self.weight(job)]
         after.sort(key=lambda j: (-self.jobs[j]["priority"], self.running[j]["due"], j),
                    reverse=True)  # fmt: skip
         pods, gpus = self.shape(head)

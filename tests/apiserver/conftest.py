@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +13,19 @@ from typing import Any
 import pytest
 from kfarm_controlplane.client import Cluster
 from kfarm_controlplane.cluster import wait_until
-from kfarm_controlplane.inprocess import HeldTwin, InProcessOperator
+from kfarm_controlplane.inprocess import HeldPlayer, HeldTwin, InProcessOperator
 from kfarm_controlplane.installation import Installation, install
 from kfarm_twin.request import ValidationRequest
 from kfarm_twin.validate import validate
 
 ROOT = Path(__file__).resolve().parents[2]
 Body = dict[str, Any]
+JOBS = "\n".join(
+    f"{n} {n * 60} -1 {600 + 37 * (n % 11)} {1 + n % 4} -1 -1 {1 + n % 4} 1800 "
+    "-1 1 1 1 -1 1 -1 -1 -1"
+    for n in range(1, 241)
+)
+TRACE = f"; a small trace\n{JOBS}\n"
 _numbers = itertools.count(1)
 
 
@@ -234,6 +243,108 @@ def lone_world(installation: Installation, twin: HeldTwin) -> World:
     return World(installation, twin)
 
 
+class Runs:
+    """A namespace with a trace, and TwinRuns in it."""
+
+    def __init__(
+        self, installation: Installation, twin: HeldTwin, player: HeldPlayer, namespace: str
+    ) -> None:
+        self.installation = installation
+        self.twin = twin
+        self.cluster = installation.cluster
+        self.player = player
+        self.namespace = namespace
+
+    def asked(self, name: str) -> int:
+        """Replicas asked for of a run."""
+        return sum(request.name == name for request, _ in self.player.asked)
+
+    def trace(self, text: str = TRACE, name: str = "week", *, binary: bool = False) -> Body:
+        body: Body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": self.namespace},
+        }
+        if binary:
+            raw = gzip.compress(text.encode(), mtime=0)
+            return {**body, "binaryData": {"trace.swf": base64.b64encode(raw).decode()}}
+        return {**body, "data": {"trace.swf": text}}
+
+    def run(self, name: str, **spec: Any) -> Body:
+        return {
+            "apiVersion": "kfarm.dev/v1alpha1",
+            "kind": "TwinRun",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {
+                "shape": {"nodes": 6, "acceleratorsPerNode": 8},
+                "workload": {
+                    "trace": {
+                        "configMap": {"name": "week", "key": "trace.swf"},
+                        "format": "SWF",
+                        "block": "30m",
+                    }
+                },
+                "policies": [{"name": "fifo"}, {"name": "easy", "backfill": "Easy"}],
+                "replicas": 3,
+                "seed": 5,
+                **spec,
+            },
+        }
+
+    def get(self, name: str, kind: str = "twinrun") -> Body:
+        text = self.cluster.kubectl(
+            "get", kind, name, "-n", self.namespace, "-o", "json", "--ignore-not-found"
+        )
+        return _parse(text)
+
+    def ready(self, name: str) -> Body:
+        """The condition Ready as of the run's present generation, or nothing."""
+        body = self.get(name)
+        status = body.get("status") or {}
+        if not body or status.get("observedGeneration") != body["metadata"]["generation"]:
+            return {}
+        return next((c for c in status.get("conditions") or () if c["type"] == "Ready"), {})
+
+    def until(self, name: str, reason: str, timeout_s: float = 45) -> Body:
+        """Wait until Ready has a reason, and return the status."""
+        wait_until(lambda: self.ready(name).get("reason") == reason, timeout_s, f"{name}: {reason}")
+        return dict(self.get(name)["status"])
+
+    def results(self) -> list[Body]:
+        """All result ConfigMaps of the namespace."""
+        listed = self.cluster.get(
+            "configmaps", "-n", self.namespace, "-l", "kfarm.dev/twin-run=true"
+        )
+        return list(listed["items"])
+
+    def result(self, name: str) -> Body:
+        """The result that a run's status names, unpacked."""
+        artifact = self.get(name)["status"]["artifact"]
+        body = self.get(artifact["configMap"], "configmap")
+        raw = base64.b64decode(body["binaryData"][artifact["key"]])
+        assert len(raw) == artifact["bytes"]
+        return dict(json.loads(gzip.decompress(raw)))
+
+    def operate(self) -> InProcessOperator:
+        """An operator that plays what-ifs only."""
+        return InProcessOperator(self.installation, self.twin, role="whatif", player=self.player)
+
+
+@pytest.fixture(scope="module")
+def player() -> HeldPlayer:
+    return HeldPlayer()
+
+
+@pytest.fixture
+def lone_runs(
+    installation: Installation, held_twin: HeldTwin, player: HeldPlayer, namespace: str
+) -> Iterator[Runs]:
+    """A namespace of the test's own; no operator runs."""
+    yield Runs(installation, held_twin, player, namespace)
+    player.before = lambda *_: None
+    player.door.set()
+
+
 def _object(kind: str, metadata: Body, spec: Body) -> Body:
     return {
         "apiVersion": "kfarm.dev/v1alpha1",
@@ -244,8 +355,6 @@ def _object(kind: str, metadata: Body, spec: Body) -> Body:
 
 
 def _parse(text: str) -> Body:
-    import json
-
     return dict(json.loads(text)) if text.strip() else {}
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import collections
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kfarm_controlplane.inprocess import InProcessOperator
 from kfarm_controlplane.installation import Operator
-from kfarm_operator.client import ApiError, KubeClient
+from kfarm_controlplane.mortal import MortalClient
 
 
 def test_with_no_operator_nothing_is_released(lone_world: Any) -> None:
@@ -71,27 +70,6 @@ def test_a_kill_while_releasing_loses_and_doubles_nothing(
 
 WRITES = 8
 """Claim, verdict, its Event, slots, three releases, the last report."""
-
-
-class MortalClient(KubeClient):
-    """A client whose process dies at its n-th write: before it is sent, or before its answer."""
-
-    left = 0
-    after = False
-    lock = threading.Lock()
-
-    def _send(self, method: str, path: str, *rest: Any, **more: Any) -> Any:
-        if method == "GET" or path.endswith("/tokenreviews"):
-            return super()._send(method, path, *rest, **more)
-        with MortalClient.lock:
-            MortalClient.left -= 1
-            left = MortalClient.left
-        if left < 0 or (left == 0 and not MortalClient.after):
-            raise ApiError(0, "Dead", f"{method} {path}: this process was killed")
-        answer = super()._send(method, path, *rest, **more)
-        if left == 0:
-            raise ApiError(0, "Dead", f"{method} {path}: killed before the answer")
-        return answer
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

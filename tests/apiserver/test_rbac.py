@@ -33,8 +33,8 @@ FORBIDDEN_RESOURCES = {
     "pods/ephemeralcontainers",
     "nodes/proxy",
     "serviceaccounts/token",
-    "configmaps",
 }
+FORBIDDEN_OF_CONFIG_MAPS = {"list", "watch", "update", "patch"}
 READ = frozenset({"get", "list", "watch"})
 KINDS = ("acceleratorprofiles", "gpufarms", "npufarms")
 POLICIES = ("mutatingadmissionpolicies", "validatingadmissionpolicies")
@@ -61,6 +61,13 @@ RIGHTS: dict[str, dict[str, frozenset[str]]] = {
         **{f"{kind}/status.kfarm.dev": frozenset({"patch", "update"}) for kind in KINDS},
         "nodes.": READ | {"create", "patch", "delete"},
         "nodes/status.": frozenset({"patch"}),
+        "events.": frozenset({"create", "patch"}),
+        "events.events.k8s.io": frozenset({"create", "patch"}),
+    },
+    "kfarm-whatif": {
+        **{f"{kind}.kfarm.dev": READ for kind in ("gpufarms", "npufarms", "twinruns")},
+        "twinruns/status.kfarm.dev": frozenset({"patch", "update"}),
+        "configmaps.": frozenset({"get", "create", "delete"}),
         "events.": frozenset({"create", "patch"}),
         "events.events.k8s.io": frozenset({"create", "patch"}),
     },
@@ -175,6 +182,9 @@ def test_no_role_of_the_chart_holds_a_dangerous_right(installed: Cluster) -> Non
             assert not FORBIDDEN_VERBS & set(rule["verbs"])
             assert not FORBIDDEN_RESOURCES & set(rule["resources"])
             assert "*" not in rule["apiGroups"]
+            if "configmaps" in rule["resources"]:
+                assert item["metadata"]["name"] == "kfarm-whatif"
+                assert not FORBIDDEN_OF_CONFIG_MAPS & set(rule["verbs"])
 
 
 @pytest.mark.parametrize(
@@ -197,6 +207,19 @@ def test_no_role_of_the_chart_holds_a_dangerous_right(installed: Cluster) -> Non
         ("kfarm-farm", "update nodes"),
         ("kfarm-farm", "delete gpufarms"),
         ("kfarm-farm", "get secrets"),
+        ("kfarm-gate", "get configmaps"),
+        ("kfarm-gate", "patch twinruns/status"),
+        ("kfarm-farm", "get configmaps"),
+        ("kfarm-whatif", "list configmaps"),
+        ("kfarm-whatif", "patch configmaps"),
+        ("kfarm-whatif", "patch twinruns"),
+        ("kfarm-whatif", "delete twinruns"),
+        ("kfarm-whatif", "get pods"),
+        ("kfarm-whatif", "patch pods"),
+        ("kfarm-whatif", "get nodes"),
+        ("kfarm-whatif", "patch nodes"),
+        ("kfarm-whatif", "patch placementplans/status"),
+        ("kfarm-whatif", "get secrets"),
     ],
 )
 def test_the_accounts_may_not(installed: Cluster, account: str, request_: str) -> None:
@@ -321,6 +344,56 @@ def test_of_a_farm_only_finalizers(
     installed.kubectl("delete", "gpufarm", name)
 
 
+@pytest.fixture(scope="module")
+def whatif(installed: Cluster) -> Farm:
+    """kubectl as the what-if account, with a real token, once its fence is loaded."""
+    kubeconfig = installed.kubeconfig_for_service_account(SYSTEM, "kfarm-whatif")
+
+    def run(*arguments: str, body: Json | None = None) -> str:
+        text = None if body is None else json.dumps(body)
+        return installed.kubectl(*arguments, input=text, kubeconfig=kubeconfig)
+
+    def fenced() -> bool:
+        try:
+            run("create", "--dry-run=server", "-f", "-", body=config_map("probe"))
+        except KubectlError as error:
+            return "kfarm-whatif-artifacts" in error.stderr
+        return False
+
+    wait_until(fenced, 30, "the fence of the what-if account")
+    return run
+
+
+def config_map(name: str, *, label: bool = False, owner: str = "") -> Json:
+    metadata: Json = {"name": name, "namespace": "default"}
+    if label:
+        metadata["labels"] = {"kfarm.dev/twin-run": "true"}
+    if owner:
+        reference = {"apiVersion": "kfarm.dev/v1alpha1", "kind": owner, "name": "x", "uid": "x"}
+        metadata["ownerReferences"] = [{**reference, "controller": True}]
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "b"}}
+
+
+def test_the_whatif_account_makes_results_and_no_other_config_map(whatif: Farm) -> None:
+    dry = ("create", "--dry-run=server", "-f", "-")
+    whatif(*dry, body=config_map("result", label=True, owner="TwinRun"))
+    for body in (
+        config_map("bare"),
+        config_map("labelled", label=True),
+        config_map("owned", owner="TwinRun"),
+        config_map("other", label=True, owner="GPUFarm"),
+    ):
+        refused(lambda body=body: whatif(*dry, body=body), "kfarm-whatif-artifacts")  # type: ignore[misc]
+
+
+def test_the_whatif_account_deletes_no_foreign_config_map(whatif: Farm, installed: Cluster) -> None:
+    installed.apply(config_map("foreign"))
+    refused(
+        lambda: whatif("delete", "configmap", "foreign", "-n", "default"), "kfarm-whatif-artifacts"
+    )
+    installed.kubectl("delete", "configmap", "foreign", "-n", "default")
+
+
 def test_the_whole_chart_is_accepted_and_its_pods_are_restricted(
     installed: Cluster, namespace: str
 ) -> None:
@@ -331,7 +404,11 @@ def test_the_whole_chart_is_accepted_and_its_pods_are_restricted(
         for item in yaml.safe_load_all(helm(installed))
         if item and item["kind"] == "Deployment"
     ]
-    assert {item["metadata"]["name"] for item in deployments} == {"kfarm-gate", "kfarm-farm"}
+    assert {item["metadata"]["name"] for item in deployments} == {
+        "kfarm-gate",
+        "kfarm-farm",
+        "kfarm-whatif",
+    }
     for item in deployments:
         template = item["spec"]["template"]
         pod = {"apiVersion": "v1", "kind": "Pod", "spec": template["spec"]}

@@ -10,12 +10,10 @@ so every step is also a crash and a restart.
 from __future__ import annotations
 
 import copy
-import runpy
 from collections import Counter
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import gate_scene as scenes
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -26,7 +24,6 @@ from kfarm_operator.plans.observe import expired, pod_usage
 from kfarm_operator.plans.request import build_request
 from kfarm_operator.views import pod_view
 
-scenes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "gate_scene.py")))
 DEVICES = 8
 NODES = 3
 STEPS = 12

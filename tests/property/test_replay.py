@@ -24,10 +24,10 @@ from kfarm_twin.replay import (
 
 TESTS = Path(__file__).parents[1]
 naive = SimpleNamespace(**runpy.run_path(str(TESTS / "naive_replay.py")))
-NAMED = [placement for placement in Placement if placement is not Placement.COUNT]
+NAMED = [Placement.FIRST_FIT, Placement.BEST_FIT, Placement.SPREAD, Placement.RANDOM]
 
 often = settings(
-    max_examples=150,
+    max_examples=250,
     deadline=None,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),
@@ -62,8 +62,8 @@ def job_lists(draw: Any, exact: bool = False, most: int = 40) -> list[dict[str, 
     over = draw(st.booleans()) and not exact
     jobs = []
     now = 0
-    for _ in range(draw(st.integers(1, most))):
-        now += draw(st.sampled_from([0, 0, 1, 2, 5, 20]))
+    for _ in range(draw(st.sampled_from([2, most // 4, most // 2, most]))):
+        now += draw(st.sampled_from([0, 0, 0, 1, 2, 5]))
         run = draw(st.integers(1, 30))
         slack = draw(st.sampled_from([0, 0, 3, 30]))
         gpus = draw(st.sampled_from([0, 1, 1, 2, 3, 4, 4]))
@@ -102,7 +102,7 @@ def both(
     discipline: Discipline,
     seed: int = 0,
     speeds: list[tuple[int, int, int]] | None = None,
-) -> None:
+) -> Any:
     """Play on both sides and compare each start, end and preemption."""
     found = replay(as_columns(jobs), shape, discipline, seed=seed, speeds=as_changes(speeds))
     preferred = discipline.preferred
@@ -128,6 +128,7 @@ def both(
     assert found.preemptions.tolist() == plain.stops
     assert set(found.never) == {j for j in range(len(jobs)) if not plain.possible(j)}
     assert np.all(np.diff(found.time_ns) > 0)
+    return plain
 
 
 def as_changes(speeds: list[tuple[int, int, int]] | None) -> SpeedChanges | None:
@@ -184,3 +185,68 @@ def test_named_nodes_as_the_reference(
     restart = data.draw(st.sampled_from([0, 4]))
     discipline = Discipline(order, backfill, placement, required, preferred, restart)
     both(jobs, Shape(nodes, 4, *racks), discipline, data.draw(st.integers(0, 3)), speeds)
+
+
+few = settings(often, max_examples=60)
+
+
+@few
+@given(
+    jobs=job_lists(exact=True),
+    nodes=st.integers(2, 9),
+    placement=st.sampled_from([Placement.COUNT, *NAMED]),
+    required=st.sampled_from(Level),
+)
+def test_easy_keeps_its_promise_to_the_head(
+    jobs: Any, nodes: int, placement: Placement, required: Level
+) -> None:
+    for job in jobs:  # a later job of higher priority would be the new head
+        job["milli"], job["priority"] = 1000, 0
+    required = Level.CLUSTER if placement is Placement.COUNT else required
+    discipline = Discipline(Order.FIFO, Backfill.EASY, placement, required)
+    plain = both(jobs, Shape(nodes, 4, 2, 4), discipline)
+    event(f"promises: {min(len(plain.promised), 3)}")
+    assert all(plain.start[job] <= time for job, time in plain.promised.items())
+
+
+@few
+@given(jobs=job_lists(exact=True), nodes=st.integers(2, 9), order=st.sampled_from(["fifo", "sjf"]))
+def test_conservative_promises_do_not_depend_on_later_arrivals(
+    jobs: Any, nodes: int, order: str
+) -> None:
+    discipline = Discipline(Order(order), Backfill.CONSERVATIVE)
+    shape = Shape(nodes, 4)
+    full = replay(as_columns(jobs), shape, discipline).start_ns
+    for cut in range(1, len(jobs)):
+        if jobs[cut]["submit"] > jobs[cut - 1]["submit"]:
+            part = replay(as_columns(jobs[:cut]), shape, discipline).start_ns
+            assert part.tolist() == full[:cut].tolist()
+
+
+@few
+@given(jobs=job_lists(), nodes=st.integers(2, 12), seed=st.integers(0, 2**62))
+def test_equal_seed_equal_bytes(jobs: Any, nodes: int, seed: int) -> None:
+    discipline = Discipline(Order.SRTF, Backfill.EASY, Placement.RANDOM, Level.RACK)
+    one, other = (
+        replay(as_columns(jobs), Shape(nodes, 4, 3, 6), discipline, seed=seed) for _ in range(2)
+    )
+    for name in ("start_ns", "end_ns", "preemptions", "time_ns", "busy_gpus", "stranded_gpus"):
+        assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
+
+
+@few
+@given(jobs=job_lists(), nodes=st.integers(2, 9), racks=st.sampled_from([(0, 0), (2, 4)]))
+def test_whole_nodes_in_one_cluster_are_as_counted(
+    jobs: Any, nodes: int, racks: tuple[int, int]
+) -> None:
+    """Where nothing can be fragmented, named nodes decide as counting does."""
+    for job in jobs:
+        job["gpus"], job["milli"] = 4, 1000
+    shape = Shape(nodes, 4, *racks)
+    for backfill in (Backfill.NONE, Backfill.EASY):
+        counted = replay(as_columns(jobs), shape, Discipline(backfill=backfill))
+        for placement in NAMED:
+            level = Level.RACK if racks[0] else None
+            discipline = Discipline(Order.FIFO, backfill, placement, Level.CLUSTER, level)
+            named = replay(as_columns(jobs), shape, discipline)
+            assert named.start_ns.tolist() == counted.start_ns.tolist()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import naive
 import numpy as np
+import twin_farms as farms
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from kfarm_twin.arrays import RESOURCES
@@ -18,8 +18,6 @@ from kfarm_twin.results import Replay
 from kfarm_twin.simulate import Simulator
 
 TESTS = Path(__file__).parents[1]
-naive = SimpleNamespace(**runpy.run_path(str(TESTS / "naive.py")))
-farms = SimpleNamespace(**runpy.run_path(str(TESTS / "twin_farms.py")))
 HOUR_NS = 3600 * 10**9
 
 quick = settings(

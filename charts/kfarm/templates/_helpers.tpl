@@ -7,12 +7,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
-{{/* User names of the two accounts, as the API server sees them. */}}
+{{/* User names of the accounts, as the API server sees them. */}}
 {{- define "kfarm.gateAccount" -}}
 system:serviceaccount:{{ .Release.Namespace }}:kfarm-gate
 {{- end }}
 {{- define "kfarm.farmAccount" -}}
 system:serviceaccount:{{ .Release.Namespace }}:kfarm-farm
+{{- end }}
+{{- define "kfarm.whatifAccount" -}}
+system:serviceaccount:{{ .Release.Namespace }}:kfarm-whatif
 {{- end }}
 
 {{/* A list of strings as a CEL list, which JSON is. */}}

@@ -15,8 +15,19 @@ from kfarm_api.plan import (
 )
 from kfarm_api.policy import Check, ValidationPolicy, ValidationPolicySpec
 from kfarm_api.profile import AcceleratorProfile, AcceleratorProfileSpec
+from kfarm_api.twinrun import (
+    Artifact,
+    PolicyDigest,
+    RunPolicy,
+    Shape,
+    TwinRun,
+    TwinRunSpec,
+    TwinRunStatus,
+)
 
-Kind = AcceleratorProfile | GPUFarm | NPUFarm | ValidationPolicy | PlacementPlan | NodeLedger
+Kind = (
+    AcceleratorProfile | GPUFarm | NPUFarm | ValidationPolicy | PlacementPlan | NodeLedger | TwinRun
+)
 KINDS: tuple[type[Kind], ...] = (
     AcceleratorProfile,
     GPUFarm,
@@ -24,6 +35,7 @@ KINDS: tuple[type[Kind], ...] = (
     ValidationPolicy,
     PlacementPlan,
     NodeLedger,
+    TwinRun,
 )
 
 __all__ = [
@@ -33,6 +45,7 @@ __all__ = [
     "VERSION",
     "AcceleratorProfile",
     "AcceleratorProfileSpec",
+    "Artifact",
     "Check",
     "CheckResult",
     "Claim",
@@ -51,9 +64,15 @@ __all__ = [
     "PlacementPlan",
     "PlacementPlanSpec",
     "PlacementPlanStatus",
+    "PolicyDigest",
     "Reference",
+    "RunPolicy",
+    "Shape",
     "Slot",
     "SurvivalResult",
+    "TwinRun",
+    "TwinRunSpec",
+    "TwinRunStatus",
     "ValidationPolicy",
     "ValidationPolicySpec",
     "Workload",

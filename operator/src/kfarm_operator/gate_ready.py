@@ -24,6 +24,7 @@ VALIDATING_POLICIES = (
     "kfarm-gate-pods",
     "kfarm-gate-release",
     "kfarm-gate-required",
+    "kfarm-whatif-artifacts",
 )
 FORBIDDEN = 403
 

@@ -15,11 +15,14 @@ from kfarm_api.v1alpha1 import (
     NodeLedger,
     NPUFarm,
     PlacementPlan,
+    TwinRun,
     ValidationPolicy,
 )
 from pydantic import ValidationError
 
 K = TypeVar("K", bound=Kind)
+GATE_KINDS: tuple[type[Kind], ...] = tuple(kind for kind in KINDS if kind is not TwinRun)
+"""What a verdict may depend on, and so what the gate account reads."""
 _BY_NAME: dict[str, type[Kind]] = {kind.__name__: kind for kind in KINDS}
 _LOG = logging.getLogger(__name__)
 

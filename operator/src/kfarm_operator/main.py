@@ -18,7 +18,7 @@ import kopf
 
 from kfarm_operator.client import KubeClient
 from kfarm_operator.handlers import register
-from kfarm_operator.runner import TwinRunner
+from kfarm_operator.runner import TwinRunner, WhatIfRunner
 from kfarm_operator.service import Accounts, Service
 
 _LOG = logging.getLogger(__name__)
@@ -29,12 +29,13 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="kfarm-operator", description=__doc__)
     parser.add_argument(
         "--role",
-        choices=("gate", "farm", "all"),
+        choices=("gate", "farm", "whatif", "all"),
         default="all",
-        help="what to reconcile: plans (gate), farms (farm), or both",
+        help="what to reconcile: plans (gate), farms (farm), what-ifs (whatif), or all",
     )
     parser.add_argument("--gate-kubeconfig", type=Path, help="account that lifts gates")
     parser.add_argument("--farm-kubeconfig", type=Path, help="account that writes nodes")
+    parser.add_argument("--whatif-kubeconfig", type=Path, help="account that keeps results")
     parser.add_argument("--context", help="context in the kubeconfigs")
     parser.add_argument("--probes", default="127.0.0.1:0", help="host:port of /healthz and /readyz")
     parser.add_argument("--runs", type=int, default=0, help="twin runs at a time; 0: one per core")
@@ -56,25 +57,44 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 async def _run(arguments: argparse.Namespace) -> int:
-    gate = KubeClient.connect(arguments.gate_kubeconfig, arguments.context)
-    farm = KubeClient.connect(
-        arguments.farm_kubeconfig or arguments.gate_kubeconfig, arguments.context
-    )
+    accounts = _accounts(arguments)
     runner = TwinRunner(concurrency=arguments.runs or None)
-    service = Service(Accounts(gate, farm), arguments.role, runner)
+    player = WhatIfRunner(concurrency=arguments.runs or None) if accounts.whatif else None
+    service = Service(accounts, arguments.role, runner, player)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     probes = _serve_probes(arguments.probes, service)
-    if arguments.role != "farm":
+    if arguments.role in ("gate", "all"):
         await runner.start()
+    if arguments.role == "whatif" and player is not None:
+        await player.start()
     try:
         return await _serve(service, stop)
     finally:
         probes.shutdown()
         await service.stop()
         await runner.close()
+        if player is not None:
+            await player.close()
+
+
+def _accounts(arguments: argparse.Namespace) -> Accounts:
+    """The accounts that the role needs; in a pod each role has its own alone."""
+    if arguments.role == "whatif":
+        own = KubeClient.connect(arguments.whatif_kubeconfig, arguments.context)
+        return Accounts(own, own, own)
+    gate = KubeClient.connect(arguments.gate_kubeconfig, arguments.context)
+    farm = KubeClient.connect(
+        arguments.farm_kubeconfig or arguments.gate_kubeconfig, arguments.context
+    )
+    whatif = None
+    if arguments.role == "all" and arguments.whatif_kubeconfig is not None:
+        whatif = KubeClient.connect(arguments.whatif_kubeconfig, arguments.context)
+    elif arguments.role == "all":
+        _LOG.info("TwinRuns are not played: give --whatif-kubeconfig")
+    return Accounts(gate, farm, whatif)
 
 
 async def _serve(service: Service, stop: asyncio.Event) -> int:

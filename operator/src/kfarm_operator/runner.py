@@ -10,6 +10,8 @@ from typing import Literal
 from kfarm_api.base import Strict
 from kfarm_twin import wire
 from kfarm_twin.request import ValidationRequest, Verdict
+from kfarm_twin.whatif_request import PlayOrder, WhatIfRequest
+from kfarm_twin.whatif_result import Played
 from pydantic import ValidationError
 
 from kfarm_operator.forkclient import Child, Ended, ForkServer, ServerCommand, ServerLost
@@ -143,6 +145,14 @@ class TwinRunner:
 
     async def run_bytes(self, body: bytes, *, deadline_s: float, memory_bytes: int) -> Reply:
         """Do one run on a request that is already JSON; see `run`."""
+        raw = await self.exchange(body, deadline_s=deadline_s, memory_bytes=memory_bytes)
+        try:
+            return Reply.model_validate_json(raw)
+        except ValidationError as error:
+            raise TwinFailed("Crashed", f"the run's answer is not a verdict: {error}") from error
+
+    async def exchange(self, body: bytes, *, deadline_s: float, memory_bytes: int) -> bytes:
+        """Send bytes to a child of its own and return what it answers."""
         if len(body) > wire.MAX_REQUEST_BYTES:
             raise TwinFailed(
                 "TooLarge",
@@ -159,7 +169,7 @@ class TwinRunner:
 
     async def _converse(
         self, server: ForkServer, child: Child, body: bytes, deadline_s: float
-    ) -> Reply:
+    ) -> bytes:
         late, raw = False, b""
         try:
             async with asyncio.timeout(deadline_s):
@@ -171,10 +181,7 @@ class TwinRunner:
             ended = await self._stop(server, child)
         if not raw:
             raise _failure(ended, deadline_s, late=late)
-        try:
-            return Reply.model_validate_json(raw)
-        except ValidationError as error:
-            raise TwinFailed("Crashed", f"the run's answer is not a verdict: {error}") from error
+        return raw
 
     async def _stop(self, server: ForkServer, child: Child) -> Ended:
         """Stop a child whatever comes: a second cancellation does not leave it running."""
@@ -207,6 +214,42 @@ class TwinRunner:
             await self._ensure()
         except ServerLost:
             return
+
+
+WHATIF_COMMAND = ServerCommand(
+    entry="kfarm_twin.whatif_play:play_json", warm="kfarm_twin.whatif_play:warm"
+)
+
+
+class PlayedReply(Strict):
+    """What a child that played a replica says: exactly one of the two."""
+
+    verdict: Played | None = None
+    error: ReplyError | None = None
+
+
+class WhatIfRunner(TwinRunner):
+    """Plays replicas of what-ifs in processes of their own, forked from a warm server."""
+
+    def __init__(
+        self, concurrency: int | None = None, command: ServerCommand = WHATIF_COMMAND
+    ) -> None:
+        super().__init__(concurrency, command)
+
+    async def play(
+        self, request: WhatIfRequest, replica: int, *, deadline_s: float, memory_bytes: int
+    ) -> Played:
+        """Play one replica; limits and failures as in `TwinRunner.run`."""
+        body = PlayOrder(request=request, replica=replica).model_dump_json(by_alias=True).encode()
+        raw = await self.exchange(body, deadline_s=deadline_s, memory_bytes=memory_bytes)
+        try:
+            reply = PlayedReply.model_validate_json(raw)
+        except ValidationError as error:
+            raise TwinFailed("Crashed", f"the run's answer is no replica: {error}") from error
+        if reply.verdict is None:
+            failed = reply.error or ReplyError(kind="Crash", message="the reply is empty")
+            raise TwinFailed(_REASONS[failed.kind], failed.message)
+        return reply.verdict
 
 
 async def _exchange(child: Child, body: bytes) -> bytes:

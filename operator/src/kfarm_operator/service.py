@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import kopf
 from kfarm_api.v1alpha1 import (
-    KINDS,
     AcceleratorProfile,
     GPUFarm,
     Kind,
@@ -25,21 +24,24 @@ from kfarm_api.v1alpha1 import (
 from kfarm_operator.catalogue import CatalogueReconciler
 from kfarm_operator.client import NODES, PODS, ApiError, KubeClient, bearer, kfarm_resource
 from kfarm_operator.farms.reconcile import FarmReconciler
-from kfarm_operator.index import Index
+from kfarm_operator.index import GATE_KINDS, Index
 from kfarm_operator.mirror import Mirror
 from kfarm_operator.plans.reconcile import PlanReconciler, Runner
+from kfarm_operator.twinruns.reconcile import TWIN_RUNS, Player, TwinRunReconciler
 from kfarm_operator.views import (
     FOREIGN_PODS,
     OUR_NODES,
     PLANNED_PODS,
     NodeView,
     PodView,
+    RunView,
     node_view,
     pod_view,
+    run_view,
 )
 from kfarm_operator.workqueue import WorkQueue
 
-Role = Literal["gate", "farm", "all"]
+Role = Literal["gate", "farm", "whatif", "all"]
 RELIST_S = 30.0
 WRITERS = 16
 FARM_DEBOUNCE_S = 0.5
@@ -48,31 +50,60 @@ NODE_DEBOUNCE_S = 1.0
 ALIVE_S = 90.0
 _FARM_KINDS = ("GPUFarm", "NPUFarm")
 CATALOGUE_KINDS = ("AcceleratorProfile", "ValidationPolicy")
-FARM_ROLE_KINDS: tuple[type[Kind], ...] = (AcceleratorProfile, GPUFarm, NPUFarm)
+ROLE_KINDS: dict[Role, tuple[type[Kind], ...]] = {
+    "farm": (AcceleratorProfile, GPUFarm, NPUFarm),
+    "whatif": (GPUFarm, NPUFarm),
+    "gate": GATE_KINDS,
+    "all": GATE_KINDS,
+}
+"""What kopf watches; TwinRuns come from a mirror of their own, under their own account."""
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Accounts:
-    """A client per account: the gate account lifts gates, the farm account writes nodes."""
+    """A client per account.
+
+    Attributes
+    ----------
+    gate
+        Lifts gates.
+    farm
+        Writes nodes.
+    whatif
+        Keeps results of TwinRuns; without it none is played.
+    """
 
     gate: KubeClient
     farm: KubeClient
+    whatif: KubeClient | None = None
+
+    def reader(self, role: Role) -> KubeClient:
+        """The account that a role lists and watches with."""
+        own = {"farm": self.farm, "whatif": self.whatif or self.farm}
+        return own.get(role, self.gate)
+
+    def all(self) -> list[KubeClient]:
+        """Every client once."""
+        clients = (self.gate, self.farm, self.whatif)
+        return list({id(client): client for client in clients if client is not None}.values())
 
 
 class Service:
-    """Everything that runs beside kopf, for one role or both."""
+    """Everything that runs beside kopf, for one role or all."""
 
-    def __init__(self, accounts: Accounts, role: Role, runner: Runner) -> None:
+    def __init__(
+        self, accounts: Accounts, role: Role, runner: Runner, player: Player | None = None
+    ) -> None:
         self.role = role
-        self._kinds = FARM_ROLE_KINDS if role == "farm" else KINDS
+        self._kinds = ROLE_KINDS[role]
         self.plurals = [kind.info.plural for kind in self._kinds]
         self.accounts = accounts
-        self._reader = accounts.farm if role == "farm" else accounts.gate
+        self._reader = accounts.reader(role)
         self._index = Index()
         self._threads = ThreadPoolExecutor(WRITERS, thread_name_prefix="write")
         self._nodes = Mirror(self._reader, NODES, node_view, self._node_changed, **OUR_NODES)
-        self._pods = self._pod_mirrors() if role != "farm" else []
+        self._pods = self._pod_mirrors() if self._does("gate") else []
         self.farm_queue = WorkQueue[tuple[str, str]](self._farm_reconciler().reconcile)
         self._plan_reconciler = PlanReconciler(
             accounts.gate, self._index, self._nodes, self._pods, runner, self._threads
@@ -80,9 +111,23 @@ class Service:
         self.plan_queue = WorkQueue[tuple[str, str]](self._plan_reconciler.reconcile)
         self._plan_reconciler.interrupted = self.plan_queue.changed_meanwhile
         self.catalogue_queue = WorkQueue[tuple[str, str]](self._catalogue().reconcile, workers=1)
+        self._runs: Mirror[RunView] | None = None
+        self.run_queue = WorkQueue[tuple[str, str]](self._no_run)
+        if accounts.whatif is not None and player is not None and self._does("whatif"):
+            self._runs = Mirror(accounts.whatif, TWIN_RUNS, run_view, self._run_changed)
+            runs = TwinRunReconciler(accounts.whatif, self._index, player, self._latest_run)
+            self.run_queue = WorkQueue[tuple[str, str]](runs.reconcile)
         self._tasks: list[asyncio.Task[None]] = []
         self._listed = 0.0
         self.ready = threading.Event()
+
+    def _does(self, role: Role) -> bool:
+        return self.role in (role, "all")
+
+    def _mirrors(self) -> list[Mirror[Any]]:
+        """Those that this role needs."""
+        nodes = [] if self.role == "whatif" else [self._nodes]
+        return [*nodes, *self._pods, *([self._runs] if self._runs else [])]
 
     def connection(self) -> kopf.ConnectionInfo:
         """How kopf reaches the API server: as the account that reads."""
@@ -100,18 +145,15 @@ class Service:
 
     async def start(self) -> None:
         """List everything once, then work: no decision is made on half a picture."""
-        mirrors: list[Mirror[Any]] = [self._nodes, *self._pods]
+        mirrors = self._mirrors()
         for mirror in mirrors:
             mirror.start()
         await _until(self._list_kinds)
         for mirror in mirrors:
             while not mirror.synced.is_set():
                 await asyncio.sleep(0.02)
-        self.catalogue_queue.start()
-        if self.role != "gate":
-            self.farm_queue.start()
-        if self.role != "farm":
-            self.plan_queue.start()
+        for queue in self._working():
+            queue.start()
         self._tasks = [asyncio.create_task(self._relist())]
         self._enqueue_all()
         self.ready.set()
@@ -122,15 +164,20 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.catalogue_queue.stop()
-        await self.farm_queue.stop()
-        await self.plan_queue.stop()
-        mirrors: list[Mirror[Any]] = [self._nodes, *self._pods]
-        for mirror in mirrors:
+        for queue in (self.catalogue_queue, self.farm_queue, self.plan_queue, self.run_queue):
+            await queue.stop()
+        for mirror in self._mirrors():
             mirror.stop()
-        self.accounts.gate.close()
-        self.accounts.farm.close()
+        for client in self.accounts.all():
+            client.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _working(self) -> list[WorkQueue[tuple[str, str]]]:
+        """Queues that this role works on."""
+        queues = [self.catalogue_queue]
+        queues += [self.farm_queue] if self._does("farm") else []
+        queues += [self.plan_queue] if self._does("gate") else []
+        return queues + ([self.run_queue] if self._runs else [])
 
     def alive(self) -> bool:
         """Whether our own lists still come through."""
@@ -155,6 +202,7 @@ class Service:
         elif kind in _FARM_KINDS:
             self.farm_queue.add_threadsafe((kind, name), 0.0)
             self._plans_of((kind, name), PLAN_DEBOUNCE_S)
+            self._runs_of((kind, name))
         elif kind == "AcceleratorProfile":
             self._enqueue_all()
         elif kind == "ValidationPolicy":
@@ -175,11 +223,31 @@ class Service:
             self.farm_queue.add_threadsafe((farm.kind, farm.metadata.name), 0.0)
         for plan in self._index.all(PlacementPlan):
             self.plan_queue.add_threadsafe(_plan_key(plan), 0.0)
+        for run in self._runs.values() if self._runs else ():
+            self.run_queue.add_threadsafe((run.namespace, run.name), 0.0)
 
     def _plans_of(self, farm: tuple[str, str], delay_s: float) -> None:
         for plan in self._index.all(PlacementPlan):
             if any((ref.kind, ref.name) == farm for ref in plan.spec.farms):
                 self.plan_queue.add_threadsafe(_plan_key(plan), delay_s)
+
+    def _runs_of(self, farm: tuple[str, str]) -> None:
+        for run in self._runs.values() if self._runs else ():
+            if farm in run.farms:
+                self.run_queue.add_threadsafe((run.namespace, run.name), PLAN_DEBOUNCE_S)
+
+    def _run_changed(self, old: RunView | None, new: RunView | None) -> None:
+        """From the mirror's thread: a TwinRun came, went or was edited."""
+        run = new or old
+        if run is not None and (old is None or new is None or old != new):
+            self.run_queue.add_threadsafe((run.namespace, run.name), 0.0)
+
+    def _latest_run(self, key: tuple[str, str]) -> tuple[str, int] | None:
+        run = self._runs.get(*key) if self._runs else None
+        return None if run is None else (run.uid, run.generation)
+
+    async def _no_run(self, _: tuple[str, str]) -> None:
+        """Nothing: TwinRuns are not this role's business."""
 
     def _waiting_plans(self) -> None:
         for plan in self._index.all(PlacementPlan):
@@ -214,9 +282,9 @@ class Service:
 
     def _catalogue(self) -> CatalogueReconciler:
         clients: dict[str, KubeClient] = {}
-        if self.role != "gate":
+        if self._does("farm"):
             clients["AcceleratorProfile"] = self.accounts.farm
-        if self.role != "farm":
+        if self._does("gate"):
             clients["ValidationPolicy"] = self.accounts.gate
         return CatalogueReconciler(clients, self._index)
 
@@ -230,7 +298,7 @@ class Service:
             try:
                 await asyncio.to_thread(self._list_kinds)
                 self._enqueue_all()
-                if self.role != "farm":
+                if self._does("gate"):
                     await self._plan_reconciler.collect()
             except ApiError as error:
                 _LOG.warning("re-list failed: %s", error)

@@ -13,10 +13,9 @@ from typing import Any
 from kfarm_api.base import Metadata, Reference
 from kfarm_api.plan import PlacementPlan, PlacementPlanSpec
 from kfarm_api.snapshot import FarmSnapshot
-from kfarm_api.v1alpha1 import KINDS
 
 from kfarm_operator.client import NODES, PODS, ApiError, KubeClient, kfarm_resource
-from kfarm_operator.index import Index
+from kfarm_operator.index import GATE_KINDS, Index
 from kfarm_operator.plans.decide import next_epoch
 from kfarm_operator.plans.observe import Observed, observe
 from kfarm_operator.plans.request import build_snapshot, find_survivors
@@ -92,7 +91,7 @@ def _snapshot(client: KubeClient, plan: str | None) -> FarmSnapshot:
 
 def _read_kinds(client: KubeClient) -> Index:
     index = Index()
-    for kind in KINDS:
+    for kind in GATE_KINDS:
         for body in client.items(kfarm_resource(kind.info.plural)):
             index.put({**body, "kind": kind.__name__, "apiVersion": "kfarm.dev/v1alpha1"})
     return index

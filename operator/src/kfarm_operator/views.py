@@ -145,6 +145,32 @@ class NodeView:
         return digest(content).removeprefix("sha256:")[:16]
 
 
+@dataclass(frozen=True)
+class RunView:
+    """A TwinRun: which one it is, and which farms it names."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    farms: tuple[tuple[str, str], ...]
+    deleting: bool
+
+
+def run_view(body: dict[str, Any]) -> RunView:
+    """Keep of a TwinRun what tells an edit."""
+    meta = body["metadata"]
+    farms = (body.get("spec") or {}).get("farms") or ()
+    return RunView(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        generation=meta.get("generation", 0),
+        farms=tuple((farm.get("kind", ""), farm.get("name", "")) for farm in farms),
+        deleting="deletionTimestamp" in meta,
+    )
+
+
 def pod_view(body: dict[str, Any]) -> PodView:
     """Keep of a pod what decides; see `PodView`."""
     meta, spec, status = body["metadata"], body["spec"], body.get("status") or {}

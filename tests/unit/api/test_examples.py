@@ -14,17 +14,19 @@ from kfarm_api.v1alpha1 import (
     GPUFarm,
     NPUFarm,
     PlacementPlan,
+    TwinRun,
     ValidationPolicy,
 )
 from kfarm_twin.load import load_files
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-FOLDERS = [EXAMPLES / name for name in ("catalogue", "farms", "policies", "plans")]
+FOLDERS = [EXAMPLES / name for name in ("catalogue", "farms", "policies", "plans", "whatif")]
 OBJECTS = [document.object for document in load_files(FOLDERS)]
 PROFILES = {o.metadata.name: o for o in OBJECTS if isinstance(o, AcceleratorProfile)}
 FARMS = {o.metadata.name: o for o in OBJECTS if isinstance(o, GPUFarm | NPUFarm)}
 POLICIES = {o.metadata.name: o for o in OBJECTS if isinstance(o, ValidationPolicy)}
 PLANS = {o.metadata.name: o for o in OBJECTS if isinstance(o, PlacementPlan)}
+RUNS = {o.metadata.name: o for o in OBJECTS if isinstance(o, TwinRun)}
 PODS = [
     body
     for path in sorted((EXAMPLES / "workloads").glob("*.yaml"))
@@ -223,3 +225,14 @@ def test_namespaces_are_enforced() -> None:
         if body["kind"] == "Namespace" and body["metadata"]["labels"][LABEL_ENFORCE] == "true"
     }
     assert {plan.metadata.namespace for plan in PLANS.values()} <= enforced
+
+
+def test_whatifs_are_there() -> None:
+    assert set(RUNS) == {"backfill", "placement"}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_whatifs_name_farms_that_are_there(name: str) -> None:
+    for reference in RUNS[name].spec.farms:
+        assert FARMS[reference.name].kind == reference.kind
+    assert len(RUNS[name].spec.policies) > 1

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 
+import gate_scene
 import pytest
 
 
 @pytest.fixture(scope="session")
-def scenes() -> SimpleNamespace:
+def scenes() -> ModuleType:
     """All names of ``tests/gate_scene.py``."""
-    return SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "gate_scene.py")))
+    return gate_scene

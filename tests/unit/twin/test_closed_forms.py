@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import twin_farms as farms
 from kfarm_twin.arrays import METRIC_ORDER
 from kfarm_twin.compile import Model, compile_farm
 from kfarm_twin.place import place
@@ -17,7 +15,6 @@ from kfarm_twin.request import ValidationRequest
 from kfarm_twin.simulate import Simulator, simulate
 from kfarm_twin.validate import validate
 
-farms = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "twin_farms.py")))
 HOUR_NS = 3600 * 10**9
 
 

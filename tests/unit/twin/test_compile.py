@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import twin_farms as farms
 from kfarm_twin import arrays
 from kfarm_twin.compile import Model, compile_farm
 from kfarm_twin.reliability import references
 from kfarm_twin.request import InputError
-
-farms = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "twin_farms.py")))
 
 
 def model(*workloads: dict[str, Any], nodes: dict[int, Any] | None = None, **changes: Any) -> Model:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import twin_farms as farms
 from kfarm_api.snapshot import Survivor
 from kfarm_twin.compile import Model, compile_farm
 from kfarm_twin.place import Shortfall, place
-
-farms = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "twin_farms.py")))
 
 
 def compiled(

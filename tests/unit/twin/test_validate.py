@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import twin_farms as farms
 from kfarm_api.metrics import METRICS
 from kfarm_twin.request import InputError, ValidationRequest, Verdict
 from kfarm_twin.validate import validate, validate_detailed
 
-farms = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "twin_farms.py")))
 ETTR = {"metric": "ettr", "atLeast": "0.5"}
 
 

@@ -127,8 +127,10 @@ def inner(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
-    """As `inner`, for small functions called very often: their code is put in the caller's place.
+    """As `inner`, and made part of each caller.
 
-    A call passes each array of a tuple as several arguments, which costs more than such a function.
+    A tuple of arrays is handed over as all its pointers and sizes: for small functions with large
+    tuples the call cost seventeen times the work (9.3 against 0.5 us for a decision of the kube
+    driver). Longer first compilation: for what runs per node.
     """
     return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)

@@ -178,6 +178,130 @@ def describe(filename: Files, output: Format = Output.TABLE) -> None:
 
 
 @app.command()
+def compare(
+    filename: OptionalFiles = None,
+    run: Annotated[str | None, typer.Option(help="Only this TwinRun of the files.")] = None,
+    trace: Annotated[Path | None, typer.Option(help="Trace of jobs; gzip is unpacked.")] = None,
+    format: Annotated[str | None, typer.Option(help="Form of the trace: swf, openb, …")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Nodes, where no farm is given.")] = None,
+    gpus_per_node: Annotated[int, typer.Option(help="Accelerators of a node.")] = 8,
+    nodes_per_rack: Annotated[int, typer.Option(help="Nodes of a rack.")] = 4,
+    nodes_per_unit: Annotated[int, typer.Option(help="Nodes of a scalable unit; 0: one.")] = 0,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="order=fifo,backfill=easy,placement=best-fit,required=rack,preferred=node,name=x "
+            "or such names alone: fifo, easy, sjf,best-fit. May be repeated; the first is the base."
+        ),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Replicas to play.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all chance.")] = None,
+    horizon: Annotated[str | None, typer.Option(help="Leave out jobs that arrive later.")] = None,
+    result: Annotated[
+        Path | None, typer.Option(help="Show this result (JSON, gzip too) instead of playing.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML page.")] = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Compare scheduling policies on the same jobs, and say what the difference is worth."""
+    from kfarm_twin.cli_compare import CompareOptions, compare_policies  # noqa: PLC0415
+
+    options = CompareOptions(
+        files=tuple(filename or ()),
+        run=run,
+        trace=trace,
+        format=format,
+        nodes=nodes,
+        gpus_per_node=gpus_per_node,
+        nodes_per_rack=nodes_per_rack,
+        nodes_per_unit=nodes_per_unit,
+        policies=tuple(policy or ()),
+        seeds=seeds,
+        seed=seed,
+        horizon=horizon,
+        result=result,
+    )
+    with problems_reported():
+        compare_policies(options, report, output)
+
+
+@app.command()
+def fill(
+    nodes: Annotated[Path, typer.Option(help="Node list of the openb trace, .csv or .csv.gz.")],
+    pods: Annotated[Path, typer.Option(help="Pod list of the openb trace, .csv or .csv.gz.")],
+    policy: Annotated[list[str], typer.Option(help="Placement policy; may be repeated.")],
+    until: Annotated[
+        int, typer.Option(min=0, max=1_000, help="Last point of the curves [% of all GPUs].")
+    ] = 130,
+    tune: Annotated[
+        float, typer.Option(help="GPUs that the pods ask for together, in GPUs of the cluster.")
+    ] = 1.3,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**62, help="Seed of the order in which pods arrive.")
+    ] = 42,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=1_000, help="Play so many seeds, from --seed on.")
+    ] = 1,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write the curves as a self-contained HTML page.")
+    ] = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Fill a cluster of shared GPUs until more is asked for than it has.
+
+    Pods arrive in random order and stay. Shows how much of the GPUs each policy can give away and
+    how much of the rest is in pieces that pods cannot use.
+    """
+    from kfarm_twin.cli_fill import Asked, policies_named  # noqa: PLC0415
+    from kfarm_twin.cli_fill import fill as fill_cluster  # noqa: PLC0415
+
+    if not 0 < tune <= 10:
+        refuse(f"--tune {tune:g}; expected more than 0 and at most 10")
+    chosen, unknown = policies_named(policy)
+    if unknown:
+        refuse(unknown)
+    with problems_reported():
+        asked = Asked(nodes, pods, chosen, until, tune, range(seed, seed + seeds))
+        answer = fill_cluster(asked, plot, output)
+    if plot is not None:
+        typer.echo(f"curves: {plot}", err=True)
+    if isinstance(answer, str):
+        typer.echo(answer)
+    else:
+        from rich.console import Console  # noqa: PLC0415
+
+        Console().print(answer)
+
+
+@app.command()
+def schedule(
+    cluster: Annotated[
+        list[Path],
+        typer.Option(
+            help="State of the cluster: what kubectl get nodes,pods,... -A -o yaml prints, or a "
+            "FarmSnapshot; may be repeated."
+        ),
+    ],
+    pods: Annotated[list[Path], typer.Option(help="Pods to schedule; may be repeated.")],
+    explain: Annotated[
+        bool, typer.Option("--explain", help="With scores and reasons node by node.")
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="KubeSchedulerConfiguration; its first profile is used.")
+    ] = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Say what kube-scheduler would do with pods: feasible nodes, scores, choice, preemption.
+
+    Exit code 0 when an answer was given, also where pods do not fit, 2 when the input is wrong.
+    """
+    from kfarm_twin.cli_schedule import schedule_pods  # noqa: PLC0415
+
+    with problems_reported():
+        schedule_pods(cluster, pods, config, explain=explain, output=output)
+
+
+@app.command()
 def crds(
     output: Annotated[
         Path | None, typer.Option("--output", help="Directory to write one file per kind to.")
@@ -199,9 +323,20 @@ def crds(
 @app.command()
 def simulate(
     trace: Annotated[Path, typer.Option(help="Trace of jobs; may be gzip.")],
-    nodes: Annotated[int, typer.Option(min=1, max=1 << 20, help="Nodes of the farm.")],
+    nodes: Annotated[
+        int | None, typer.Option(min=1, max=1 << 20, help="Nodes of the farm, all equal.")
+    ] = None,
+    node_list: Annotated[
+        Path | None, typer.Option(help="Nodes one by one, as openb lists them; may be gzip.")
+    ] = None,
     format: FormatOfTrace = None,
     gpus_per_node: GpusPerNode = 8,
+    cpu_per_node: Annotated[
+        int | None, typer.Option(min=0, max=10**8, help="CPU of each node [m]; not counted else.")
+    ] = None,
+    memory_per_node: Annotated[
+        int | None, typer.Option(min=0, max=1 << 30, help="Memory [MiB]; not counted else.")
+    ] = None,
     order: Annotated[Order, typer.Option(help="Who goes first.")] = Order.FIFO,
     backfill: Annotated[
         Backfill, typer.Option(help="Who may go before a job that cannot start.")
@@ -209,8 +344,8 @@ def simulate(
     placement: Annotated[
         Placement, typer.Option(help="Count devices, or place on named nodes.")
     ] = Placement.COUNT,
-    nodes_per_rack: Annotated[int, typer.Option(min=0, help="0: all in one rack.")] = 0,
-    nodes_per_unit: Annotated[int, typer.Option(min=0, help="0: all in one unit.")] = 0,
+    nodes_per_rack: Annotated[int, typer.Option(min=0, help="0: a rack is its unit.")] = 0,
+    nodes_per_unit: Annotated[int, typer.Option(min=0, help="0: one unit.")] = 0,
     required: Annotated[
         Level, typer.Option(help="Each job stays in one domain of this level.")
     ] = Level.CLUSTER,
@@ -235,6 +370,9 @@ def simulate(
         trace=trace,
         format=format,
         nodes=nodes,
+        node_list=node_list,
+        cpu_milli=cpu_per_node,
+        memory_mib=memory_per_node,
         gpus_per_node=gpus_per_node,
         nodes_per_rack=nodes_per_rack,
         nodes_per_unit=nodes_per_unit,
@@ -326,9 +464,15 @@ def trace_generate(
 @app.command()
 def warm() -> None:
     """Compile the kernels into the cache, so that the next start is fast."""
+    from kfarm_twin.kube.warm import warm as warm_kube  # noqa: PLC0415
     from kfarm_twin.warm import warm as warm_up  # noqa: PLC0415
+    from kfarm_twin.warm import warm_replay  # noqa: PLC0415
+    from kfarm_twin.whatif_play import warm as warm_whatifs  # noqa: PLC0415
 
     warm_up()
+    warm_replay()
+    warm_whatifs()
+    warm_kube()
     typer.echo("kernels are compiled", err=True)
 
 

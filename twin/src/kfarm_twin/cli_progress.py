@@ -61,7 +61,7 @@ class LateProgress:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn(self._counted),
+            TextColumn(self._counted, markup=False),
             TimeElapsedColumn(),
             console=Console(stderr=True),
             transient=True,

@@ -32,8 +32,11 @@ class Request:
 
     trace: Path
     format: TraceFormat | None
-    nodes: int
+    nodes: int | None
+    node_list: Path | None
     gpus_per_node: int
+    cpu_milli: int | None
+    memory_mib: int | None
     nodes_per_rack: int
     nodes_per_unit: int
     order: Order
@@ -63,11 +66,18 @@ def simulate(request: Request, output: Output) -> None:
     reading = read(request.trace, request.format, gpus_per_node=request.gpus_per_node)
     jobs = reading.trace.jobs
     with LateProgress(f"playing {request.trace.name}", "jobs") as progress:
-        result = replay(jobs, shape, discipline, seed=request.seed, progress=progress)
+        result = replay(
+            jobs,
+            shape,
+            discipline,
+            seed=request.seed,
+            progress=progress,
+            models=reading.trace.models,
+        )
     summary = summarize(jobs, result, shape)
     if request.jobs_out is not None:
         write_jobs(request.jobs_out, reading, result)
-    data = answer(request, reading, result, summary)
+    data = answer(request, shape, reading, result, summary)
     if output is Output.TABLE:
         print_answer(data)
         return
@@ -77,11 +87,32 @@ def simulate(request: Request, output: Output) -> None:
 
 
 def _shape(request: Request) -> Shape:
-    from kfarm_twin.replay import Shape  # noqa: PLC0415
+    from kfarm_twin.nodes import NodeError, NodeTable  # noqa: PLC0415 - numpy
+    from kfarm_twin.replay import ReplayError, Shape  # noqa: PLC0415 - likewise
 
-    return Shape(
-        request.nodes, request.gpus_per_node, request.nodes_per_rack, request.nodes_per_unit
-    )
+    nodes, path = request.nodes, request.node_list
+    if (nodes is None) == (path is None):
+        raise ReplayError("give either --nodes N or --node-list FILE")
+    counted = request.cpu_milli is not None or request.memory_mib is not None
+    if request.placement is Placement.COUNT and counted:
+        raise ReplayError("placement count knows no CPU or memory; choose another placement")
+    racks = request.nodes_per_rack, request.nodes_per_unit
+    if nodes is not None:
+        uniform = nodes, request.gpus_per_node
+        limits = request.cpu_milli, request.memory_mib
+        return Shape(*uniform, *racks, NodeTable.uniform(*uniform, *limits) if counted else None)
+    if path is None or counted or any(racks):
+        raise ReplayError("--node-list says what nodes have; leave out CPU, memory, racks, units")
+    from kfarm_twin.traces.openb import read_openb_nodes  # noqa: PLC0415
+
+    listed = read_openb_nodes(path)
+    try:
+        table = NodeTable(
+            listed.gpus, listed.cpu_milli, listed.memory_mib, listed.model, listed.models
+        )
+    except NodeError as error:
+        raise ReplayError(f"{path}: {error}") from error
+    return Shape.of(table)
 
 
 def _discipline(request: Request) -> Discipline:
@@ -97,8 +128,11 @@ def _discipline(request: Request) -> Discipline:
     )
 
 
-def answer(request: Request, reading: Reading, result: Replay, summary: Summary) -> dict[str, Any]:
+def answer(
+    request: Request, shape: Shape, reading: Reading, result: Replay, summary: Summary
+) -> dict[str, Any]:
     """Keys of ``-o json``, as docs/cli.md lists them; without the jobs."""
+    from kfarm_twin.replay import uses_sharing  # noqa: PLC0415 - numpy
     from kfarm_twin.traces.summary import left_out  # noqa: PLC0415 - numpy
 
     ids = reading.trace.ids
@@ -112,23 +146,40 @@ def answer(request: Request, reading: Reading, result: Replay, summary: Summary)
             "notes": list(reading.notes),
         },
         "farm": {
-            "nodes": request.nodes,
-            "gpusPerNode": request.gpus_per_node,
+            "nodes": shape.nodes,
+            "gpusPerNode": shape.gpus_per_node if request.node_list is None else None,
+            "gpus": shape.gpus,
+            "nodeList": str(request.node_list) if request.node_list is not None else None,
             "nodesPerRack": request.nodes_per_rack,
             "nodesPerUnit": request.nodes_per_unit,
         },
-        "rules": _rules(request),
+        "rules": _rules(request, uses_sharing(reading.trace.jobs, shape, _discipline(request))),
+        "notes": _notes(request, reading.trace.jobs),
         "summary": _summary(summary),
         "never": [{"id": str(ids[job]), "reason": reason} for job, reason in result.never.items()],
         "jobsFile": str(request.jobs_out) if request.jobs_out is not None else None,
     }
 
 
-def _rules(request: Request) -> dict[str, Any]:
+def _notes(request: Request, jobs: Jobs) -> list[str]:
+    """What a reader of the figures must know, as sentences."""
+    from kfarm_twin.replay import shares_devices  # noqa: PLC0415 - numpy
+
+    shared = int(shares_devices(jobs).sum())
+    if shared and request.placement is Placement.COUNT:
+        return [
+            f"{shared:,} jobs share a device: placement count adds up thousandths as if they could "
+            "come from several devices (optimistic); fgd and the other policies place each on one"
+        ]
+    return []
+
+
+def _rules(request: Request, sharing: bool) -> dict[str, Any]:
     return {
         "order": str(request.order),
         "backfill": str(request.backfill),
         "placement": str(request.placement),
+        "sharedDevices": sharing,
         "required": str(request.required),
         "preferred": str(request.preferred) if request.preferred is not None else None,
         "restartS": request.restart_s,
@@ -249,7 +300,9 @@ def print_answer(data: Mapping[str, Any]) -> None:
         table.add_row(Text(label), *values)
     farm = data["farm"]
     say = f"{rules['order']}, backfill {rules['backfill']}, placement {rules['placement']}"
-    console.print(Text(f"{farm['nodes']} nodes of {farm['gpusPerNode']} devices: {say}"))
+    nodes = f"{farm['nodes']:,} nodes"
+    nodes += f" of {farm['gpusPerNode']}" if farm["gpusPerNode"] else f", {farm['gpus']:,}"
+    console.print(Text(f"{nodes} devices: {say}"))
     console.print(table)
     console.print(
         Text(
@@ -258,6 +311,8 @@ def print_answer(data: Mapping[str, Any]) -> None:
             f"utilisation {summary['utilisation']:.1%}"
         )
     )
+    for note in data["notes"]:
+        console.print(Text(f"note: {note}"))
     for entry in data["trace"]["leftOut"]:
         console.print(Text(f"left out: {entry['records']:,} records: {entry['reason']}"))
     for entry in data["never"][:SHOWN]:

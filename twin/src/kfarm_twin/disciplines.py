@@ -22,13 +22,24 @@ class Backfill(StrEnum):
 
 
 class Placement(StrEnum):
-    """How devices are found: counted, or on named nodes by a packing policy."""
+    """How devices are found: counted, or on named nodes by a policy.
+
+    The last four are for devices that pods may share (Weng et al., USENIX ATC'23).
+    """
 
     COUNT = "count"
     FIRST_FIT = "first-fit"
     BEST_FIT = "best-fit"
     SPREAD = "spread"
     RANDOM = "random"
+    DOT_PROD = "dotprod"
+    GPU_CLUSTERING = "gpu-clustering"
+    GPU_PACKING = "gpu-packing"
+    FGD = "fgd"
+
+
+SHARING = (Placement.DOT_PROD, Placement.GPU_CLUSTERING, Placement.GPU_PACKING, Placement.FGD)
+"""Policies that know shared devices only."""
 
 
 class Level(StrEnum):

@@ -42,6 +42,14 @@ def span(seconds: float) -> str:
     return f"{digits(seconds)} s"
 
 
+def brief_span(seconds: float) -> str:
+    """A span in three significant digits, for sentences and for figures that carry an interval."""
+    for size in (86400.0, 3600.0, 60.0, 1.0):
+        if abs(seconds) >= 2 * size:
+            return span(float(f"{seconds / size:.3g}") * size)
+    return span(float(f"{seconds:.2g}"))
+
+
 def digits(value: float) -> str:
     """Four significant digits, thousands separated, without trailing zeros."""
     if abs(value) >= 1000:

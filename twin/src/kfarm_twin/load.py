@@ -133,6 +133,21 @@ def load_text(raw: bytes, name: str = "-") -> list[Document]:
     return documents
 
 
+def load_foreign(paths: Sequence[Path], kind: str) -> list[Mapping[str, Any]]:
+    """Objects of another group as plain data, for example ConfigMaps; problems are passed over.
+
+    `load_files` of the same paths reports what is wrong with them.
+    """
+    ignored: list[Problem] = []
+    found = []
+    for file in _files((path for path in paths if path != STDIN), ignored):
+        raw = _read(file, ignored)
+        texts = [] if raw is None else _texts(file, raw, ignored, MAX_DOCUMENT_BYTES)
+        bodies = [body for text in texts for _, body in _bodies(text.value)]
+        found += [body for body in bodies if isinstance(body, Mapping) and body.get("kind") == kind]
+    return found
+
+
 def load_model(path: Path, model: type[ModelT]) -> ModelT:
     """Read a file that holds exactly one object of a kind that never reaches an API server.
 
@@ -183,18 +198,34 @@ def _files(paths: Iterable[Path], problems: list[Problem]) -> list[Path]:
     return list(files.values())
 
 
+def manifest_files(paths: Iterable[Path], problems: list[Problem]) -> list[Path]:
+    """Files of the paths as `load_files` finds them; what is wrong is added to `problems`."""
+    return _files(paths, problems)
+
+
+def read_documents(file: Path, problems: list[Problem], file_bytes: int) -> list[TextDocument]:
+    """Documents of one file of at most `file_bytes` [B]; what is wrong is added to `problems`.
+
+    For objects that are not ours: YAML aliases are taken, as kubectl takes them.
+    """
+    raw = _read(file, problems, file_bytes)
+    if raw is None:
+        return []
+    return _texts(file, raw, problems, file_bytes, file_bytes, aliases=True)
+
+
 def _load_file(file: Path, problems: list[Problem]) -> list[Document]:
     raw = _read(file, problems)
     return [] if raw is None else _objects(file, raw, problems)
 
 
-def _read(file: Path, problems: list[Problem]) -> bytes | None:
+def _read(file: Path, problems: list[Problem], file_bytes: int = MAX_FILE_BYTES) -> bytes | None:
     """At most one byte more than is allowed, so that an endless file does no harm."""
     try:
         if file == STDIN:
-            return sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+            return sys.stdin.buffer.read(file_bytes + 1)
         with file.open("rb") as stream:
-            return stream.read(MAX_FILE_BYTES + 1)
+            return stream.read(file_bytes + 1)
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         problems.append(Problem(file, 0, "", reason, "a readable file or folder"))
@@ -202,11 +233,19 @@ def _read(file: Path, problems: list[Problem]) -> bytes | None:
 
 
 def _texts(
-    file: Path, raw: bytes, problems: list[Problem], document_bytes: int
+    file: Path,
+    raw: bytes,
+    problems: list[Problem],
+    document_bytes: int,
+    file_bytes: int = MAX_FILE_BYTES,
+    *,
+    aliases: bool = False,
 ) -> list[TextDocument]:
     """Documents that could be read; the problems of the others are noted."""
     as_json = True if file.suffix == ".json" else None
-    texts = read_text(raw, as_json=as_json, document_bytes=document_bytes)
+    texts = read_text(
+        raw, as_json=as_json, document_bytes=document_bytes, file_bytes=file_bytes, aliases=aliases
+    )
     if not texts:
         problems.append(Problem(file, 0, "", "an empty file", "a manifest"))
     for text in texts:

@@ -23,6 +23,9 @@ MAX_DEPTH = 32
 MAX_DOCUMENT_BYTES = 1 << 20
 MAX_FILE_BYTES = 8 << 20
 
+MAX_EXPANDED = 20_000_000
+"""Values of a document with its aliases written out, where aliases are taken at all."""
+
 MAX_PROBLEMS = 100
 """Problems kept per document; a hostile file does not make a longer report."""
 
@@ -81,7 +84,12 @@ class _Refused(Exception):
 
 
 def read_text(
-    raw: bytes, *, as_json: bool | None = None, document_bytes: int = MAX_DOCUMENT_BYTES
+    raw: bytes,
+    *,
+    as_json: bool | None = None,
+    document_bytes: int = MAX_DOCUMENT_BYTES,
+    file_bytes: int = MAX_FILE_BYTES,
+    aliases: bool = False,
 ) -> list[TextDocument]:
     """Read all documents of a file.
 
@@ -93,21 +101,26 @@ def read_text(
         True for JSON, False for YAML, None to look at the first character.
     document_bytes
         Size that a document may have [B].
+    file_bytes
+        Size that the file may have [B].
+    aliases
+        Whether YAML aliases are taken, up to `MAX_EXPANDED`; else they are refused.
 
     Returns
     -------
     list of TextDocument
         Documents with data, and those with problems; empty documents are left out.
     """
-    if len(raw) > MAX_FILE_BYTES:
-        return [_broken(1, None, f"more than {MAX_FILE_BYTES} bytes", "a file of at most 8 MiB")]
+    if len(raw) > file_bytes:
+        limit = f"a file of at most {file_bytes >> 20} MiB"
+        return [_broken(1, None, f"more than {file_bytes} bytes", limit)]
     try:
         text = _decode(raw)
         if as_json or (as_json is None and text.lstrip()[:1] in ("{", "[")):
             document = _read_json(text, document_bytes)
             if not (document.problems and as_json is None):
                 return [document]
-        return list(_read_yaml(text, document_bytes))
+        return list(_read_yaml(text, document_bytes, aliases))
     except _Refused as refused:
         return [TextDocument(1, problems=[refused.problem])]
 
@@ -187,6 +200,8 @@ class _Frame:
     path: Path
     key: str | None = None
     key_lines: dict[str, int] = field(default_factory=dict)
+    anchor: str | None = None
+    weight: int = 1
 
 
 @dataclass
@@ -194,6 +209,8 @@ class _Builder:
     """Builds one document from events."""
 
     document: TextDocument
+    aliases: bool = False
+    anchored: dict[str, tuple[Any, int]] = field(default_factory=dict)
     stack: list[_Frame] = field(default_factory=list)
 
     def refuse(self, event: yaml.Event, found: str, expected: str) -> NoReturn:
@@ -223,14 +240,43 @@ class _Builder:
         if tag is not None and not _untagged(event):
             self.report(event, f"tag {show(tag)}", "no tags")
         if isinstance(event, yaml.AliasEvent):
-            self.report(event, f"alias *{event.anchor}", "no aliases: write the value out")
-            self.value_or_key(event, "")
+            self.value_or_key(event, self.aliased(event))
         elif isinstance(event, yaml.ScalarEvent):
-            self.value_or_key(event, self.read(event))
+            value = self.read(event)
+            if event.anchor:
+                self.anchored[event.anchor] = (value, 1)
+            self.value_or_key(event, value)
         elif isinstance(event, yaml.CollectionStartEvent):
             self.open(event)
         elif isinstance(event, yaml.CollectionEndEvent):
-            self.stack.pop()
+            self.close()
+
+    def aliased(self, event: yaml.AliasEvent) -> Any:
+        """The value that an alias stands for; it is shared, not copied."""
+        if not self.aliases:
+            self.report(event, f"alias *{event.anchor}", "no aliases: write the value out")
+            return ""
+        if event.anchor not in self.anchored:
+            self.report(event, f"alias *{event.anchor}", "the alias of a value that stands above")
+            return ""
+        value, weight = self.anchored[event.anchor]
+        self.weigh(event, weight)
+        return value
+
+    def weigh(self, event: yaml.Event, weight: int) -> None:
+        """Count values, with aliases written out."""
+        if self.stack:
+            self.stack[-1].weight += weight
+            if self.stack[-1].weight > MAX_EXPANDED:
+                self.refuse(event, "too many values", f"at most {MAX_EXPANDED} in a document")
+
+    def close(self) -> None:
+        """End a mapping or a list."""
+        done = self.stack.pop()
+        if done.anchor:
+            self.anchored[done.anchor] = (done.value, done.weight)
+        if self.stack:
+            self.stack[-1].weight += done.weight
 
     def read(self, event: yaml.ScalarEvent) -> Any:
         """Value of a scalar; its text where it is not taken."""
@@ -286,7 +332,7 @@ class _Builder:
         path = self.next_path()
         value: dict[str, Any] | list[Any] = {} if isinstance(event, yaml.MappingStartEvent) else []
         self.place(event, value)
-        self.stack.append(_Frame(value, path))
+        self.stack.append(_Frame(value, path, anchor=event.anchor))
 
 
 def _untagged(event: yaml.Event) -> bool:
@@ -294,7 +340,7 @@ def _untagged(event: yaml.Event) -> bool:
     return bool(any(implicit)) if isinstance(implicit, tuple) else bool(implicit)
 
 
-def _read_yaml(text: str, limit: int) -> Iterator[TextDocument]:
+def _read_yaml(text: str, limit: int, aliases: bool) -> Iterator[TextDocument]:
     starts = _line_starts(text)
     document, builder = TextDocument(0), None
     first_line = 0
@@ -302,7 +348,7 @@ def _read_yaml(text: str, limit: int) -> Iterator[TextDocument]:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             if isinstance(event, yaml.DocumentStartEvent):
                 document = TextDocument(document.index + 1)
-                builder, first_line = _Builder(document), _line(event.start_mark) - 1
+                builder, first_line = _Builder(document, aliases), _line(event.start_mark) - 1
             elif isinstance(event, yaml.DocumentEndEvent):
                 if document.value is not None or document.problems:
                     yield document

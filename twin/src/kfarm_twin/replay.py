@@ -1,12 +1,13 @@
 """The farm driver: plays a trace of jobs on a farm under a scheduling discipline.
 
 `replay` names things, checks them and makes the columns; the rules are in `policy.queue` and
-`policy.levels`, the loop in `kernels.replay`.
+`policy.levels`, the loop in `kernels.replay`. Where pods share devices or nodes differ, nodes are
+those of `replay_sharing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfarm_twin.arrays import Floats, Ints
-from kfarm_twin.disciplines import Backfill, Level, Order, Placement
+from kfarm_twin.disciplines import SHARING, Backfill, Level, Order, Placement
 from kfarm_twin.jobs import WHOLE_MILLI, Jobs
+from kfarm_twin.nodes import NodeTable
+from kfarm_twin.replay_summary import Spread, Summary, summarize
 
 if TYPE_CHECKING:
     from kfarm_twin.replay_columns import Columns
@@ -26,8 +29,10 @@ __all__ = [
     "Backfill",
     "Discipline",
     "Level",
+    "NodeTable",
     "Order",
     "Placement",
+    "Places",
     "Replay",
     "ReplayError",
     "Shape",
@@ -47,20 +52,25 @@ class ReplayError(ValueError):
 
 @dataclass(frozen=True)
 class Shape:
-    """A farm of equal nodes.
+    """A farm: equal nodes, or a table of them.
 
     Attributes
     ----------
     nodes, gpus_per_node
         Nodes, and devices of each.
     nodes_per_rack, nodes_per_unit
-        Sizes of racks and scalable units; the last one may be smaller. 0: all nodes are in one.
+        Sizes of racks and scalable units; the last one may be smaller. 0: not divided so, a rack is
+        its scalable unit, a unit the whole farm.
+    table
+        Nodes one by one, for placement with CPU, memory or models, or where nodes differ;
+        `gpus_per_node` is then the most of any. See `of`.
     """
 
     nodes: int
     gpus_per_node: int = 8
     nodes_per_rack: int = 0
     nodes_per_unit: int = 0
+    table: NodeTable | None = None
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -72,6 +82,8 @@ class Shape:
             found = getattr(self, name)
             if not least <= found <= most:
                 raise ReplayError(f"{name} is {found}; give {least} to {most}")
+        if self.table is not None and len(self.table.gpus) != self.nodes:
+            raise ReplayError(f"a table of {len(self.table.gpus)} nodes for {self.nodes} nodes")
         rack, unit = self.nodes_per_rack, self.nodes_per_unit
         if rack and unit and unit % rack and rack < self.nodes:
             raise ReplayError(
@@ -79,9 +91,26 @@ class Shape:
                 "stand in two scalable units"
             )
 
+    @classmethod
+    def of(cls, table: NodeTable) -> Shape:
+        """The farm of a table of nodes."""
+        return cls(len(table.gpus), int(table.gpus.max()), table=table)
+
+    @property
+    def rack_size(self) -> int:
+        """Nodes of a rack."""
+        return min(self.nodes_per_rack or self.nodes_per_unit or self.nodes, self.nodes)
+
+    @property
+    def unit_size(self) -> int:
+        """Nodes of a scalable unit."""
+        return min(self.nodes_per_unit or self.nodes, self.nodes)
+
     @property
     def gpus(self) -> int:
         """Devices of the farm."""
+        if self.table is not None:
+            return int(self.table.gpus.sum())
         return self.nodes * self.gpus_per_node
 
 
@@ -115,6 +144,8 @@ class Discipline:
             raise ReplayError(
                 "backfill conservative counts devices; choose placement count, or backfill easy"
             )
+        if self.placement in SHARING:
+            self.check_sharing()
         levels = self.required is not Level.CLUSTER or self.preferred is not None
         if levels and self.placement is Placement.COUNT:
             raise ReplayError(
@@ -123,6 +154,20 @@ class Discipline:
             )
         if not 0 <= self.restart_ns < MOST_NS:
             raise ReplayError(f"restart_ns is {self.restart_ns}; give 0 to {MOST_NS - 1}")
+
+    def check_sharing(self) -> None:
+        """Refuse what is not played where pods share devices or nodes differ."""
+        if self.order is Order.SRTF:
+            raise ReplayError(
+                "order srtf preempts, which is not played on nodes with shared devices; choose "
+                "order fifo or sjf, or placement count"
+            )
+        if self.required is not Level.CLUSTER or self.preferred is not None:
+            raise ReplayError(
+                "topology levels are not looked at on nodes with shared devices; leave them out, "
+                "or choose equal nodes, whole devices and placement first-fit, best-fit, spread or "
+                "random"
+            )
 
 
 @dataclass(frozen=True)
@@ -145,6 +190,23 @@ class SpeedChanges:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Pods of job j are the rows `first[j]` to `first[j + 1] - 1`.
+
+    Attributes
+    ----------
+    first
+        [J + 1] rows.
+    node, gpus
+        [pods] node (-1 where it never started) and its devices as bits.
+    """
+
+    first: Ints
+    node: Ints
+    gpus: Ints
+
+
+@dataclass(frozen=True)
 class Replay:
     """What became of the jobs.
 
@@ -156,13 +218,17 @@ class Replay:
         [J] how often a job was stopped.
     time_ns, busy_gpus, queued, stranded_gpus
         [T] series after passes: time, devices in use, jobs that wait, and free devices on nodes
-        that are partly used, of no use to a gang of whole nodes (0 where capacity is counted).
+        that are partly used, of no use to a gang of whole nodes (0 where capacity is counted). On
+        shared devices instead those that a pod drawn from the trace could not use, in expectation
+        (the fragment of Weng et al., USENIX ATC'23).
     every
         The series holds every so many passes.
     never
         Job -> why it can never run.
     decisions
         Attempts to start a job.
+    places
+        Where the pods stood, on shared devices; else None.
     """
 
     start_ns: Ints
@@ -171,10 +237,11 @@ class Replay:
     time_ns: Ints
     busy_gpus: Floats
     queued: Ints
-    stranded_gpus: Ints
+    stranded_gpus: Floats
     every: int
     never: dict[int, str]
     decisions: int
+    places: Places | None = None
 
 
 def replay(
@@ -187,6 +254,7 @@ def replay(
     speeds: SpeedChanges | None = None,
     samples: int = 4096,
     progress: Callable[[int, int], None] | None = None,
+    models: Sequence[frozenset[str]] = (frozenset(),),
 ) -> Replay:
     """Play a trace to its end.
 
@@ -202,6 +270,8 @@ def replay(
         Most samples of the series.
     progress
         Told now and then how many of how many jobs are done.
+    models
+        Sets of device models that `Jobs.models` refers to; looked at where the nodes' are known.
 
     Raises
     ------
@@ -211,17 +281,35 @@ def replay(
     from kfarm_twin.kernels.replay import MORE, run_replay  # noqa: PLC0415 - numba
     from kfarm_twin.replay_columns import build  # noqa: PLC0415 - likewise
 
-    columns = build(jobs, shape, discipline, seed, future, speeds, max(samples, 16))
+    samples = max(samples, 16)
+    if uses_sharing(jobs, shape, discipline):
+        from kfarm_twin.replay_sharing import play  # noqa: PLC0415 - numba
+
+        return play(jobs, shape, discipline, seed, future, speeds, samples, progress, models)
+    columns = build(jobs, shape, discipline, seed, future, speeds, samples)
     first, status = True, MORE
     while status == MORE:
         status = run_replay(columns.rules, columns.plan, columns.desk, first, SLICE)
         first = False
         if progress is not None:
             progress(columns.finished, len(jobs.run_ns))
-    return _result(columns, discipline)
+    return result_of(columns, discipline)
 
 
-def _result(columns: Columns, discipline: Discipline) -> Replay:
+def uses_sharing(jobs: Jobs, shape: Shape, discipline: Discipline) -> bool:
+    """Whether pods go to nodes with shared devices: by the policy, the nodes or the jobs."""
+    if discipline.placement is Placement.COUNT:
+        return False
+    known = discipline.placement in SHARING or shape.table is not None
+    return known or int(shares_devices(jobs).sum()) > 0
+
+
+def shares_devices(jobs: Jobs) -> NDArray[np.bool_]:
+    """Which jobs take less than whole devices [J]."""
+    return (jobs.gpus > 0) & (jobs.gpu_milli < WHOLE_MILLI)
+
+
+def result_of(columns: Columns, discipline: Discipline) -> Replay:
     from kfarm_twin.kernels import columns as at  # noqa: PLC0415 - numba
     from kfarm_twin.kernels.replay_state import EVERY, SAMPLES  # noqa: PLC0415
 
@@ -235,103 +323,8 @@ def _result(columns: Columns, discipline: Discipline) -> Replay:
         time_ns=series[:, 0],
         busy_gpus=series[:, 1] / (WHOLE_MILLI if counted else 1),
         queued=series[:, 2],
-        stranded_gpus=series[:, 3],
+        stranded_gpus=series[:, 3].astype(np.float64),
         every=int(now[EVERY]),
         never=columns.never,
         decisions=columns.decisions,
     )
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A distribution over jobs."""
-
-    mean: float
-    median: float
-    p90: float
-    p99: float
-    max: float
-
-    @staticmethod
-    def of(values: NDArray[np.float64]) -> Spread | None:
-        """None for no values; quantiles by linear interpolation."""
-        if not len(values):
-            return None
-        median, p90, p99 = (float(q) for q in np.quantile(values, (0.5, 0.9, 0.99)))
-        return Spread(float(values.mean()), median, p90, p99, float(values.max()))
-
-
-BOUND_S = 10.0
-"""tau of the bounded slowdown [s] (Feitelson et al., JSSPP 1997)."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """One run in figures; times [s].
-
-    Attributes
-    ----------
-    wait
-        First start less submission, of jobs that started; None without any.
-    slowdown
-        Bounded slowdown of jobs that ended: max(1, (end - submission) / max(run, tau)) with the run
-        time at full speed, so that preemption and throttling count.
-    waited
-        Jobs that did not start at once.
-    last_end_s
-        When the last job ended, on the trace's clock.
-    makespan_s
-        From the first submission to the last end.
-    utilisation
-        Device time that jobs needed at full speed, over devices times makespan.
-    """
-
-    jobs: int
-    started: int
-    ended: int
-    never: int
-    waited: int
-    preemptions: int
-    wait: Spread | None
-    slowdown: Spread | None
-    last_end_s: float
-    makespan_s: float
-    utilisation: float
-    stranded_share: float
-
-
-def summarize(jobs: Jobs, result: Replay, shape: Shape) -> Summary:
-    """Figures of a run."""
-    started = result.start_ns >= 0
-    ended = result.end_ns >= 0
-    wait_ns = result.start_ns[started] - jobs.submit_ns[started]
-    run_s = jobs.run_ns[ended] / 1e9
-    response_s = (result.end_ns[ended] - jobs.submit_ns[ended]) / 1e9
-    slowdown = np.maximum(1.0, response_s / np.maximum(run_s, BOUND_S))
-    last_ns = int(result.end_ns[ended].max()) if ended.any() else 0
-    span_s = (last_ns - int(jobs.submit_ns[ended].min())) / 1e9 if ended.any() else 0.0
-    gpus = (jobs.pods * jobs.gpus)[ended] * jobs.gpu_milli[ended] / WHOLE_MILLI
-    work_s = float((gpus * run_s).sum())
-    return Summary(
-        jobs=len(jobs.run_ns),
-        started=int(started.sum()),
-        ended=int(ended.sum()),
-        never=len(result.never),
-        waited=int((wait_ns > 0).sum()),
-        preemptions=int(result.preemptions.sum()),
-        wait=Spread.of(wait_ns / 1e9),
-        slowdown=Spread.of(slowdown),
-        last_end_s=last_ns / 1e9,
-        makespan_s=span_s,
-        utilisation=work_s / (shape.gpus * span_s) if span_s > 0 else 0.0,
-        stranded_share=_stranded_share(result, shape),
-    )
-
-
-def _stranded_share(result: Replay, shape: Shape) -> float:
-    """Mean over time of free devices on partly used nodes, as a share of all devices."""
-    spans = np.diff(result.time_ns)
-    if not spans.sum():
-        return 0.0
-    held = float((result.stranded_gpus[:-1] * spans).sum()) / float(spans.sum())
-    return held / shape.gpus

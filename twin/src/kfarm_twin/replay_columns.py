@@ -158,7 +158,7 @@ def _plan(shape: Shape, discipline: Discipline, devices: Ints) -> pool.Plan:
     nodes, classes = shape.nodes, len(devices)
     free = np.arange(shape.gpus_per_node + 1)
     room_of = np.where(devices[:, None] > 0, free // np.maximum(devices[:, None], 1), 0)
-    per = [shape.nodes_per_rack or nodes, shape.nodes_per_unit or nodes]
+    per = [shape.rack_size, shape.unit_size]
     domain = np.stack([np.arange(nodes) // size for size in per]).astype(np.int64)
     count = domain[:, -1] + 1
     first = np.full((2, int(count.max()) + 1), nodes, np.int64)
@@ -174,7 +174,7 @@ def _plan(shape: Shape, discipline: Discipline, devices: Ints) -> pool.Plan:
     lengths = [(shape.gpus_per_node + 1) * nodes if named else 1]
     for group in range(classes):
         for level, size in enumerate(per):
-            most = int(room_of[group].max()) * min(size, nodes) + 1
+            most = int(room_of[group].max()) * size + 1
             lengths.append(most * int(count[level]) if indexed[level] else 1)
     return pool.Plan(
         domain=domain,
@@ -212,9 +212,9 @@ def _never(
         return {int(row): _too_large(jobs, int(row), shape, "") for row in np.flatnonzero(wrong)}
     nodes = shape.nodes
     if discipline.required is Level.RACK:
-        nodes = min(shape.nodes_per_rack or nodes, nodes)
+        nodes = shape.rack_size
     elif discipline.required is Level.UNIT:
-        nodes = min(shape.nodes_per_unit or nodes, nodes)
+        nodes = shape.unit_size
     most = plan.classes[sizes.kind, -1] * nodes
     where = "" if discipline.required is Level.CLUSTER else f" in one {discipline.required.value}"
     wrong = (sizes.weight > 0) & (sizes.value > most)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
 from importlib.resources import files
@@ -27,14 +28,36 @@ def render(view: ReportView) -> str:
     Every text that comes from a manifest is escaped, in HTML and inside the data of the script.
     """
     body = "\n".join((_header(view), _map(view), _timelines(view), _checks(view), _rest(view)))
+    title = f"{view.title}: {view.verdict.verdict}"
+    return page(title, body, _data(view), styles=("report.css",), scripts=("report.js",))
+
+
+def page(
+    title: str, body: str, data: dict[str, Any], *, styles: Sequence[str], scripts: Sequence[str]
+) -> str:
+    """One HTML file with style, script and plotly inside; it loads nothing.
+
+    Parameters
+    ----------
+    title
+        Text, not yet escaped.
+    body
+        HTML.
+    data
+        What the scripts read from the element ``data``.
+    styles, scripts
+        Files of ``kfarm_twin/data``.
+    """
+    style = "".join(_asset(name) for name in styles)
+    script = "\n".join(_asset(name) for name in ("charts.js", *scripts))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(view.title)}: {escape(view.verdict.verdict)}</title>\n"
-        f"<style>\n{_asset('report.css')}</style>\n</head>\n<body>\n{body}\n"
-        f'<script type="application/json" id="data">{_data(view)}</script>\n'
-        f"<script>{_plotly()}</script>\n<script>\n{_asset('report.js')}</script>\n"
+        f"<title>{escape(title)}</title>\n"
+        f"<style>\n{style}</style>\n</head>\n<body>\n{body}\n"
+        f'<script type="application/json" id="data">{_safe_json(data)}</script>\n'
+        f"<script>{_plotly()}</script>\n<script>\n{script}</script>\n"
         "</body>\n</html>\n"
     )
 
@@ -49,13 +72,17 @@ def _plotly() -> str:
     return str(get_plotlyjs()).replace("</script", "<\\/script")
 
 
-def _data(view: ReportView) -> str:
-    """Data of map and charts as JSON that cannot end the script element."""
-    value: dict[str, Any] = {
+def _data(view: ReportView) -> dict[str, Any]:
+    """Data of map and charts."""
+    return {
         "racks": [asdict(rack) for rack in view.racks],
         "lines": [asdict(line) for line in view.lines],
         "distributions": [asdict(d) for d in view.distributions],
     }
+
+
+def _safe_json(value: dict[str, Any]) -> str:
+    """JSON that cannot end the script element."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

@@ -1,4 +1,4 @@
-"""A tiny validation that touches every kernel, so that real ones start warm."""
+"""Tiny runs that touch every kernel, so that real ones start warm."""
 
 from __future__ import annotations
 
@@ -113,6 +113,23 @@ def warm_request() -> ValidationRequest:
 
 def warm() -> Verdict:
     """Validate it: compiles what the cache lacks and loads the rest."""
-    from kfarm_twin.validate import validate  # noqa: PLC0415 - imports numba
+    from kfarm_twin.sharing import warm_pool  # noqa: PLC0415 - imports numba
+    from kfarm_twin.validate import validate  # noqa: PLC0415
 
+    warm_pool()
     return validate(warm_request())
+
+
+def warm_replay() -> int:
+    """Play one job on two nodes: one kernel for every order, backfill and placement of a kind."""
+    import numpy as np  # noqa: PLC0415 - as late as numba
+
+    from kfarm_twin.disciplines import Placement  # noqa: PLC0415
+    from kfarm_twin.jobs import Jobs  # noqa: PLC0415
+    from kfarm_twin.replay import Discipline, Shape, replay  # noqa: PLC0415
+
+    one = np.ones(1, np.int64)
+    job = Jobs(*(one for _ in Jobs._fields))
+    kinds = (Placement.COUNT, Placement.FGD)
+    played = [replay(job, Shape(2, 8), Discipline(placement=kind)) for kind in kinds]
+    return int(played[0].end_ns[0])

@@ -205,6 +205,7 @@ def kube_scheduler(site: Site) -> Component:
         "clientConnection": {"kubeconfig": str(kubeconfig), "qps": qps, "burst": 2 * qps},
         "leaderElection": {"leaderElect": False},
         "enableProfiling": False,
+        **site.options.scheduler_configuration,
     }
     path = site.directory / "config" / "kube-scheduler.yaml"
     path.write_text(yaml.safe_dump(config))

@@ -12,14 +12,18 @@ from typing import Any, Self
 import kopf
 from kfarm_operator.client import KubeClient
 from kfarm_operator.handlers import register
+from kfarm_operator.runner import TwinFailed
 from kfarm_operator.service import Accounts, Role, Service
-from kfarm_twin.request import ValidationRequest, Verdict
+from kfarm_twin.request import InputError, ValidationRequest, Verdict
+from kfarm_twin.whatif_request import WhatIfRequest
+from kfarm_twin.whatif_result import Played
 
 from kfarm_controlplane.errors import ControlPlaneError
 from kfarm_controlplane.installation import Installation
 
 START_S = 60.0
 Validate = Callable[[ValidationRequest], Verdict]
+Asked = tuple[WhatIfRequest, int]
 
 
 class HeldTwin:
@@ -56,6 +60,49 @@ class HeldTwin:
         return verdict
 
 
+class HeldPlayer:
+    """The real player of what-ifs behind a door that a test opens and closes.
+
+    Attributes
+    ----------
+    door
+        Set while replicas may pass.
+    asked
+        All replicas asked for so far, in order.
+    before
+        Called with each before it is played; may raise in its place.
+    """
+
+    def __init__(self) -> None:
+        self.door = threading.Event()
+        self.door.set()
+        self.asked: list[Asked] = []
+        self.before: Callable[[WhatIfRequest, int], None] = lambda *_: None
+
+    async def play(
+        self, request: WhatIfRequest, replica: int, *, deadline_s: float, memory_bytes: int
+    ) -> Played:
+        """Play once the door is open."""
+        del memory_bytes
+        self.asked.append((request, replica))
+        self.before(request, replica)
+        played = await asyncio.to_thread(play_one, request, replica)
+        if not await asyncio.to_thread(self.door.wait, deadline_s):
+            raise ControlPlaneError("the door stayed shut", "open it in the test.")
+        return played
+
+
+def play_one(request: WhatIfRequest, replica: int) -> Played:
+    """One replica, as the fork server's child plays it; input at fault fails as there."""
+    from kfarm_twin.whatif import play_replica, prepare
+
+    try:
+        stage = prepare(request)
+        return Played(part=play_replica(stage, replica), farm=stage.farm)
+    except InputError as error:
+        raise TwinFailed("BadInput", str(error)) from error
+
+
 class InProcessOperator:
     """kopf and the service on an event loop in a thread of their own."""
 
@@ -65,10 +112,12 @@ class InProcessOperator:
         twin: HeldTwin,
         role: Role = "all",
         connect: Callable[[Path], KubeClient] = KubeClient.connect,
+        player: HeldPlayer | None = None,
     ) -> None:
         self._installation = installation
         self._connect = connect
         self._twin = twin
+        self._player = player
         self._role = role
         self._started = threading.Event()
         self._failure: BaseException | None = None
@@ -80,13 +129,13 @@ class InProcessOperator:
     @property
     def writes(self) -> int:
         """Writes that the API server accepted from this operator."""
-        accounts = self._running.accounts
-        return accounts.gate.writes + accounts.farm.writes
+        return sum(client.writes for client in self._running.accounts.all())
 
     @property
     def reconciles(self) -> int:
-        """Reconciles of farms and plans so far."""
-        return self._running.farm_queue.done + self._running.plan_queue.done
+        """Reconciles of farms, plans and what-ifs so far."""
+        service = self._running
+        return service.farm_queue.done + service.plan_queue.done + service.run_queue.done
 
     @property
     def _running(self) -> Service:
@@ -108,6 +157,8 @@ class InProcessOperator:
     ) -> None:
         if self._loop is not None and self._stop is not None:
             self._twin.door.set()
+            if self._player is not None:
+                self._player.door.set()
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(30)
 
@@ -121,10 +172,13 @@ class InProcessOperator:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
+        installation = self._installation
         accounts = Accounts(
-            self._connect(self._installation.gate), self._connect(self._installation.farm)
+            self._connect(installation.gate),
+            self._connect(installation.farm),
+            self._connect(installation.whatif) if self._player is not None else None,
         )
-        service = self.service = Service(accounts, self._role, self._twin)
+        service = self.service = Service(accounts, self._role, self._twin, self._player)
         registry = kopf.OperatorRegistry()
         register(registry, service)
         await service.start()

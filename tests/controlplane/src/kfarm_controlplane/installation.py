@@ -32,11 +32,12 @@ STOP_S = 20.0
 
 @dataclass(frozen=True)
 class Installation:
-    """The chart installed on a cluster, and the kubeconfigs of its two accounts."""
+    """The chart installed on a cluster, and the kubeconfigs of its accounts."""
 
     cluster: Cluster
     gate: Path
     farm: Path
+    whatif: Path
 
 
 def install(cluster: Cluster, chart: Path, *, values: Sequence[str] = ()) -> Installation:
@@ -69,6 +70,7 @@ def install(cluster: Cluster, chart: Path, *, values: Sequence[str] = ()) -> Ins
         cluster,
         cluster.kubeconfig_for_service_account(RELEASE_NAMESPACE, "kfarm-gate"),
         cluster.kubeconfig_for_service_account(RELEASE_NAMESPACE, "kfarm-farm"),
+        cluster.kubeconfig_for_service_account(RELEASE_NAMESPACE, "kfarm-whatif"),
     )
 
 
@@ -135,6 +137,7 @@ class Operator:
             sys.executable, "-m", "kfarm_operator.main", *self._arguments,
             "--gate-kubeconfig", str(self._installation.gate),
             "--farm-kubeconfig", str(self._installation.farm),
+            "--whatif-kubeconfig", str(self._installation.whatif),
             "--probes", f"127.0.0.1:{self._port}",
         ]  # fmt: skip
         environment = {**os.environ, **self._environment}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
 
@@ -37,6 +38,8 @@ class Options:
         Audit policy file; the log is then written to ``logs/audit.log``.
     extra_arguments
         Component name to arguments added at the end of its command.
+    scheduler_configuration
+        Top-level fields of the ``KubeSchedulerConfiguration`` to replace.
     """
 
     components: Sequence[str] = COMPONENTS
@@ -48,3 +51,4 @@ class Options:
     runtime_config: Sequence[str] = ()
     audit_policy: Path | None = None
     extra_arguments: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    scheduler_configuration: Mapping[str, Any] = field(default_factory=dict)

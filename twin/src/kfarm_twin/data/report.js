@@ -1,8 +1,7 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const { css, dark, layout, CONFIG } = kfarmCharts;
   // Cividis: even steps of lightness, the same for all kinds of colour vision.
   const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74",
                    "#c3b369", "#e1cc55", "#fee838"];
@@ -202,20 +201,6 @@
     const [large, largeName, small, smallName] = SCALES[unit] ?? [1, unit, 1, unit];
     return top >= 2 * large ? [large, largeName] : [small, smallName];
   }
-
-  function layout(extra) {
-    const axis = { gridcolor: css("--line"), zeroline: false, linecolor: css("--line"),
-                   tickfont: { size: 11 }, automargin: true };
-    return {
-      margin: { l: 62, r: 18, t: 26, b: 34 }, paper_bgcolor: "transparent",
-      plot_bgcolor: "transparent", showlegend: false, hovermode: "x unified",
-      font: { family: getComputedStyle(document.body).fontFamily, color: css("--soft"), size: 12 },
-      hoverlabel: { bgcolor: css("--card"), bordercolor: css("--line"),
-                    font: { color: css("--ink") } },
-      ...extra, xaxis: { ...axis, ...extra.xaxis }, yaxis: { ...axis, ...extra.yaxis },
-    };
-  }
-  const CONFIG = { displayModeBar: false, responsive: true };
 
   function limitShapes(limits, divisor, upright) {
     return limits.map(([, value]) => ({

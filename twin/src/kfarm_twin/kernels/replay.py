@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kfarm_twin._jit import inner, kernel
+from kfarm_twin.arrays import Ints
 from kfarm_twin.kernels import columns as at
 from kfarm_twin.kernels import profile as steps
 from kfarm_twin.kernels import shelf
@@ -12,11 +13,13 @@ from kfarm_twin.kernels.replay_jobs import change_speed, enqueue, finish, try_st
 from kfarm_twin.kernels.replay_plan import pass_conservative
 from kfarm_twin.kernels.replay_state import (
     ARRIVED,
+    CAME,
     CHANGED,
     HEAD,
     HELD,
     NONE,
     SHADOW,
+    SKIP,
     TIME,
     Desk,
     Rules,
@@ -24,6 +27,8 @@ from kfarm_twin.kernels.replay_state import (
     sample,
 )
 from kfarm_twin.kernels.rng import FAR_NS
+from kfarm_twin.kernels.shelf import Shelf
+from kfarm_twin.policy.levels import COUNT
 from kfarm_twin.policy.queue import CONSERVATIVE, EASY, SRTF
 
 PLAYED, MORE, STALLED = 0, 1, 2
@@ -31,77 +36,68 @@ PLAYED, MORE, STALLED = 0, 1, 2
 
 
 @inner
-def _schedule(rules: Rules, plan: Plan, desk: Desk) -> None:
-    """One pass over the queue."""
-    while True:
-        head = shelf.first_job(desk.waiting)
-        if head == NONE:
-            break
-        if try_start(rules, plan, desk, head):
-            continue
-        if rules.order == SRTF and make_room(rules, plan, desk, head):
-            try_start(rules, plan, desk, head)
-            continue
-        if rules.backfill == EASY:
-            backfill(rules, plan, desk, head)
-        break
-    desk.now[HEAD] = head
-
-
-@inner
-def _pass(rules: Rules, plan: Plan, desk: Desk, came: int, early: bool) -> None:
-    """Decide; `came` is the one job that came when nothing else happened, else NONE."""
-    if rules.backfill == CONSERVATIVE:
-        pass_conservative(rules, plan, desk, early)
-        return
+def _pass(rules: Rules, plan: Plan, desk: Desk, came: int) -> None:
+    """One pass over the queue; `came` is the one job that came and nothing else, or NONE."""
+    now = desk.now
     head = shelf.first_job(desk.waiting)
-    if came != NONE and head == desk.now[HEAD] and head != NONE:
+    if came != NONE and head == now[HEAD]:
         # The head could not start, and less is free and less time is left than at the last pass.
         if rules.backfill != EASY:
             return
-        if desk.now[HELD] != head or desk.now[SHADOW] >= desk.now[TIME]:
+        holds = now[HELD] != head or now[SHADOW] >= now[TIME]
+        if holds and (rules.placement == COUNT or shelf.last_job(desk.waiting) == came):
             consider(rules, plan, desk, head, came)
             return
-    _schedule(rules, plan, desk)
+    now[HEAD] = NONE
+    while head != NONE:
+        if try_start(rules, plan, desk, head):
+            now[HELD] = NONE  # made for another job, from more that was free
+        elif rules.order != SRTF or not make_room(rules, plan, desk, head):
+            break
+        head = shelf.first_job(desk.waiting)
+    now[HEAD] = head
+    if head != NONE and rules.backfill == EASY:
+        backfill(rules, plan, desk, head)
 
 
 @inner
-def _next_time(desk: Desk) -> int:
+def next_time(jobs: Ints, changes: Ints, ends: Shelf, now: Ints, wake: int) -> int:
     """When something happens next."""
-    time_ns = shelf.first_key(desk.ends)
-    if desk.now[ARRIVED] < desk.jobs.shape[0]:
-        time_ns = min(time_ns, desk.jobs[desk.now[ARRIVED], at.SUBMIT])
-    if desk.now[CHANGED] < desk.changes.shape[0]:
-        time_ns = min(time_ns, desk.changes[desk.now[CHANGED], 0])
-    return int(min(time_ns, desk.profile.meta[steps.WAKE]))
+    while now[ARRIVED] < jobs.shape[0] and jobs[now[ARRIVED], at.RUNS] == 0:
+        now[ARRIVED] += 1  # who can never run does not even cause a pass
+    time_ns = min(wake, shelf.first_key(ends))
+    if now[ARRIVED] < jobs.shape[0]:
+        time_ns = min(time_ns, jobs[now[ARRIVED], at.SUBMIT])
+    if now[CHANGED] < changes.shape[0]:
+        time_ns = min(time_ns, changes[now[CHANGED], 0])
+    return int(time_ns)
 
 
 @inner
-def _instant(rules: Rules, plan: Plan, desk: Desk) -> None:
-    """All that happens at one time."""
-    now = desk.now[TIME]
-    early, ended = False, False
-    while shelf.first_key(desk.ends) == now:
-        early = finish(rules, plan, desk, shelf.first_job(desk.ends)) or early
-        ended = True
+def change_speeds(rules: Rules, desk: Desk) -> None:
+    """All changes of speed that are due."""
     while desk.now[CHANGED] < desk.changes.shape[0]:
         row = desk.now[CHANGED]
-        if desk.changes[row, 0] > now:
+        if desk.changes[row, 0] > desk.now[TIME]:
             break
         change_speed(rules, desk, desk.changes[row, 1], desk.changes[row, 2])
         desk.now[CHANGED] = row + 1
-    came, count = NONE, 0
-    while desk.now[ARRIVED] < desk.jobs.shape[0]:
-        job = desk.now[ARRIVED]
-        if desk.jobs[job, at.SUBMIT] > now:
+
+
+@inner
+def arrive(rules: Rules, jobs: Ints, waiting: Shelf, now: Ints) -> int:
+    """All arrivals that are due: how many jobs came."""
+    count = 0
+    while now[ARRIVED] < jobs.shape[0]:
+        job = now[ARRIVED]
+        if jobs[job, at.SUBMIT] > now[TIME]:
             break
-        if desk.jobs[job, at.RUNS] == 1:
-            enqueue(rules, desk, job)
-            came = job
+        if jobs[job, at.RUNS] == 1:
+            enqueue(rules, jobs, waiting, job)
+            now[CAME] = job
             count += 1
-        desk.now[ARRIVED] = job + 1
-    _pass(rules, plan, desk, came if count == 1 and not ended else NONE, early)
-    sample(rules, desk)
+        now[ARRIVED] = job + 1
+    return count
 
 
 @kernel
@@ -109,14 +105,28 @@ def run_replay(rules: Rules, plan: Plan, desk: Desk, first: bool, most: int) -> 
     """Play up to `most` instants on from where the last call ended; returns a status."""
     if first:
         clear(rules, plan, desk)
+    now = desk.now
     for _ in range(most):
-        time_ns = _next_time(desk)
+        wake = desk.profile.meta[steps.WAKE]
+        time_ns = next_time(desk.jobs, desk.changes, desk.ends, now, wake)
         if time_ns >= FAR_NS:
-            left = (
-                desk.waiting.lists[shelf.META, shelf.ENTRIES]
-                + desk.ends.lists[shelf.META, shelf.ENTRIES]
-            )
+            left = desk.waiting.lists[shelf.META, shelf.ENTRIES]
+            left += desk.ends.lists[shelf.META, shelf.ENTRIES]
             return STALLED if left > 0 else PLAYED
-        desk.now[TIME] = time_ns
-        _instant(rules, plan, desk)
+        now[TIME] = time_ns
+        early, ended = False, False
+        while shelf.first_key(desk.ends) == time_ns:
+            early = finish(rules, plan, desk, shelf.first_job(desk.ends)) or early
+            ended = True
+        if now[CHANGED] < desk.changes.shape[0]:
+            change_speeds(rules, desk)
+        alone = arrive(rules, desk.jobs, desk.waiting, now) == 1 and not ended
+        if rules.backfill == CONSERVATIVE:
+            pass_conservative(rules, plan, desk, early)
+        elif desk.waiting.lists[shelf.META, shelf.ENTRIES] > 0:
+            _pass(rules, plan, desk, now[CAME] if alone else NONE)
+        if now[SKIP] > 0:
+            now[SKIP] -= 1
+        else:
+            sample(rules, desk)
     return MORE

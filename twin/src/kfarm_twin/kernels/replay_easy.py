@@ -13,6 +13,7 @@ from kfarm_twin.kernels.replay_state import (
     EXTRA,
     FOUND,
     FREE,
+    HEAD,
     HELD,
     NONE,
     SHADOW,
@@ -128,10 +129,13 @@ def _backfill_one(rules: Rules, plan: Plan, desk: Desk, job: int) -> bool:
         return False
     if not try_start(rules, plan, desk, job):
         return False
-    if not short:
+    if rules.placement != COUNT:
+        # Made anew, the reservation may leave nodes to jobs that were passed over: look again.
+        reserve.show(plan, desk.pool)
+        desk.now[HELD] = NONE
+        desk.now[HEAD] = NONE
+    elif not short:
         desk.now[EXTRA] -= weight
-        if rules.placement != COUNT:
-            reserve.outlast(desk.pool, job)
     return True
 
 
@@ -148,25 +152,25 @@ def consider(rules: Rules, plan: Plan, desk: Desk, head: int, job: int) -> None:
 
 
 @inner
-def _renew(rules: Rules, plan: Plan, desk: Desk) -> None:
-    """Bounds after a start; they only fall within a pass."""
-    if rules.placement != COUNT:
-        reserve.show(plan, desk.pool)
+def _next_candidate(rules: Rules, plan: Plan, desk: Desk, head: int, place: int) -> int:
+    """The first job from `place` on that fits now, whatever its limit, and bounds for the rest."""
+    bounds = desk.pool.bounds
     short_bounds(rules, plan, desk)
-    _long_bounds(rules, plan, desk)
+    place = shelf.next_fit(
+        desk.waiting, desk.jobs, place, bounds[nodes.SHORT], bounds[nodes.SHORT], FAR_NS
+    )
+    if place != NONE:
+        hold(rules, plan, desk, head)
+        _long_bounds(rules, plan, desk)
+    return place
 
 
 @inner
 def backfill(rules: Rules, plan: Plan, desk: Desk, head: int) -> None:
     """Start what may go before the head, in queue order."""
-    short_bounds(rules, plan, desk)
     waiting, bounds = desk.waiting, desk.pool.bounds
-    place = shelf.next_fit(waiting, desk.jobs, 1, bounds[nodes.SHORT], bounds[nodes.SHORT], FAR_NS)
-    if place == NONE:
-        return
-    hold(rules, plan, desk, head)
-    _long_bounds(rules, plan, desk)
-    while True:
+    place = _next_candidate(rules, plan, desk, head, 1)
+    while place != NONE:
         window = desk.now[SHADOW] - desk.now[TIME]
         place = shelf.next_fit(
             waiting, desk.jobs, place, bounds[nodes.SHORT], bounds[nodes.LONG], window
@@ -178,16 +182,12 @@ def backfill(rules: Rules, plan: Plan, desk: Desk, head: int) -> None:
         if _backfill_one(rules, plan, desk, job):
             if waiting.lists[shelf.META, shelf.BLOCKS] < blocks:
                 place = place // WIDTH * WIDTH
-            _renew(rules, plan, desk)
+            place = _next_candidate(rules, plan, desk, head, place)
         else:
             group, value = desk.jobs[job, at.KIND], desk.jobs[job, at.VALUE]
-            desk.pool.bounds[nodes.LONG, group] = min(
-                desk.pool.bounds[nodes.LONG, group], value - 1
-            )
+            bounds[nodes.LONG, group] = min(bounds[nodes.LONG, group], value - 1)
             if desk.jobs[job, at.LIMIT] <= window:
-                desk.pool.bounds[nodes.SHORT, group] = min(
-                    desk.pool.bounds[nodes.SHORT, group], value - 1
-                )
+                bounds[nodes.SHORT, group] = min(bounds[nodes.SHORT, group], value - 1)
             place += 1
     if rules.placement != COUNT:
         reserve.show(plan, desk.pool)
@@ -226,7 +226,7 @@ def _choose_victims(rules: Rules, plan: Plan, desk: Desk, head: int) -> int:
             block = running.lists[shelf.ORDER, running.lists[shelf.META, shelf.BLOCKS] - 1 - back]
             for k in range(running.rows[block, shelf.SIZE]):
                 job = running.rows[block, shelf.JOBS + running.rows[block, shelf.SIZE] - 1 - k]
-                if desk.jobs[job, at.RANK] != rank:
+                if desk.jobs[job, at.RANK] != rank or desk.jobs[job, at.WEIGHT] == 0:
                     continue
                 left = time_left(desk.jobs[job, at.DUE], now)
                 if not gives_way(desk.jobs[head, at.KEY], srtf_key(rank, rules.span_ns, left)):

@@ -7,6 +7,7 @@ nanosecond, at full speed. The end is the first nanosecond at which nothing is l
 from __future__ import annotations
 
 from kfarm_twin._jit import inlined, inner
+from kfarm_twin.arrays import Ints
 from kfarm_twin.kernels import columns as at
 from kfarm_twin.kernels import pool as nodes
 from kfarm_twin.kernels import profile as steps
@@ -26,6 +27,7 @@ from kfarm_twin.kernels.replay_state import (
     Rules,
 )
 from kfarm_twin.kernels.rng import FAR_NS
+from kfarm_twin.kernels.shelf import Shelf
 from kfarm_twin.policy.levels import COUNT
 from kfarm_twin.policy.queue import CONSERVATIVE, NO_BACKFILL, SRTF, srtf_key, time_left
 
@@ -37,13 +39,13 @@ def looks_ahead(rules: Rules) -> bool:
 
 
 @inlined
-def enqueue(rules: Rules, desk: Desk, job: int) -> None:
+def enqueue(rules: Rules, jobs: Ints, waiting: Shelf, job: int) -> None:
     """A job arrives or comes back."""
-    key = desk.jobs[job, at.RANK]
+    key = jobs[job, at.RANK]
     if rules.order == SRTF:
-        key = srtf_key(desk.jobs[job, at.RANK], rules.span_ns, desk.jobs[job, at.LIMIT])
-    desk.jobs[job, at.KEY] = key
-    shelf.insert(desk.waiting, desk.jobs, key, job)
+        key = srtf_key(key, rules.span_ns, jobs[job, at.LIMIT])
+    jobs[job, at.KEY] = key
+    shelf.insert(waiting, jobs, key, job)
 
 
 @inner
@@ -143,7 +145,7 @@ def _leave(rules: Rules, plan: Plan, desk: Desk, job: int) -> None:
         nodes.release(plan, desk.pool, job)
 
 
-@inner
+@inlined
 def finish(rules: Rules, plan: Plan, desk: Desk, job: int) -> bool:
     """A job ends; whether before its limit."""
     now = desk.now[TIME]
@@ -170,7 +172,7 @@ def preempt(rules: Rules, plan: Plan, desk: Desk, job: int) -> None:
     desk.jobs[job, at.LEFT_PPM] = 0
     desk.jobs[job, at.STOPS] += 1
     desk.jobs[job, at.LIMIT] = left + rules.restart_ns
-    enqueue(rules, desk, job)
+    enqueue(rules, desk.jobs, desk.waiting, job)
 
 
 @inner

@@ -56,9 +56,10 @@ reservation holds (or NONE), its time, its extra, head that the last pass left w
 COMMON_PPM, FINISHED, DECISIONS, FOUND = 8, 9, 10, 11
 """Speed of all nodes that have none of their own, jobs that ended, attempts to start a job, node of
 the domain that preemption makes room in."""
-SAMPLES, EVERY, SKIP = 12, 13, 14
-"""Samples in the series, which holds every so many passes; passes until the next."""
-NOW = 15
+SAMPLES, EVERY, SKIP, CAME = 12, 13, 14, 15
+"""Samples in the series, which holds every so many passes; passes until the next; the job that came
+last."""
+NOW = 16
 
 
 @inner
@@ -85,9 +86,6 @@ def clear(rules: Rules, plan: Plan, desk: Desk) -> None:
 def sample(rules: Rules, desk: Desk) -> None:
     """Note the state after a pass; where the series is full, every other sample goes."""
     now, series = desk.now, desk.series
-    if now[SKIP] > 0:
-        now[SKIP] -= 1
-        return
     if now[SAMPLES] == series.shape[0]:
         half = now[SAMPLES] // 2
         for i in range(half):

@@ -1,11 +1,11 @@
 """A reservation on named nodes: when and where the head of the queue will start at the latest.
 
 Running jobs are released one by one on a shadow of the pool, by the end of their limits, until some
-domain of the required level takes the head's gang. The reservation takes, in that domain, the
-nodes whose first release comes latest, then free nodes (emptiest first, lowest index), and so leaves
-to others as much as can be of what is free now. It holds until a job ends or is preempted, the head
-changes, or its time is past. A job that would outlast the shadow time may use of
-each node only what the reservation does not: that is EASY's "extra", node by node.
+domain of the required level takes the head's gang. The reservation takes, in that domain, the nodes
+whose first release comes latest, then free nodes (emptiest first, lowest index), and so leaves to
+others as much as can be of what is free now. A job that would outlast the shadow time may use of
+each node only what the reservation does not: that is EASY's "extra", node by node. The reservation
+is made anew after each start; where nothing can be fragmented, all decisions are as in counting.
 """
 
 from __future__ import annotations
@@ -159,17 +159,6 @@ def show(plan: Plan, pool: Pool) -> None:
         node = pool.node[i, RESERVED]
         if pool.node[node, HIDDEN] != 0:
             set_free(plan, pool, node, pool.node[node, FREE] + pool.node[node, HIDDEN])
-
-
-@inner
-def outlast(pool: Pool, job: int) -> None:
-    """Note that a job which just started keeps its devices beyond the shadow time."""
-    piece = pool.jobs[job, at.PIECE]
-    while piece != NONE:
-        node = pool.piece[piece, 0]
-        if pool.node[node, MARK_ALLOWED] == pool.meta[STAMP]:
-            pool.node[node, ALLOWED] -= pool.piece[piece, 1]
-        piece = pool.piece[piece, 2]
 
 
 @inner

@@ -3,7 +3,7 @@
 Entries are ordered by (key, job). A block holds up to `WIDTH` of them side by side, so that an
 insertion moves at most that many; `order` lists the blocks. Beside each block stands what a search
 needs to pass over it whole: the sum of weights, the least value of each size class and the least
-limit. A search for the next job that may be backfilled thus looks at one header per some fifty
+limit. A search for the next job that may be backfilled thus looks at one header per some twenty
 waiting jobs, and inside a block only where a job there may do.
 """
 
@@ -16,8 +16,8 @@ from kfarm_twin.arrays import Ints
 from kfarm_twin.kernels.columns import KIND, LIMIT, VALUE, WEIGHT
 from kfarm_twin.kernels.rng import FAR_NS
 
-WIDTH = 64
-"""Entries of a block."""
+WIDTH = 32
+"""Entries of a block; with 64 the farm week takes a tenth longer."""
 PLAIN, SUMS, LOWS = 0, 1, 2
 """What headers keep: nothing, the sum of weights, or the least values and limits."""
 BLOCKS, ENTRIES, SPARES, MADE = 0, 1, 2, 3
@@ -241,6 +241,15 @@ def first_job(shelf: Shelf) -> int:
     if shelf.lists[META, ENTRIES] == 0:
         return NONE
     return int(shelf.rows[shelf.lists[ORDER, 0], JOBS + 0])
+
+
+@inner
+def last_job(shelf: Shelf) -> int:
+    """The last job, or NONE."""
+    if shelf.lists[META, ENTRIES] == 0:
+        return NONE
+    block = shelf.lists[ORDER, shelf.lists[META, BLOCKS] - 1]
+    return int(shelf.rows[block, JOBS + shelf.rows[block, SIZE] - 1])
 
 
 @inlined

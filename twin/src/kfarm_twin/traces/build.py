@@ -23,7 +23,7 @@ Bools = NDArray[np.bool_]
 class Part:
     """Some jobs in the order of the file: columns as in `Jobs`, ids, and line of each [R]."""
 
-    columns: Mapping[str, Ints]
+    columns: dict[str, Ints]
     ids: NDArray[np.str_]
     line: Ints
 
@@ -60,9 +60,11 @@ class ModelSets:
         """Row of each set [R], written as names with ``|`` between them."""
         if not len(words):
             return np.empty(0, dtype=np.int64)
-        unique, inverse = np.unique(words, return_inverse=True)
+        unique, first, inverse = np.unique(words, return_index=True, return_inverse=True)
         sets = [frozenset(str(word).split("|")) - {""} for word in unique]
-        rows = [self._rows.setdefault(models, len(self._rows)) for models in sets]
+        for at in np.argsort(first, kind="stable"):
+            self._rows.setdefault(sets[at], len(self._rows))
+        rows = [self._rows[models] for models in sets]
         return np.array(rows, dtype=np.int64)[inverse]
 
     @property
@@ -155,6 +157,12 @@ def whole_milli(gpus: Ints) -> Ints:
     return np.where(gpus > 0, WHOLE_MILLI, 0)
 
 
+def number_texts(numbers: Ints) -> NDArray[np.str_]:
+    """Whole numbers >= 0 as text, no wider than the largest needs [R]."""
+    width = len(str(int(numbers.max()))) if len(numbers) else 1
+    return numbers.astype(f"<U{width}")
+
+
 def check_shares(devices: Ints, share: Ints, line: Ints, findings: Findings) -> None:
     """Note each row [R] with devices but no share of them, or with a share of no device."""
     for row in np.flatnonzero((devices > 0) != (share > 0)):
@@ -168,7 +176,7 @@ def check_shares(devices: Ints, share: Ints, line: Ints, findings: Findings) -> 
 
 
 def build(
-    parts: Iterable[Part],
+    parts: list[Part],
     tally: Tally,
     findings: Findings,
     format: TraceFormat,
@@ -177,23 +185,32 @@ def build(
     models: tuple[frozenset[str], ...] = (frozenset(),),
     start: datetime | None = None,
     unused: tuple[str, ...] = (),
+    id_column: str = "id",
 ) -> Reading:
-    """Join the parts, in order of submission, then of the file; columns that are missing are 0."""
-    found = list(parts)
-    line = _joined([part.line for part in found])
-    ids = np.concatenate([part.ids for part in found]) if found else np.empty(0, dtype="<U1")
-    _check_unique(ids, line, findings)
+    """Join the parts, in order of submission, then of the file; columns that are missing are 0.
+
+    Parameters
+    ----------
+    id_column
+        Where the file has the ids.
+    """
+    _check_unique(parts, findings, format, id_column)
     if not tally.records and not findings.count:
         findings.add("no jobs", "at least one record after the header")
     findings.check()
-    columns = {
-        name: _joined([part.columns.get(name, np.zeros_like(part.line)) for part in found])
-        for name in Jobs._fields
-    }
-    order = np.argsort(columns["submit_ns"], kind="stable")
-    jobs = Jobs(*(sealed(columns[name][order]) for name in Jobs._fields))
+    submit = _joined([part.columns["submit_ns"] for part in parts])
+    is_sorted = bool((submit[1:] >= submit[:-1]).all())
+    order = slice(None) if is_sorted else np.argsort(submit, kind="stable")
+    del submit
+    jobs = Jobs(*(sealed(_column(parts, name)[order]) for name in Jobs._fields))
+    ids = np.concatenate([part.ids for part in parts]) if parts else np.empty(0, dtype="<U1")
     trace = JobTrace(jobs, ids[order], queues, models, dict(tally.left_out), start)
     return Reading(trace, format, tally.records, dict(tally.examples), unused, tally.notes)
+
+
+def _column(parts: Iterable[Part], name: str) -> Ints:
+    """One column of all parts, which give it up."""
+    return _joined([part.columns.pop(name, np.zeros_like(part.line)) for part in parts])
 
 
 def sealed(column: NDArray[np.int64]) -> Ints:
@@ -207,13 +224,25 @@ def _joined(columns: list[Ints]) -> Ints:
     return np.concatenate(columns) if columns else np.empty(0, dtype=np.int64)
 
 
-def _check_unique(ids: NDArray[np.str_], line: Ints, findings: Findings) -> None:
-    """Each id once; all copies are named by line."""
-    if len(set(ids.tolist())) == len(ids):
+def _check_unique(
+    parts: Iterable[Part], findings: Findings, format: TraceFormat, id_column: str
+) -> None:
+    """Each id once; every later one is named by its line, in Parquet by its row."""
+    seen: set[str] = set()
+    rows = 0
+    for part in parts:
+        seen.update(part.ids.tolist())
+        rows += len(part.ids)
+    if len(seen) == rows:
         return
     first: dict[str, int] = {}
-    for name, number in zip(ids.tolist(), line.tolist(), strict=True):
-        other = first.setdefault(name, number)
-        if other != number:
-            found = f"{shown(name)} again (first in line {other})"
-            findings.add(found, "every id once", line=number, column="id")
+    has_lines = format is not TraceFormat.KFARM
+    for part in parts:
+        for name, number in zip(part.ids.tolist(), part.line.tolist(), strict=True):
+            other = first.setdefault(name, number)
+            if other == number:
+                continue
+            found = f"{shown(name)} again (first in {'line' if has_lines else 'row'} {other})"
+            column = id_column if has_lines else f"{id_column}, row {number}"
+            line = number if has_lines else None
+            findings.add(found, "every id once", line=line, column=column)

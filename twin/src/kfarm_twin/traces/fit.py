@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kfarm_twin.arrays import Floats, Ints
 from kfarm_twin.jobs import WHOLE_MILLI, Jobs, JobTrace
 from kfarm_twin.traces.cells import NS_PER_S
+from kfarm_twin.traces.generate import MOODS
 from kfarm_twin.traces.model import (
     GRID,
     HOURS_PER_WEEK,
@@ -35,6 +36,10 @@ BANDS = 32
 JOBS_PER_BAND = 32
 WEEKS_FOR_WEEKDAYS = 3
 DAYS_FOR_HOURS = 3
+LAGS = (1, 2, 5, 10, 20, 50, 100)
+"""Jobs between two gaps whose ranks are compared."""
+SHORTEST_SERIES = 1000
+"""Fewer gaps say nothing of bursts."""
 _HOUR_NS = 3600 * NS_PER_S
 _SHAPE = ("pods", "gpus", "gpu_milli", "cpu_milli", "memory_mib", "models")
 _DIGITS = 9
@@ -117,11 +122,40 @@ def _arrivals(trace: JobTrace) -> Arrivals:
     clock = np.interp(hours - week * HOURS_PER_WEEK, np.arange(HOURS_PER_WEEK + 1), passed)
     gaps = np.diff(week * HOURS_PER_WEEK + clock)
     gaps = np.maximum(gaps, 0.0)
+    share, length = _moods(np.diff(submit))
     return Arrivals(
         jobs_per_hour=1 / float(gaps.mean()),
         hour_of_week=tuple(round(float(rate), _DIGITS) for rate in course),
         gaps=_table(gaps / gaps.mean(), GRID),
+        mood_share=round(share, _DIGITS),
+        mood_jobs=round(length, _DIGITS),
     )
+
+
+def _moods(gaps: Ints) -> tuple[float, float]:
+    """Share of gaps that follow a mood, and its mean length in jobs.
+
+    The correlation of ranks at lag k is then (1 - 1/64) share**2 (1 - 1/length)**k; both are fitted
+    to the lags of `LAGS` by least squares, the length on a logarithmic grid.
+    """
+    if len(gaps) < SHORTEST_SERIES:
+        return 0.0, 1.0
+    _, inverse, times = np.unique(gaps, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(times) - (times + 1) / 2)[inverse]
+    rank = rank - rank.mean()
+    spread = float((rank * rank).mean())
+    if spread == 0:
+        return 0.0, 1.0
+    found = np.array([float((rank[lag:] * rank[:-lag]).mean()) / spread for lag in LAGS])
+    best, share, length = np.inf, 0.0, 1.0
+    for jobs in np.geomspace(2, 1000, 55):
+        course = (1 - 1 / MOODS**2) * (1 - 1 / jobs) ** np.array(LAGS)
+        square = min(max(float((course * found).sum() / (course * course).sum()), 0.0), 1.0)
+        error = float(((course * square - found) ** 2).sum())
+        if error < best:
+            best, share, length = error, square**0.5, float(jobs)
+    is_noise = share**2 < 3 / len(gaps) ** 0.5  # three standard errors of a correlation of none
+    return (0.0, 1.0) if is_noise else (share, length)
 
 
 def _course(trace: JobTrace) -> Floats:
@@ -166,9 +200,10 @@ def _variation(values: Floats) -> float:
 
 
 def _dispersion(jobs: Jobs) -> float:
-    """Variance over mean of the jobs that come in an hour; 1 for a Poisson process."""
+    """Variance over mean of the jobs that come in a whole hour; 1 for a Poisson process."""
     counts = np.bincount((jobs.submit_ns - jobs.submit_ns[0]) // _HOUR_NS)
-    return float(counts.var() / counts.mean())
+    whole = counts[:-1] if len(counts) > 1 else counts
+    return float(whole.var() / whole.mean())
 
 
 def _quantile(values: NDArray[Any], probability: float) -> float:

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from kfarm_twin.arrays import Floats, Ints
 from kfarm_twin.jobs import Jobs, JobTrace
-from kfarm_twin.traces.build import ModelSets, sealed
+from kfarm_twin.traces.build import ModelSets, number_texts, sealed
 from kfarm_twin.traces.cells import MAX_TIME_NS, NS_PER_S
 from kfarm_twin.traces.model import GRID, HOURS_PER_WEEK, RATIO_GRID, SizeMix, TraceModel
 
 _HOUR_S = 3600
 _DOUBLE = 2.0**-53
 _HIGH = np.uint64(11)
+MOODS = 8
+"""Equal parts of the distribution of gaps."""
 
 
 class Purpose(IntEnum):
@@ -33,6 +35,9 @@ class Purpose(IntEnum):
     RUN = 3
     LIMIT = 4
     QUEUE = 5
+    MOOD = 6
+    CHANGE = 7
+    FOLLOW = 8
 
 
 def uniforms(seed: int, purpose: Purpose, size: int) -> Floats:
@@ -89,8 +94,19 @@ def generate(
         For a load without nodes or the reverse, or where jobs come so slowly or last so long that
         times do not fit.
     """
-    size = _pick([mix.weight for mix in model.sizes], uniforms(seed, Purpose.SIZE, jobs))
     draws = {purpose: uniforms(seed, purpose, jobs) for purpose in Purpose}
+    columns, queues, models = _asked(model, draws, jobs)
+    rate = _rate(model, columns, load, nodes)
+    columns["submit_ns"] = _submits(model, _gap_places(model, draws), rate)
+    made = Jobs(*(sealed(columns[name]) for name in Jobs._fields))
+    return JobTrace(made, number_texts(np.arange(1, jobs + 1)), queues, models)
+
+
+def _asked(
+    model: TraceModel, draws: dict[Purpose, Floats], jobs: int
+) -> tuple[dict[str, Ints], tuple[str, ...], tuple[frozenset[str], ...]]:
+    """All columns but the times of submission [J], names of the queues, sets of models."""
+    size = _pick([mix.weight for mix in model.sizes], draws[Purpose.SIZE])
     queues: dict[str, int] = {}
     models = ModelSets()
     columns = {name: np.zeros(jobs, dtype=np.int64) for name in Jobs._fields}
@@ -99,11 +115,7 @@ def generate(
         drawn = {purpose: column[rows] for purpose, column in draws.items()}
         for name, column in _of_size(mix, drawn, queues, models).items():
             columns[name][rows] = column
-    rate = _rate(model, columns, load, nodes)
-    columns["submit_ns"] = _submits(model, draws[Purpose.GAP], rate)
-    made = Jobs(*(sealed(columns[name]) for name in Jobs._fields))
-    ids = np.arange(1, jobs + 1).astype(np.str_)
-    return JobTrace(made, ids, tuple(queues), models.all)
+    return columns, tuple(queues), models.all
 
 
 def _of_size(
@@ -157,6 +169,15 @@ def _rate(
     return load * nodes * model.gpus_per_node / work
 
 
+def _gap_places(model: TraceModel, draws: dict[Purpose, Floats]) -> Floats:
+    """Place of each gap in their distribution, in [0, 1), by mood where it follows one [J]."""
+    free = draws[Purpose.GAP]
+    begins = draws[Purpose.CHANGE] < 1 / model.arrivals.mood_jobs
+    since = np.maximum.accumulate(np.where(begins, np.arange(len(free)), 0))
+    mood = np.floor(draws[Purpose.MOOD][since] * MOODS)
+    return np.where(draws[Purpose.FOLLOW] < model.arrivals.mood_share, (mood + free) / MOODS, free)
+
+
 def _submits(model: TraceModel, gap: Floats, rate: float) -> Ints:
     """Times of submission [ns] from gaps in a time in which the rate is constant."""
     table = np.array(model.arrivals.gaps)
@@ -170,7 +191,7 @@ def _submits(model: TraceModel, gap: Floats, rate: float) -> Ints:
     clock = quantile_of(
         np.arange(HOURS_PER_WEEK + 1.0), passed.tolist(), hours - week * HOURS_PER_WEEK
     )
-    return _whole_seconds((week * HOURS_PER_WEEK + clock) * _HOUR_S)
+    return _whole_seconds(np.floor((week * HOURS_PER_WEEK + clock) * _HOUR_S))
 
 
 def mean_of(table: Floats, grid: Sequence[float]) -> float:

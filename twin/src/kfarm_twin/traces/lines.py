@@ -95,11 +95,18 @@ def shown(text: str, most: int = 40) -> str:
     return "nothing" if not cut else repr(cut)
 
 
+def check_file(path: Path) -> None:
+    """Refuse what is no regular file: a trace is looked at more than once, a pipe cannot be."""
+    if path.is_dir():
+        raise failure(path, "a directory", "a trace file: name a file in it")
+    if path.exists() and not path.is_file():
+        raise failure(path, "a pipe or device", "a file: write its content to one first")
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of a file, unpacked where they are gzip; a directory or no file is an error."""
-    if path.is_dir():
-        raise failure(path, "a directory", "a trace file: name a file in it")
+    check_file(path)
     try:
         raw = path.open("rb")
     except OSError as error:

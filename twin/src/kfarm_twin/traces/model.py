@@ -24,7 +24,7 @@ GRID = (
     *(0.97, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0),
 )
 """Probabilities of the quantiles in a table; closer at both ends, where run times spread most."""
-RATIO_GRID = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0)
+RATIO_GRID = (0.0, 0.02, *(step / 20 for step in range(1, 20)), 0.98, 0.99, 1.0)
 """The same for limits, of which a model has a table for each band of run times."""
 MAX_SECONDS = 2_000_000_000.0
 
@@ -54,7 +54,11 @@ class Arrivals(_Part):
         Rate in each hour since Monday 00:00 over the mean.
     gaps
         Quantiles of the gap to the next job over the mean gap, in a time in which the rate is
-        constant. Gaps are independent: longer bursts than the week's course explains are not kept.
+        constant.
+    mood_share, mood_jobs
+        Bursts and lulls: a mood is one eighth of the distribution of gaps, the shortest to the
+        longest; it lasts `mood_jobs` jobs on average, and this share of the gaps follow it. The
+        others are independent. The distribution of the gaps stays as it is.
     """
 
     jobs_per_hour: Positive
@@ -62,6 +66,9 @@ class Arrivals(_Part):
         tuple[NotNegative, ...], Field(min_length=HOURS_PER_WEEK, max_length=HOURS_PER_WEEK)
     ]
     gaps: Annotated[tuple[NotNegative, ...], Field(min_length=len(GRID), max_length=len(GRID))]
+
+    mood_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    mood_jobs: Annotated[float, Field(ge=1, le=1e6)] = 1.0
 
     @model_validator(mode="after")
     def _comes(self) -> Self:

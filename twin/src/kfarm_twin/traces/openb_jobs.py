@@ -67,6 +67,7 @@ def read_openb(path: Path) -> Reading:
         queues=queues.all,
         models=models.all,
         unused=table.unused,
+        id_column="name",
     )
 
 

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError
 
 from kfarm_twin.arrays import Ints
 from kfarm_twin.jobs import WHOLE_MILLI, JobTrace
@@ -31,7 +32,7 @@ from kfarm_twin.traces.build import (
 )
 from kfarm_twin.traces.cells import MAX_COUNT, MAX_TEXT, MAX_TIME_NS
 from kfarm_twin.traces.formats import Reading, TraceFormat
-from kfarm_twin.traces.lines import Findings, failure, shown
+from kfarm_twin.traces.lines import Findings, check_file, failure, shown
 
 MAGIC = b"PAR1"
 SCHEMA = "kfarm.dev/trace/v1"
@@ -42,7 +43,7 @@ _KEY = b"kfarm"
 
 
 @dataclass(frozen=True)
-class Field:
+class Number:
     """A whole-number column of the Parquet form.
 
     Attributes
@@ -60,15 +61,15 @@ class Field:
 
 
 FIELDS = (
-    Field("submit_ns", "ns", "time of submission since the start of the trace", 0, MAX_TIME_NS),
-    Field("run_ns", "ns", "true run time at full speed", 1, MAX_TIME_NS),
-    Field("limit_ns", "ns", "run time the user asked for; run_ns if not given", 1, MAX_TIME_NS, 0),
-    Field("pods", "1", "members of the gang", 1, MAX_COUNT),
-    Field("gpus", "1", "devices of each pod", 0, MAX_COUNT),
-    Field("gpu_milli", "1/1000", "share of each device; whole if absent", 0, WHOLE_MILLI, -1),
-    Field("cpu_milli", "m", "CPU of each pod, 0 if not known", 0, MAX_COUNT, 0),
-    Field("memory_mib", "MiB", "memory of each pod, 0 if not known", 0, MAX_COUNT, 0),
-    Field("priority", "1", "larger goes first", -MAX_COUNT, MAX_COUNT, 0),
+    Number("submit_ns", "ns", "time of submission since the start of the trace", 0, MAX_TIME_NS),
+    Number("run_ns", "ns", "true run time at full speed", 1, MAX_TIME_NS),
+    Number("limit_ns", "ns", "run time the user asked for; run_ns if not given", 1, MAX_TIME_NS, 0),
+    Number("pods", "1", "members of the gang", 1, MAX_COUNT),
+    Number("gpus", "1", "devices of each pod", 0, MAX_COUNT),
+    Number("gpu_milli", "1/1000", "share of each device; whole if absent", 0, WHOLE_MILLI, -1),
+    Number("cpu_milli", "m", "CPU of each pod, 0 if not known", 0, MAX_COUNT, 0),
+    Number("memory_mib", "MiB", "memory of each pod, 0 if not known", 0, MAX_COUNT, 0),
+    Number("priority", "1", "larger goes first", -MAX_COUNT, MAX_COUNT, 0),
 )
 NAMES = {
     "id": "name of the job, unique",
@@ -145,8 +146,7 @@ def read_parquet(path: Path) -> Reading:
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
 
-    if path.is_dir():
-        raise failure(path, "a directory", "a trace file: name a file in it")
+    check_file(path)
     findings = Findings(path)
     try:
         with parquet.ParquetFile(path) as file:
@@ -155,23 +155,43 @@ def read_parquet(path: Path) -> Reading:
             return _read_batches(file, said, findings)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise failure(path, f"no readable Parquet ({reason})", "a whole Parquet file") from None
+        raise failure(
+            path, f"no readable Parquet ({reason})", "a whole Parquet file, not packed"
+        ) from None
 
 
-def _said(path: Path, schema: Any) -> dict[str, Any]:
+class Said(BaseModel):
+    """Our part of the file's metadata, as docs/traces.md has it; other keys are passed over."""
+
+    start: datetime | None = None
+    start_zone: str | None = Field(None, alias="startZone")
+    queues: list[str] = []
+    models: list[str] = []
+    left_out: dict[str, Annotated[int, Field(ge=0)]] = Field({}, alias="leftOut")
+
+
+def _said(path: Path, schema: Any) -> Said:
     """Our metadata; empty where another program wrote the file."""
     raw = (schema.metadata or {}).get(_KEY)
     if raw is None:
-        return {}
+        return Said()
     try:
-        said = json.loads(raw)
-        version = said["schema"]
+        body = json.loads(raw)
+        version = body["schema"]
     except (ValueError, KeyError, TypeError):
         raise failure(path, f"metadata {shown(str(raw))}", f"{SCHEMA} as JSON") from None
     if version != SCHEMA:
         remedy = f"{SCHEMA}; a newer kfarm may have written it"
-        raise failure(path, f"schema {version}", remedy)
-    return dict(said)
+        raise failure(path, f"schema {shown(str(version))}", remedy)
+    try:
+        return Said.model_validate(body)
+    except ValidationError as error:
+        findings = Findings(path)
+        for each in error.errors(include_url=False, include_input=True):
+            place = ".".join(map(str, each["loc"]))
+            findings.add(shown(str(each["input"])), each["msg"], column=f"metadata {place}")
+        findings.check()
+        raise
 
 
 def _check_columns(schema: Any, findings: Findings) -> None:
@@ -197,10 +217,10 @@ def _check_columns(schema: Any, findings: Findings) -> None:
     findings.check()
 
 
-def _read_batches(file: Any, said: Mapping[str, Any], findings: Findings) -> Reading:
+def _read_batches(file: Any, said: Said, findings: Findings) -> Reading:
     tally, queues, models = Tally(), Names(), ModelSets()
-    queues.codes_of(np.array(said.get("queues", []), dtype=np.str_))
-    models.codes_of(np.array(said.get("models", []), dtype=np.str_))
+    queues.codes_of(np.array(said.queues, dtype=np.str_))
+    models.codes_of(np.array(said.models, dtype=np.str_))
     known = [field.name for field in FIELDS] + list(NAMES)
     present = [name for name in file.schema_arrow.names if name in known]
     parts = [
@@ -208,7 +228,7 @@ def _read_batches(file: Any, said: Mapping[str, Any], findings: Findings) -> Rea
         for first, batch in _numbered(file.iter_batches(_BATCH_ROWS, columns=present))
     ]
     tally.records = sum(len(part.line) for part in parts)
-    tally.left_out = {str(reason): int(n) for reason, n in said.get("leftOut", {}).items()}
+    tally.left_out = dict(said.left_out)
     tally.records += sum(tally.left_out.values())
     return build(
         parts,
@@ -247,7 +267,7 @@ def _part(batch: Any, first: int, queues: Names, models: ModelSets, findings: Fi
     return Part(columns, words["id"], row)
 
 
-def _numbers(batch: Any, field: Field, first: int, findings: Findings) -> Ints:
+def _numbers(batch: Any, field: Number, first: int, findings: Findings) -> Ints:
     """Values of a column; rows that are null or out of bounds are noted."""
     column = batch.column(field.name)
     is_null = column.is_null().to_numpy(zero_copy_only=False)
@@ -263,7 +283,7 @@ def _numbers(batch: Any, field: Field, first: int, findings: Findings) -> Ints:
     return np.asarray(values, dtype=np.int64)
 
 
-def _bounds(field: Field) -> str:
+def _bounds(field: Number) -> str:
     return f"a whole number from {field.least:,} to {field.most:,} [{field.unit}]"
 
 
@@ -287,13 +307,11 @@ def _texts(batch: Any, name: str, first: int, findings: Findings) -> Any:
     return np.asarray(found, dtype=np.str_)
 
 
-def _start(said: Mapping[str, Any]) -> datetime | None:
+def _start(said: Said) -> datetime | None:
     """Time of second 0 as it was written; without its zone where that is not known here."""
-    text, zone = said.get("start"), said.get("startZone")
-    if not isinstance(text, str):
-        return None
-    start = datetime.fromisoformat(text)
+    if said.start is None or said.start_zone is None or said.start.tzinfo is None:
+        return said.start
     try:
-        return start.astimezone(ZoneInfo(zone)) if zone else start
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return start
+        return said.start.astimezone(ZoneInfo(said.start_zone))
+    except (ZoneInfoNotFoundError, ValueError, OSError, OverflowError):
+        return said.start

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kfarm_twin.traces.build import Names, Part, Tally, build, whole_milli
+from kfarm_twin.traces.build import Names, Part, Tally, build, number_texts, whole_milli
 from kfarm_twin.traces.cells import MAX_TIME_NS, NS_PER_S, count, moment, seconds, text
 from kfarm_twin.traces.formats import Reading, TraceFormat
 from kfarm_twin.traces.lines import Findings
@@ -60,7 +60,7 @@ def _part(cells: Cells, tally: Tally, names: Names, gpus_per_node: int) -> Part:
         "gpu_milli": whole_milli(gpus),
         "queue": names.codes_of(queue[stays]),
     }
-    return Part(columns, record[stays].astype(np.str_), cells.line[stays])
+    return Part(columns, number_texts(record[stays]), cells.line[stays])
 
 
 def _since_first(parts: Iterable[Part], findings: Findings) -> tuple[list[Part], datetime | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 from kfarm_twin.jobs import JobTrace
@@ -104,7 +105,7 @@ def guesses(path: Path) -> list[TraceFormat]:
     with opened(path) as stream:
         try:
             head = stream.read(len(MAGIC))
-        except (EOFError, OSError):
+        except (EOFError, OSError, zlib.error):
             head = b""  # cut off: the reading of lines says so
     if head == MAGIC:
         return [TraceFormat.KFARM]

@@ -69,14 +69,10 @@ def describe(reading: Reading, gpus_per_node: int, nodes: int | None = None) -> 
     nodes
         Nodes to state the offered load for.
     """
-    trace = reading.trace
-    jobs = trace.jobs
+    jobs = reading.trace.jobs
     hours = device_hours_of(jobs)
     total = float(hours.sum())
-    has_jobs = len(jobs.submit_ns) > 0
-    first = float(jobs.submit_ns.min()) / NS_PER_S if has_jobs else None
-    last = float(jobs.submit_ns.max()) / NS_PER_S if has_jobs else None
-    span = last - first if first is not None and last is not None else None
+    first, last, span = _span(jobs)
     return {
         "schema": SCHEMA,
         "format": str(reading.format),
@@ -85,7 +81,7 @@ def describe(reading: Reading, gpus_per_node: int, nodes: int | None = None) -> 
         "leftOut": left_out(reading),
         "unusedColumns": list(reading.unused),
         "notes": list(reading.notes),
-        "start": trace.start.isoformat() if trace.start else None,
+        "start": reading.trace.start.isoformat() if reading.trace.start else None,
         "firstSubmitS": first,
         "lastSubmitS": last,
         "spanS": span,
@@ -105,6 +101,14 @@ def describe(reading: Reading, gpus_per_node: int, nodes: int | None = None) -> 
         "queues": _queues(reading, hours, total),
         "models": _models(reading),
     }
+
+
+def _span(jobs: Jobs) -> tuple[float | None, float | None, float | None]:
+    """First and last submission and the time between them [s]."""
+    if not len(jobs.submit_ns):
+        return None, None, None
+    first, last = (float(jobs.submit_ns[row]) / NS_PER_S for row in (0, -1))
+    return first, last, last - first
 
 
 def left_out(reading: Reading) -> list[dict[str, Any]]:

@@ -23,7 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfarm_twin.arrays import Ints
-from kfarm_twin.traces.build import DEFAULT_QUEUE, Names, Part, Tally, build, whole_milli
+from kfarm_twin.traces.build import (
+    DEFAULT_QUEUE,
+    Names,
+    Part,
+    Tally,
+    build,
+    number_texts,
+    whole_milli,
+)
 from kfarm_twin.traces.cells import Layout, count, seconds
 from kfarm_twin.traces.formats import Reading, TraceFormat
 from kfarm_twin.traces.lines import Block, Findings, blocks
@@ -100,6 +108,7 @@ def read_swf(path: Path, *, gpus_per_node: int) -> Reading:
         TraceFormat.SWF,
         queues=names.all,
         start=_start(header),
+        id_column="job",
     )
 
 
@@ -154,7 +163,7 @@ def _part(
     columns = {name: column[stays] for name, column in columns.items()}
     columns["run_ns"] = tally.within_limit(columns["run_ns"], columns["limit_ns"])
     columns["queue"] = names.codes_of(_queue_names(queue[stays], header))
-    ids = number["job"][stays].astype(np.str_)
+    ids = number_texts(number["job"][stays])
     return Part(columns, ids, cells.line[stays])
 
 

@@ -17,9 +17,9 @@ from kfarm_twin.traces.cells import MAX_TEXT, NS_PER_S, Column, Kind, Layout
 from kfarm_twin.traces.lines import Block, Findings, text_lines
 
 _SPACE, _TAB, _RETURN, _END = 32, 9, 13, 10
-_PLAIN = np.zeros(256, dtype=bool)
-_PLAIN[list(b"0123456789+-. \t\r\n")] = True
+_PLAIN = b"0123456789+-. \t\r\n"
 _DECIMALS = 9
+_MOMENT_LENGTH = 19
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def _read_plain(block: Block, layout: Layout) -> Cells | None:
                 return None
             texts[column.name] = words
         else:
-            found = _numbers(column, values)
+            read = _moments if column.kind is Kind.MOMENT else _numbers
+            found = read(column, values)
             if found is None:
                 return None
             numbers[column.name] = found
@@ -100,7 +101,7 @@ def _arrow_table(data: bytes, layout: Layout) -> Any:
     from pyarrow import csv as arrow_csv  # noqa: PLC0415
 
     decimal, text = pa.decimal128(38, _DECIMALS), pa.string()
-    types = {Kind.TEXT: text, Kind.MOMENT: pa.timestamp("s")}
+    types = {Kind.TEXT: text, Kind.MOMENT: text}
     kinds = {column.name: types.get(column.kind, decimal) for column in layout.used}
     if layout.is_spaced:  # the other columns are looked at as well: all are numbers
         kinds = {name: pa.float64() for name in layout.names} | kinds
@@ -109,7 +110,6 @@ def _arrow_table(data: bytes, layout: Layout) -> Any:
         column_types=kinds,
         null_values=[""],
         strings_can_be_null=False,
-        timestamp_parsers=["%Y-%m-%d %H:%M:%S"],
     )
     delimiter = " " if layout.is_spaced else ","
     try:
@@ -125,9 +125,12 @@ def _arrow_table(data: bytes, layout: Layout) -> Any:
 
 def _single_spaced(data: bytes) -> bytes | None:
     """Lines with single spaces between numbers and none around; None for other characters."""
-    raw = np.frombuffer(data, dtype=np.uint8)
-    if not _PLAIN[raw].all():
+    if data.translate(None, _PLAIN):
         return None
+    odd = (b"\t", b"\r", b"  ", b" \n", b"\n ")
+    if not (data.startswith(b" ") or data.endswith(b" ") or any(each in data for each in odd)):
+        return data
+    raw = np.frombuffer(data, dtype=np.uint8)
     if b"\t" in data or b"\r" in data:
         raw = np.where((raw == _TAB) | (raw == _RETURN), np.uint8(_SPACE), raw)
     is_space = raw == _SPACE
@@ -149,12 +152,6 @@ def _numbers(column: Column, values: Any) -> Ints | None:
         return None
     parts = []
     for chunk in values.chunks:
-        if column.kind is Kind.MOMENT:
-            moment = chunk.cast("int64").to_numpy(zero_copy_only=False)
-            if (np.abs(moment) > column.most // NS_PER_S).any():
-                return None
-            parts.append(moment * NS_PER_S)
-            continue
         ok = np.ones(len(chunk), dtype=bool)
         if chunk.null_count:
             ok = chunk.is_valid().to_numpy(zero_copy_only=False)
@@ -169,6 +166,23 @@ def _numbers(column: Column, values: Any) -> Ints | None:
             return None
         parts.append(np.where(ok, value, column.blank) if chunk.null_count else value)
     return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, dtype=np.int64)
+
+
+def _moments(column: Column, values: Any) -> Ints | None:
+    """Times in ns since 1970 from text of the one form that is read."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    lengths = pc.min_max(pc.binary_length(values)).as_py()
+    if set(lengths.values()) != {_MOMENT_LENGTH}:
+        return None
+    try:
+        moment = values.cast(pa.timestamp("s")).cast("int64").to_numpy()
+    except pa.ArrowInvalid:
+        return None
+    if (np.abs(moment) > column.most // NS_PER_S).any():
+        return None
+    return np.asarray(moment * NS_PER_S, dtype=np.int64)
 
 
 def _texts(column: Column, values: Any) -> NDArray[np.str_] | None:

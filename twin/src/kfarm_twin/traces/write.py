@@ -82,7 +82,7 @@ def write_trace(
     with replacing(path) as raw:
         if not is_packed:
             return writers[target](raw)
-        with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed:
+        with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as packed:
             return writers[target](cast("IO[bytes]", packed))
 
 
@@ -126,27 +126,27 @@ def seconds_text(time_ns: int) -> str:
 def _csv(trace: JobTrace, stream: IO[bytes]) -> tuple[str, ...]:
     jobs = trace.jobs
     models = [MODEL_SEPARATOR.join(sorted(names)) for names in trace.models]
-    with io.TextIOWrapper(stream, "utf-8", newline="", write_through=True) as text:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(CSV_COLUMNS)
-        for at in range(0, len(trace.ids), _ROWS):
-            part = slice(at, at + _ROWS)
-            times = (
-                [seconds_text(value) for value in column[part].tolist()]
-                for column in (jobs.submit_ns, jobs.run_ns, jobs.limit_ns)
+    text = io.TextIOWrapper(stream, "utf-8", newline="", write_through=True)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for at in range(0, len(trace.ids), _ROWS):
+        part = slice(at, at + _ROWS)
+        times = (
+            [seconds_text(value) for value in column[part].tolist()]
+            for column in (jobs.submit_ns, jobs.run_ns, jobs.limit_ns)
+        )
+        counts = (jobs.pods, jobs.gpus, jobs.gpu_milli, jobs.cpu_milli, jobs.memory_mib)
+        writer.writerows(
+            zip(
+                trace.ids[part].tolist(),
+                *times,
+                *(column[part].tolist() for column in (*counts, jobs.priority)),
+                [trace.queues[code] for code in jobs.queue[part].tolist()],
+                [models[code] for code in jobs.models[part].tolist()],
+                strict=True,
             )
-            counts = (jobs.pods, jobs.gpus, jobs.gpu_milli, jobs.cpu_milli, jobs.memory_mib)
-            writer.writerows(
-                zip(
-                    trace.ids[part].tolist(),
-                    *times,
-                    *(column[part].tolist() for column in (*counts, jobs.priority)),
-                    [trace.queues[code] for code in jobs.queue[part].tolist()],
-                    [models[code] for code in jobs.models[part].tolist()],
-                    strict=True,
-                )
-            )
-        text.detach()
+        )
+    text.detach()  # the stream is closed where it was opened
     return tuple(_lost_by_csv(trace))
 
 

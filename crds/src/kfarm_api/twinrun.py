@@ -1,0 +1,300 @@
+"""TwinRun: a what-if; the same jobs on the same farm under several policies."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from kfarm_api.base import (
+    BY_NAME,
+    Cel,
+    Conditions,
+    KindInfo,
+    ListOf,
+    Metadata,
+    Name,
+    ObjectName,
+    Reference,
+    Strict,
+)
+from kfarm_api.plan import Level
+from kfarm_api.units import Duration, Quantity, parse_duration_ns
+
+TraceFormat = Literal["SWF", "Openb", "Philly", "Kfarm", "CSV"]
+Order = Literal["FIFO", "SJF", "SRTF"]
+Backfill = Literal["None", "Easy", "Conservative"]
+Placement = Literal[
+    "Count",
+    "FirstFit",
+    "BestFit",
+    "Spread",
+    "Random",
+    "DotProd",
+    "GpuClustering",
+    "GpuPacking",
+    "FGD",
+]
+RunState = Literal["Pending", "Running", "Completed", "Failed", "Suspended"]
+MAX_REPLICAS = 256
+MAX_NODES = 65_536
+LEVELS: tuple[Level, ...] = ("node", "rack", "scalable-unit", "cluster")
+"""From the smallest domain to the largest."""
+_WIDER = {level: LEVELS[index + 1 :] for index, level in enumerate(LEVELS)}
+_NARROWER_RULE = (
+    "!has(self.preferred) || !has(self.required)"
+    " || {'node': 0, 'rack': 1, 'scalable-unit': 2, 'cluster': 3}[self.preferred]"
+    " < {'node': 0, 'rack': 1, 'scalable-unit': 2, 'cluster': 3}[self.required]"
+)
+_UNIT_RULE = (
+    "!has(self.shape) || (has(self.shape.nodesPerUnit) && self.shape.nodesPerUnit > 0)"
+    " || self.policies.all(p, (!has(p.required) || p.required != 'scalable-unit')"
+    " && (!has(p.preferred) || p.preferred != 'scalable-unit'))"
+)
+
+
+class Shape(Strict):
+    """A plain farm of equal nodes, where no GPUFarm or NPUFarm is meant.
+
+    `nodes_per_unit` is the size of a scalable unit; 0 makes the whole farm one.
+    """
+
+    nodes: Annotated[int, Field(ge=1, le=MAX_NODES)]
+    accelerators_per_node: Annotated[int, Field(ge=1, le=128)] = 8
+    nodes_per_rack: Annotated[int, Field(ge=1, le=4096)] = 4
+    nodes_per_unit: Annotated[int, Field(ge=0, le=MAX_NODES)] = 0
+    rules: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "!has(self.nodesPerUnit) || self.nodesPerUnit == 0 || self.nodesPerUnit %"
+            " (has(self.nodesPerRack) ? self.nodesPerRack : 4) == 0",
+            "nodesPerUnit must be a multiple of nodesPerRack: a scalable unit holds whole racks",
+            lambda s: s.nodes_per_unit % s.nodes_per_rack == 0,
+        ),
+    )
+
+
+class ConfigMapKey(Strict):
+    """One key of a ConfigMap in the namespace of the TwinRun.
+
+    Looked for in ``data`` and ``binaryData``; gzip is recognised by its first bytes.
+    """
+
+    name: ObjectName
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+
+
+class TraceWorkload(Strict):
+    """Recorded jobs.
+
+    The first replica plays the trace as it is; the others play one made of its own blocks of
+    time, drawn with replacement, each `block` long.
+    """
+
+    config_map: ConfigMapKey
+    format: TraceFormat
+    gpus_per_node: Annotated[int, Field(ge=1, le=128)] | None = None
+    block: Duration = "24h"
+    rules: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "!has(self.block) || (duration(self.block) >= duration('1m')"
+            " && duration(self.block) <= duration('744h'))",
+            "trace.block must lie between 1m and 744h (31 days)",
+            lambda t: 60 * 10**9 <= parse_duration_ns(t.block) <= 744 * 3600 * 10**9,
+        ),
+    )
+
+
+class GeneratorWorkload(Strict):
+    """Made-up jobs: a built-in mix or a model fitted to a trace; each replica draws its own.
+
+    `load` is the offered load in percent of the farm's accelerators; without it the mix arrives
+    at its own rate.
+    """
+
+    mix: Name | None = None
+    config_map: ConfigMapKey | None = None
+    jobs: Annotated[int, Field(ge=1, le=5_000_000)]
+    load: Annotated[int, Field(ge=1, le=400)] | None = None
+    rules: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "has(self.mix) != has(self.configMap)",
+            "generator needs exactly one of mix (built in) and configMap (a fitted model)",
+            lambda g: (g.mix is None) != (g.config_map is None),
+        ),
+    )
+
+
+class RunWorkload(Strict):
+    """What the farm is given to do: exactly one of the two."""
+
+    trace: TraceWorkload | None = None
+    generator: GeneratorWorkload | None = None
+    rules: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "has(self.trace) != has(self.generator)",
+            "workload needs exactly one of trace and generator",
+            lambda w: (w.trace is None) != (w.generator is None),
+        ),
+    )
+
+
+class RunPolicy(Strict):
+    """How jobs are ordered, let past each other, and placed.
+
+    Placement ``Count`` looks at free accelerators only and knows no nodes by name.
+    """
+
+    name: Name
+    order: Order = "FIFO"
+    backfill: Backfill = "None"
+    placement: Placement = "Count"
+    required: Level | None = None
+    preferred: Level | None = None
+    rules: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "!has(self.backfill) || self.backfill != 'Conservative'"
+            " || !has(self.order) || self.order != 'SRTF'",
+            "Conservative backfill promises starts that SRTF would break by preemption: take FIFO"
+            " or SJF, or Easy",
+            lambda p: p.order != "SRTF" or p.backfill != "Conservative",
+        ),
+        Cel(
+            "!has(self.backfill) || self.backfill != 'Conservative'"
+            " || !has(self.placement) || self.placement == 'Count'",
+            "Conservative backfill counts accelerators: take placement Count, or Easy",
+            lambda p: p.placement == "Count" or p.backfill != "Conservative",
+        ),
+        Cel(
+            "(has(self.placement) && self.placement != 'Count')"
+            " || (!has(self.required) && !has(self.preferred))",
+            "required and preferred need a placement that knows nodes: Count does not",
+            lambda p: p.placement != "Count" or (p.required is None and p.preferred is None),
+        ),
+        Cel(
+            _NARROWER_RULE,
+            "preferred must be a smaller level than required",
+            lambda p: (
+                p.preferred is None or p.required is None or p.required in _WIDER[p.preferred]
+            ),
+        ),
+    )
+
+
+class TwinRunSpec(Strict):
+    """A farm, a workload, and the policies to compare on it.
+
+    Differences are taken to the first policy. `horizon` leaves out jobs that arrive later.
+    """
+
+    farms: Annotated[list[Reference], Field(max_length=16), ListOf(("kind", "name"))] = Field(
+        default_factory=list
+    )
+    shape: Shape | None = None
+    workload: RunWorkload
+    policies: Annotated[list[RunPolicy], Field(min_length=1, max_length=16), BY_NAME]
+    horizon: Duration = "8760h"
+    replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] = 8
+    seed: Annotated[int, Field(ge=0, le=9_007_199_254_740_991)] = 42
+    suspend: bool = False
+    rules: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "(has(self.farms) && self.farms.size() > 0) != has(self.shape)",
+            "a TwinRun needs exactly one of farms and shape",
+            lambda r: (len(r.farms) > 0) != (r.shape is not None),
+        ),
+        Cel(
+            "!has(self.farms) ||"
+            " self.farms.all(f, self.farms.exists_one(g, g.kind == f.kind && g.name == f.name))",
+            "farms must not name a farm twice",
+            lambda r: len({(f.kind, f.name) for f in r.farms}) == len(r.farms),
+        ),
+        Cel(
+            "self.policies.all(p, self.policies.exists_one(q, q.name == p.name))",
+            "policies must have different names",
+            lambda r: len({p.name for p in r.policies}) == len(r.policies),
+        ),
+        Cel(
+            _UNIT_RULE,
+            "a policy names scalable-unit: set shape.nodesPerUnit",
+            lambda r: (
+                r.shape is None
+                or r.shape.nodes_per_unit > 0
+                or not any("scalable-unit" in (p.required, p.preferred) for p in r.policies)
+            ),
+        ),
+        Cel(
+            "!has(self.horizon) || (duration(self.horizon) >= duration('1m')"
+            " && duration(self.horizon) <= duration('87600h'))",
+            "horizon must lie between 1m and 87600h (ten years)",
+            lambda r: 60 * 10**9 <= parse_duration_ns(r.horizon) <= 87600 * 3600 * 10**9,
+        ),
+    )
+
+
+class PolicyDigest(Strict):
+    """One policy in few figures: means over the replicas; times in seconds, utilisation of 1.
+
+    `wait_mean_difference` is to the first policy, with its 95 % confidence interval.
+    """
+
+    name: Name
+    wait_mean: Quantity | None = None
+    wait_p99: Quantity | None = None
+    slowdown: Quantity | None = None
+    utilisation: Quantity | None = None
+    wait_mean_difference: Quantity | None = None
+    difference_low: Quantity | None = None
+    difference_high: Quantity | None = None
+
+
+class Artifact(Strict):
+    """The ConfigMap that holds the whole result: gzipped JSON of `kfarm compare`."""
+
+    config_map: Annotated[str, Field(max_length=253)]
+    key: Annotated[str, Field(max_length=253)]
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(max_length=64)]
+
+
+class TwinRunStatus(Strict):
+    """Written by the operator alone; `compared` lists the names of the policies."""
+
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    state: RunState | None = None
+    compared: Annotated[str, Field(max_length=1100)] | None = None
+    inputs_digest: Annotated[str, Field(max_length=80)] | None = None
+    jobs: Annotated[int, Field(ge=0)] | None = None
+    replicas_done: Annotated[int, Field(ge=0)] | None = None
+    attempts: Annotated[int, Field(ge=0)] | None = None
+    started_at: Annotated[str, Field(max_length=40)] | None = None
+    completed_at: Annotated[str, Field(max_length=40)] | None = None
+    best: Annotated[str, Field(max_length=63)] | None = None
+    message: Annotated[str, Field(max_length=2048)] | None = None
+    policies: Annotated[list[PolicyDigest], Field(max_length=16)] = Field(default_factory=list)
+    artifact: Artifact | None = None
+    conditions: Conditions = Field(default_factory=list)
+
+
+class TwinRun(Strict):
+    """A what-if: policies compared on the same jobs and the same chance."""
+
+    info: ClassVar[KindInfo] = KindInfo(
+        plural="twinruns",
+        short="twr",
+        scope="Namespaced",
+        columns=(
+            ("Policies", "string", ".status.compared", 0),
+            ("Replicas", "integer", ".spec.replicas", 1),
+            ("Done", "integer", ".status.replicasDone", 1),
+            ("Jobs", "integer", ".status.jobs", 0),
+            ("State", "string", ".status.state", 0),
+            ("Best", "string", ".status.best", 0),
+            ("Message", "string", ".status.message", 1),
+        ),
+        summary="policies compared on the same jobs: a what-if",
+    )
+    api_version: Literal["kfarm.dev/v1alpha1"] = "kfarm.dev/v1alpha1"
+    kind: Literal["TwinRun"] = "TwinRun"
+    metadata: Metadata
+    spec: TwinRunSpec
+    status: TwinRunStatus | None = None

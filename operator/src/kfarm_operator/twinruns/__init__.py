@@ -1,0 +1,1 @@
+"""What-ifs become results: one process per replica, one ConfigMap per result."""

@@ -1,0 +1,215 @@
+"""TwinRuns on a real control plane: results, their artifact, and what disturbs a run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kfarm_controlplane.cluster import wait_until
+from kfarm_controlplane.inprocess import HeldPlayer, HeldTwin, InProcessOperator
+from kfarm_controlplane.installation import Installation
+from kfarm_operator.runner import TwinFailed
+
+Body = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def whatif_operator(
+    installation: Installation, held_twin: HeldTwin, player: HeldPlayer
+) -> Iterator[InProcessOperator]:
+    with InProcessOperator(installation, held_twin, role="whatif", player=player) as running:
+        yield running
+
+
+@pytest.fixture
+def runs(lone_runs: Any, whatif_operator: InProcessOperator) -> Any:
+    """A namespace of the test's own, with the operator at work."""
+    assert whatif_operator.service is not None
+    return lone_runs
+
+
+def compared(folder: Path, *bodies: Body) -> Body:
+    """What ``kfarm compare -f`` says on a laptop."""
+    path = folder / "manifests.yaml"
+    path.write_text(yaml.safe_dump_all(bodies, allow_unicode=True), encoding="utf-8")
+    command = [sys.executable, "-m", "kfarm_twin.cli", "compare", "-f", str(path), "-o", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("binary", [False, True], ids=["text", "gzip"])
+def test_the_cluster_and_the_laptop_give_the_same_answer(
+    runs: Any, tmp_path: Path, binary: bool
+) -> None:
+    trace, run = runs.trace(binary=binary), runs.run("whatif")
+    runs.cluster.apply(trace, run)
+    status = runs.until("whatif", "Completed")
+    assert runs.result("whatif") == compared(tmp_path, trace, run)
+    assert status["replicasDone"] == 3
+    assert status["jobs"] == 240
+    assert [policy["name"] for policy in status["policies"]] == ["fifo", "easy"]
+    assert status["state"] == "Completed"
+    columns = runs.cluster.kubectl("get", "twr", "whatif", "-n", runs.namespace)
+    assert "fifo, easy" in columns
+
+
+def test_a_farm_is_played_as_it_is_described(runs: Any, tmp_path: Path) -> None:
+    cluster = {
+        "name": "c",
+        "accelerator": "b200",
+        "nodes": 7,
+        "spares": 1,
+        "acceleratorsPerNode": 8,
+        "rack": {"nodes": 2},
+        "cooling": {"type": "Air", "supplyTemperature": 22},
+        "reliability": {"reference": "llama3-h100"},
+        "source": {"simulated": {}},
+    }
+    farm = {
+        "apiVersion": "kfarm.dev/v1alpha1",
+        "kind": "GPUFarm",
+        "metadata": {"name": "whatif-farm"},
+        "spec": {"site": {"name": "광주"}, "clusters": [cluster]},
+    }
+    run = runs.run("on-farm", farms=[{"kind": "GPUFarm", "name": "whatif-farm"}])
+    del run["spec"]["shape"]
+    runs.cluster.apply(runs.trace(), run)
+    status = runs.until("on-farm", "FarmNotFound")
+    assert "GPUFarm whatif-farm" in status["message"]
+    runs.cluster.apply(farm)
+    runs.until("on-farm", "Completed")
+    result = runs.result("on-farm")
+    assert result == compared(tmp_path, farm, runs.trace(), run)
+    assert result["nodes"] == 6
+    runs.cluster.kubectl("delete", "gpufarm", "whatif-farm")
+
+
+def test_a_generator_needs_no_config_map(runs: Any, tmp_path: Path) -> None:
+    generator = {"generator": {"mix": "farm-week", "jobs": 300, "load": 90}}
+    shape = {"nodes": 160, "acceleratorsPerNode": 8}
+    run = runs.run("generated", workload=generator, shape=shape)
+    runs.cluster.apply(run)
+    runs.until("generated", "Completed")
+    assert runs.result("generated") == compared(tmp_path, run)
+
+
+@pytest.mark.parametrize(
+    ("reason", "text", "said"),
+    [
+        ("ConfigMapNotFound", None, "kubectl create configmap week --from-file=trace.swf"),
+        ("KeyNotFound", "", "it has other.swf"),
+        ("BadInput", "; a trace\n1 0 -1 60 1 -1 -1 1 60\n", "trace.swf, line 2"),
+        ("BadInput", "", "trace.swf"),
+    ],
+)
+def test_bad_inputs_say_what_to_do(runs: Any, reason: str, text: str | None, said: str) -> None:
+    if text is not None:
+        trace = runs.trace(text)
+        if reason == "KeyNotFound":
+            trace["data"] = {"other.swf": "1"}
+        runs.cluster.apply(trace)
+    runs.cluster.apply(runs.run("bad"))
+    status = runs.until("bad", reason)
+    assert said in status["message"]
+    assert runs.ready("bad")["status"] == "False"
+    assert runs.results() == []
+    if reason == "ConfigMapNotFound":
+        runs.cluster.apply(runs.trace())
+        runs.until("bad", "Completed", 60)
+
+
+def test_an_edit_in_the_middle_plays_the_new_inputs(runs: Any) -> None:
+    runs.player.door.clear()
+    runs.cluster.apply(runs.trace(), runs.run("edited"))
+    runs.until("edited", "Running")
+    runs.cluster.apply(runs.run("edited", seed=6))
+    _wait(lambda: any(r.spec.seed == 6 for r, _ in runs.player.asked if r.name == "edited"))
+    runs.player.door.set()
+    runs.until("edited", "Completed")
+    assert runs.result("edited")["seed"] == 6
+    assert len(runs.results()) == 1
+
+
+def test_an_edit_afterwards_replaces_the_artifact(runs: Any) -> None:
+    runs.cluster.apply(runs.trace(), runs.run("again"))
+    first = runs.until("again", "Completed")["artifact"]["configMap"]
+    runs.cluster.apply(runs.run("again", seed=6))
+    second = runs.until("again", "Completed")["artifact"]["configMap"]
+    assert first != second
+    assert [body["metadata"]["name"] for body in runs.results()] == [second]
+
+
+def test_a_deletion_in_the_middle_leaves_nothing(runs: Any) -> None:
+    runs.player.door.clear()
+    runs.cluster.apply(runs.trace(), runs.run("gone"))
+    runs.until("gone", "Running")
+    runs.cluster.kubectl("delete", "twinrun", "gone", "-n", runs.namespace)
+    runs.player.door.set()
+    runs.cluster.apply(runs.run("other"))
+    runs.until("other", "Completed")
+    owners = {body["metadata"]["ownerReferences"][0]["name"] for body in runs.results()}
+    assert owners == {"other"}
+
+
+def test_a_deletion_afterwards_takes_the_artifact_along(runs: Any) -> None:
+    runs.cluster.apply(runs.trace(), runs.run("kept"))
+    runs.until("kept", "Completed")
+    assert len(runs.results()) == 1
+    runs.cluster.kubectl("delete", "twinrun", "kept", "-n", runs.namespace)
+    _wait(lambda: runs.results() == [])
+
+
+def test_a_suspended_run_waits(runs: Any) -> None:
+    runs.cluster.apply(runs.trace(), runs.run("later", suspend=True))
+    runs.until("later", "Suspended")
+    assert runs.asked("later") == 0
+    runs.cluster.apply(runs.run("later"))
+    runs.until("later", "Completed")
+
+
+def test_a_crash_is_tried_again_but_not_for_ever(
+    runs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kfarm_operator.twinruns.reconcile.RETRY_S", (0.1,))
+
+    def crash(request: Any, replica: int) -> None:
+        if request.name == "crashes":
+            raise TwinFailed("Crashed", "the run was ended by a signal (Segmentation fault)")
+
+    runs.player.before = crash
+    runs.cluster.apply(runs.trace(), runs.run("crashes", replicas=1))
+    status = runs.until("crashes", "Crashed")
+    assert status["state"] == "Failed"
+    assert status["attempts"] == 3
+    assert runs.asked("crashes") == 3
+    assert "tried 3 times" in status["message"]
+    runs.player.before = lambda *_: None
+    runs.cluster.apply(runs.run("crashes", replicas=2))
+    runs.until("crashes", "Completed")
+
+
+def test_steady_state_writes_nothing(runs: Any, whatif_operator: InProcessOperator) -> None:
+    runs.cluster.apply(runs.trace(), runs.run("steady"))
+    runs.until("steady", "Completed")
+    before = runs.get("steady")["metadata"]["resourceVersion"]
+    service = whatif_operator.service
+    assert service is not None
+    writes, done, asked = whatif_operator.writes, service.run_queue.done, runs.asked("steady")
+    for _ in range(3):
+        service.run_queue.add_threadsafe((runs.namespace, "steady"))
+        _wait(lambda done=done: service.run_queue.done > done)  # type: ignore[misc]
+        done = service.run_queue.done
+    assert whatif_operator.writes == writes
+    assert runs.asked("steady") == asked
+    assert runs.get("steady")["metadata"]["resourceVersion"] == before
+
+
+def _wait(condition: Any, timeout_s: float = 45) -> None:
+    wait_until(lambda: bool(condition()), timeout_s, "it")
