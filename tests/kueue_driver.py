@@ -15,7 +15,7 @@ from typing import Any
 
 import urllib3
 from kfarm_controlplane import ControlPlane
-from kfarm_twin.quota_tree import Cohort, Preempt, Preference, Queue, Quota, QueueTree
+from kfarm_twin.quota_tree import Cohort, Preempt, Preference, Queue, QueueTree, Quota
 
 API = "kueue.x-k8s.io/v1beta2"
 WORKLOADS = f"/apis/{API}/namespaces/default/workloads"
@@ -208,7 +208,10 @@ class Driver:
         """Give back the quota of evicted workloads, as the job controller does."""
 
         def give(body: Object) -> None:
-            changes = {"QuotaReserved": ("False", "Pending"), "Admitted": ("False", "NoReservation")}
+            changes = {
+                "QuotaReserved": ("False", "Pending"),
+                "Admitted": ("False", "NoReservation"),
+            }
             status = self._patch_conditions(body, changes) | {"admission": None}
             path = f"{WORKLOADS}/{body['metadata']['name']}/status"
             self.call("PATCH", path, {"status": status})

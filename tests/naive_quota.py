@@ -182,7 +182,10 @@ class Play:
         self.log.append((self.now, kind, job, other))
 
     def settle(self) -> None:
-        idle, flavors = 0, max(len(g.flavors) for q in self.queues.values() for g in q.described.groups)
+        idle, flavors = (
+            0,
+            max(len(g.flavors) for q in self.queues.values() for g in q.described.groups),
+        )
         while True:
             entries, changed, progress = self.run_cycle()
             idle = 0 if progress else idle + 1
@@ -515,7 +518,12 @@ class Play:
                     yield from self.beyond(child, skip, scarce)
 
     def attempt(
-        self, queue: Node, use: dict[Column, int], scarce: set[Column], found: list[Any], borrow: bool
+        self,
+        queue: Node,
+        use: dict[Column, int],
+        scarce: set[Column],
+        found: list[Any],
+        borrow: bool,
     ) -> list[int]:
         gone: list[tuple[int, Node, Any]] = []
         targets: list[int] = []

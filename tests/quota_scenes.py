@@ -11,7 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from kfarm_twin.jobs import Jobs
-from kfarm_twin.quota_tree import Cohort, Flavor, Group, Preempt, Preference, Queue, Quota, QueueTree
+from kfarm_twin.quota_tree import (
+    Cohort,
+    Flavor,
+    Group,
+    Preempt,
+    Preference,
+    Queue,
+    QueueTree,
+    Quota,
+)
 
 CPU, GPU = "cpu", "example.com/gpu"
 MILLI = 1000
@@ -56,7 +65,10 @@ def _groups(
             Group(
                 resources,
                 tuple(
-                    (flavor, {r: _quota(rng, most, parent=parent, cohort=cohort) for r in resources})
+                    (
+                        flavor,
+                        {r: _quota(rng, most, parent=parent, cohort=cohort) for r in resources},
+                    )
                     for flavor in flavors[: rng.choice([1, 1, 2, 3])]
                 ),
             )
@@ -118,7 +130,9 @@ def job_of(rng: random.Random, tree: QueueTree, submit: int) -> Job:
     queue = rng.randrange(len(tree.queues))
     covered = {r for group in tree.queues[queue].groups for r in group.resources}
     gpu = rng.choice([0, 1, 2]) if GPU in covered else 0
-    return Job(queue, rng.choice([0, 0, 1, 2]), rng.choice([1, 1, 2]), rng.randint(1, 4), gpu, submit)
+    return Job(
+        queue, rng.choice([0, 0, 1, 2]), rng.choice([1, 1, 2]), rng.randint(1, 4), gpu, submit
+    )
 
 
 def jobs_of(listed: list[Job]) -> Jobs:

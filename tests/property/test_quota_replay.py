@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from kfarm_twin.policy.quota import FAR
 from kfarm_twin.quota_tree import QueueTree, compile_tree
 from kfarm_twin.quotas import Event, QuotaError, QuotaOptions, QuotaReplay, Strategy, replay_quotas
 
@@ -28,7 +30,7 @@ STRATEGIES = (
 
 def scene(seed: int, count: int) -> tuple[QueueTree, list[Any], QuotaOptions]:
     """A tree, jobs that crowd it, and options."""
-    rng = random.Random(seed)
+    rng = random.Random(seed)  # noqa: S311 - cases of a test
     fair = seed % 2 == 1
     tree = SCENES["tree_of"](rng, "s", weights=fair)
     jobs = [SCENES["job_of"](rng, tree, rng.randint(0, 20)) for _ in range(count)]
@@ -76,7 +78,7 @@ def check_against_reference(seed: int, count: int) -> int:
 
 
 def test_equals_the_plain_reference_to_the_last_event() -> None:
-    preempted = sum(check_against_reference(seed, 14) for seed in range(120))
+    preempted = sum(check_against_reference(seed, 24) for seed in range(120))
     assert preempted > 100
 
 
@@ -92,45 +94,22 @@ def test_equals_the_plain_reference_on_many_scenes() -> None:
         check_against_reference(seed, 24)
 
 
-def usage_over_time(
-    tree: QueueTree, jobs: list[Any], played: QuotaReplay
-) -> list[dict[str, np.ndarray]]:
-    """Usage [F] of each node after each event, from the columns that jobs took.
+def held_over_time(tree: QueueTree, jobs: list[Any], played: QuotaReplay) -> Iterator[np.ndarray]:
+    """What the jobs of each queue hold [queues, F] after each event, where a queue has one flavor.
 
-    A job's flavors may change from run to run, so that only jobs of one run are counted; the scene
-    has one flavor where this is called.
+    Where it has several, a job's flavors may change from run to run.
     """
-    compiled = compile_tree(tree)
-    nodes, columns = compiled.tree.nodes, compiled.columns
-    held: dict[int, np.ndarray] = {}
-    samples = []
-    for kind, job in zip(played.log_kind.tolist(), played.log_job.tolist(), strict=True):
-        if kind == Event.ADMITTED:
-            row = np.zeros(len(columns), np.int64)
-            for at, (flavor, resource) in enumerate(columns):
-                mine = any(
-                    flavor == name
-                    for group in tree.queues[jobs[job].queue].groups
-                    for name, _ in group.flavors
-                )
-                asked = {"cpu": jobs[job].cpu, SCENES["GPU"]: jobs[job].gpu}[resource]
-                row[at] = asked * jobs[job].pods * 1000 if mine else 0
-            held[job] = row
-        elif kind in (Event.ENDED, Event.RELEASED):
-            del held[job]
-        usage = {}
-        for node, name in enumerate(compiled.node_names):
-            if node < len(tree.queues):
-                mine = [held[j] for j in held if jobs[j].queue == node]
-                usage[name] = np.sum(mine, axis=0, dtype=np.int64) * np.ones(len(columns), np.int64)
-            else:
-                usage[name] = np.zeros(len(columns), np.int64)
-                for child, label in enumerate(compiled.node_names):
-                    if nodes.parent[child] == node:
-                        local = np.array(compiled.tree.quota.local[child])
-                        usage[name] += np.maximum(usage[label] - local, 0)
-        samples.append(usage)
-    return samples
+    columns = compile_tree(tree).columns
+    held = np.zeros((len(tree.queues), len(columns)), np.int64)
+    for kind, row in zip(played.log_kind.tolist(), played.log_job.tolist(), strict=True):
+        job = jobs[row]
+        own = {name for group in tree.queues[job.queue].groups for name, _ in group.flavors}
+        asked = {"cpu": job.cpu, SCENES["GPU"]: job.gpu}
+        sign = {Event.ADMITTED: 1, Event.ENDED: -1, Event.RELEASED: -1}.get(kind, 0)
+        for at, (flavor, resource) in enumerate(columns):
+            if flavor in own:
+                held[job.queue, at] += sign * asked[resource] * job.pods * SCENES["MILLI"]
+        yield held
 
 
 def single_flavor(seed: int, count: int) -> tuple[QueueTree, list[Any], QuotaOptions]:
@@ -142,30 +121,69 @@ def single_flavor(seed: int, count: int) -> tuple[QueueTree, list[Any], QuotaOpt
         seed += 1
 
 
+def whole_numbers(tree: QueueTree) -> dict[str, np.ndarray]:
+    """Nominal quota, and the limits where there are any, of each node [nodes, F]."""
+    compiled = compile_tree(tree)
+    given = {node.name: node for node in (*tree.queues, *tree.cohorts)}
+    shape = len(compiled.node_names), len(compiled.columns)
+    made = {name: np.full(shape, FAR) for name in ("nominal", "borrowing", "lending")}
+    made["nominal"][:] = 0
+    for row, name in enumerate(compiled.node_names):
+        for group in given[name].groups if name in given else ():
+            for pair, quota in group.quotas().items():
+                for key, value in quota._asdict().items():
+                    if value is not None:
+                        made[key][row, compiled.columns.index(pair)] = value
+    return made
+
+
+def subtrees(tree: QueueTree) -> np.ndarray:
+    """Which nodes are below each node, itself among them [nodes, nodes]."""
+    parent = np.array(compile_tree(tree).tree.nodes.parent)
+    below = np.eye(parent.shape[0], dtype=bool)
+    for node in range(parent.shape[0]):  # children stand before their parents
+        if parent[node] >= 0:
+            below[parent[node]] |= below[node]
+    return below
+
+
+def lent_at_most(tree: QueueTree) -> tuple[np.ndarray, np.ndarray]:
+    """Quota of each node with all that is lent to it from below, and what it lends [nodes, F]."""
+    parent, given = np.array(compile_tree(tree).tree.nodes.parent), whole_numbers(tree)
+    total = given["nominal"].copy()
+    for node in range(parent.shape[0]):
+        if parent[node] >= 0:
+            total[parent[node]] += np.minimum(total[node], given["lending"][node])
+    return total, np.minimum(total, given["lending"])
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**9))
+@example(seed=97)
 def test_usage_stays_within_quota_and_limits(seed: int) -> None:
+    """Devices that jobs hold, by the quotas as they are written; shares no code with the kernels.
+
+    A node may go beyond its quota by what it borrows from above, however little the nodes beside
+    it lend: bounds are of a whole tree, and of what lies outside a node.
+    """
     tree, jobs, options = single_flavor(seed, 16)
     try:
         played = replay(tree, jobs, options)
     except QuotaError:
         return
-    compiled = compile_tree(tree)
-    quota, nodes = compiled.tree.quota, compiled.tree.nodes
-    for usage in usage_over_time(tree, jobs, played):
-        for node, name in enumerate(compiled.node_names):
-            subtree, used = np.array(quota.subtree[node]), usage[name]
-            if nodes.parent[node] < 0:  # nothing comes from outside a tree
-                assert (used <= subtree).all()
-                continue
-            borrowing = np.array(quota.borrowing[node])
-            assert (used <= subtree + borrowing).all()
-            # what others use of a node's quota is at most what it lends
-            others = usage[compiled.node_names[nodes.parent[node]]]
-            lendable = subtree - np.array(quota.local[node])
-            rest = np.array(quota.subtree[nodes.parent[node]]) - lendable
-            mine = np.maximum(used - np.array(quota.local[node]), 0)
-            assert (others - mine <= rest + lendable).all()
+    given, below, (total, lends) = whole_numbers(tree), subtrees(tree), lent_at_most(tree)
+    roots = np.array(compile_tree(tree).tree.nodes.root)
+    queues = len(tree.queues)
+    beside = (roots[:, None] == roots[None, :]) & ~below
+    for held in held_over_time(tree, jobs, played):
+        own, outside = below[:, :queues] @ held, beside[:, :queues] @ held
+        for root in set(roots.tolist()):
+            assert (own[root] <= below[root] @ given["nominal"]).all()
+        # a queue holds at most its quota and what it may borrow
+        assert (held <= total[:queues] + given["borrowing"][:queues]).all()
+        # a node's quota serves others up to what it lends
+        child = roots != np.arange(roots.shape[0])
+        assert (outside <= beside @ given["nominal"] + lends)[child].all()
 
 
 @settings(max_examples=25, deadline=None)
