@@ -7,7 +7,7 @@ Queue" (flavor fungibility) and proposal 582.
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inner, spliced
 from kfarm_twin.kernels.quota_fair import fair_targets
 from kfarm_twin.kernels.quota_state import (
     BORROW_WITHIN,
@@ -45,7 +45,7 @@ def _targets(model: QuotaModel, state: QuotaState, job: int) -> int:
     return classic_targets(model, state, job)
 
 
-@inner
+@spliced
 def _foresee(
     model: QuotaModel, state: QuotaState, job: int, column: int, amount: int
 ) -> tuple[int, int]:
@@ -71,7 +71,7 @@ def _foresee(
     return mode, height
 
 
-@inner
+@spliced
 def _column_mode(
     model: QuotaModel, state: QuotaState, job: int, column: int, amount: int
 ) -> tuple[int, int]:
@@ -90,7 +90,7 @@ def _column_mode(
     return NO_FIT, height
 
 
-@inner
+@spliced
 def _try_group(
     model: QuotaModel, state: QuotaState, job: int, entry: int, group: int, slot: int
 ) -> tuple[int, int]:
@@ -131,7 +131,7 @@ def _try_group(
     return best, best_farthest
 
 
-@inner
+@spliced
 def _keep_choice(model: QuotaModel, state: QuotaState, job: int, entry: int, choice: int) -> None:
     """Note the flavor of a group as the best so far."""
     entries, modes = state.entries, state.scratch.mode
@@ -142,7 +142,7 @@ def _keep_choice(model: QuotaModel, state: QuotaState, job: int, entry: int, cho
             state.uses.preempts[entry, resource] = modes[resource] < FIT
 
 
-@inner
+@spliced
 def _covered(model: QuotaModel, job: int) -> bool:
     """Whether the queue counts all that the job asks for."""
     queue = model.jobs.queue[job]
@@ -157,7 +157,7 @@ def _covered(model: QuotaModel, job: int) -> bool:
     return True
 
 
-@inner
+@spliced
 def _asks_of(model: QuotaModel, job: int, group: int) -> bool:
     choice = model.choice_first[group]
     for resource in range(model.need.shape[1]):
@@ -167,7 +167,7 @@ def _asks_of(model: QuotaModel, job: int, group: int) -> bool:
     return False
 
 
-@inner
+@spliced
 def _pool_targets(model: QuotaModel, state: QuotaState, job: int, entry: int) -> bool:
     """Find the targets for the whole assignment; False when there is no room for them."""
     entries, scratch, counts = state.entries, state.scratch, state.book.counts
@@ -186,7 +186,7 @@ def _pool_targets(model: QuotaModel, state: QuotaState, job: int, entry: int) ->
     return True
 
 
-@inner
+@spliced
 def assign(model: QuotaModel, state: QuotaState, job: int, entry: int) -> bool:
     """Fill an entry with flavors, mode and targets; False when there is no room for targets."""
     entries, queue = state.entries, model.jobs.queue[job]

@@ -7,7 +7,7 @@ what was admitted stays counted.
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inner, spliced
 from kfarm_twin.arrays import Ints
 from kfarm_twin.kernels.quota_assign import assign
 from kfarm_twin.kernels.quota_order import close_round, open_tournament, sort_entries
@@ -26,6 +26,7 @@ from kfarm_twin.kernels.quota_state import (
     PREEMPTIONS,
     RECLAIM_POLICY,
     RUNNING,
+    SPLIT,
     STRICT,
     QuotaModel,
     QuotaState,
@@ -40,7 +41,7 @@ PARKS, SKIPPED, PREEMPTS, STARTS = 0, 1, 2, 3
 """Outcomes of an entry."""
 
 
-@inner
+@spliced
 def _list_running(model: QuotaModel, state: QuotaState, job: int) -> None:
     jobs, queue = state.jobs, model.jobs.queue[job]
     first = state.queues.first_running[queue]
@@ -51,7 +52,7 @@ def _list_running(model: QuotaModel, state: QuotaState, job: int) -> None:
     state.queues.first_running[queue] = job
 
 
-@inner
+@spliced
 def unlist_running(model: QuotaModel, state: QuotaState, job: int) -> None:
     """Take a job off the holders of its queue's quota."""
     jobs = state.jobs
@@ -64,7 +65,7 @@ def unlist_running(model: QuotaModel, state: QuotaState, job: int) -> None:
         jobs.prev_running[after] = before
 
 
-@inner
+@spliced
 def _start(model: QuotaModel, state: QuotaState, job: int) -> None:
     """Run a job whose columns are in `took`."""
     jobs, now = state.jobs, state.book.counts[NOW_NS]
@@ -80,7 +81,7 @@ def _start(model: QuotaModel, state: QuotaState, job: int) -> None:
     write_log(state, ADMITTED, job, NONE)
 
 
-@inner
+@spliced
 def _evict(model: QuotaModel, state: QuotaState, job: int, by: int) -> None:
     """Stop a job; its quota is free when its pods are gone."""
     jobs, now = state.jobs, state.book.counts[NOW_NS]
@@ -95,7 +96,7 @@ def _evict(model: QuotaModel, state: QuotaState, job: int, by: int) -> None:
     write_log(state, PREEMPTED, job, by)
 
 
-@inner
+@spliced
 def _nominate(model: QuotaModel, state: QuotaState, root: int) -> bool:
     """Fill the entries with the heads of a tree's queues; False without room for targets."""
     counts, jobs = state.book.counts, state.jobs
@@ -126,7 +127,7 @@ def _count_added(model: QuotaModel, state: QuotaState, entry: int, usage: Ints) 
             add_usage(model.tree, usage, queue, column, state.uses.added[entry, resource])
 
 
-@inner
+@spliced
 def _take_back(model: QuotaModel, state: QuotaState, entry: int) -> None:
     entries = state.entries
     queue = model.jobs.queue[entries.job[entry]]
@@ -137,7 +138,7 @@ def _take_back(model: QuotaModel, state: QuotaState, entry: int) -> None:
             remove_usage(model.tree, state.book.usage, queue, column, amount)
 
 
-@inner
+@spliced
 def _reserve(model: QuotaModel, state: QuotaState, entry: int) -> None:
     """Hold back what a job waits for that preempts nobody, where it cannot always reclaim it."""
     tree, usage, entries = model.tree, state.book.usage, state.entries
@@ -158,7 +159,7 @@ def _reserve(model: QuotaModel, state: QuotaState, entry: int) -> None:
         state.uses.added[entry, resource] = max(0, amount)
 
 
-@inner
+@spliced
 def _overlaps(state: QuotaState, entry: int, stamp: int) -> bool:
     """Whether somebody before this entry preempts one of its targets."""
     first = state.entries.first_target[entry]
@@ -168,7 +169,7 @@ def _overlaps(state: QuotaState, entry: int, stamp: int) -> bool:
     return False
 
 
-@inner
+@spliced
 def _still_fits(model: QuotaModel, state: QuotaState, entry: int, usage: Ints) -> bool:
     """Whether an entry fits once all who are preempted so far, and by it, are gone."""
     entries, pool = state.entries, state.scratch.pool
@@ -186,7 +187,7 @@ def _still_fits(model: QuotaModel, state: QuotaState, entry: int, usage: Ints) -
     return enough
 
 
-@inner
+@spliced
 def _decide(model: QuotaModel, state: QuotaState, entry: int, stamp: int, usage: Ints) -> int:
     """Outcome of an entry; `usage` is without those who are being preempted."""
     entries = state.entries
@@ -204,31 +205,38 @@ def _decide(model: QuotaModel, state: QuotaState, entry: int, stamp: int, usage:
     return STARTS if entries.mode[entry] == FIT else PREEMPTS
 
 
+@spliced
+def _split_usage(model: QuotaModel, state: QuotaState, root: int) -> None:
+    """Let `Book.clear` go its own way: as the usage, but without those who are preempted."""
+    book, nodes = state.book, model.tree.nodes
+    if book.counts[SPLIT]:
+        return
+    book.counts[SPLIT] = 1
+    for place in range(nodes.nodes_from[root], nodes.nodes_to[root]):
+        node = nodes.node_at[place]
+        for column in range(book.usage.shape[1]):
+            book.clear[node, column] = book.usage[node, column]
+
+
 @inner
-def _process(model: QuotaModel, state: QuotaState, entry: int, root: int, split: bool) -> bool:
-    """Process an entry; returns whether `Book.clear` differs from the usage from now on."""
-    book, entries, scratch = state.book, state.entries, state.scratch
+def _process(model: QuotaModel, state: QuotaState, entry: int, root: int) -> None:
+    """Process an entry."""
+    book, entries, pool = state.book, state.entries, state.scratch.pool
     stamp = book.counts[CYCLES]
-    outcome = _decide(model, state, entry, stamp, book.clear if split else book.usage)
+    outcome = _decide(model, state, entry, stamp, book.clear if book.counts[SPLIT] else book.usage)
     entries.outcome[entry] = outcome
     first = entries.first_target[entry]
     if outcome == PREEMPTS:
-        if not split:
-            for place in range(model.tree.nodes.nodes_from[root], model.tree.nodes.nodes_to[root]):
-                node = model.tree.nodes.node_at[place]
-                for column in range(book.usage.shape[1]):
-                    book.clear[node, column] = book.usage[node, column]
-        split = True
+        _split_usage(model, state, root)
         for place in range(first, first + entries.targets[entry]):
-            drop_job(model, state, book.clear, scratch.pool[place])
-            state.jobs.doomed[scratch.pool[place]] = stamp
+            drop_job(model, state, book.clear, pool[place])
+            state.jobs.doomed[pool[place]] = stamp
     _count_added(model, state, entry, book.usage)
-    if split:
+    if book.counts[SPLIT]:
         _count_added(model, state, entry, book.clear)
-    return split
 
 
-@inner
+@spliced
 def _conclude(model: QuotaModel, state: QuotaState, entry: int, root: int) -> tuple[bool, bool]:
     """Act on an outcome: whether anything changed, and whether that is progress."""
     entries, jobs, queues = state.entries, state.jobs, state.queues
@@ -264,7 +272,7 @@ def _conclude(model: QuotaModel, state: QuotaState, entry: int, root: int) -> tu
     return changed or progress, progress
 
 
-@inner
+@spliced
 def run_cycle(model: QuotaModel, state: QuotaState, root: int) -> tuple[int, bool, bool]:
     """One cycle of a tree.
 
@@ -279,17 +287,18 @@ def run_cycle(model: QuotaModel, state: QuotaState, root: int) -> tuple[int, boo
     book.counts[CYCLES] += 1
     if not _nominate(model, state, root):
         return -1, False, False
-    count, split = book.counts[ENTRIES], False
+    count = book.counts[ENTRIES]
+    book.counts[SPLIT] = 0
     if model.options[FAIR]:
         open_tournament(model, state, root)
         for at in range(count):
             entries.order[at] = state.nodes.winner[root]
-            split = _process(model, state, entries.order[at], root, split)
+            _process(model, state, entries.order[at], root)
             close_round(model, state, entries.order[at])
     else:
         sort_entries(model, state)
         for at in range(count):
-            split = _process(model, state, entries.order[at], root, split)
+            _process(model, state, entries.order[at], root)
     changed = progress = False
     for at in range(count):
         now_changed, now_progress = _conclude(model, state, entries.order[at], root)

@@ -6,10 +6,11 @@ are the strategies LessThanOrEqualToFinalShare and LessThanInitialShare.
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inner, spliced
 from kfarm_twin.kernels.quota_state import (
     FIRST_STRATEGY,
     INITIAL_SHARE,
+    MAY_BORROW,
     RECLAIM_POLICY,
     SECOND_STRATEGY,
     WITHIN,
@@ -51,7 +52,7 @@ def _borrows(model: QuotaModel, state: QuotaState, queue: int) -> bool:
     return False
 
 
-@inner
+@spliced
 def _collect(model: QuotaModel, state: QuotaState, job: int) -> int:
     """Candidates of the own queue and of all queues of the tree that borrow."""
     queue, jobs, scratch = model.jobs.queue[job], model.jobs, state.scratch
@@ -146,7 +147,7 @@ def _next_target(model: QuotaModel, state: QuotaState, own: int) -> int:
         cohort = best_cohort
 
 
-@inner
+@spliced
 def _rivals(model: QuotaModel, state: QuotaState, own: int, other: int) -> tuple[int, int]:
     """The two nodes below the lowest cohort that two queues share, on the way to each."""
     tree, on_path = model.tree, state.nodes.on_path
@@ -194,12 +195,12 @@ def _count_ask(model: QuotaModel, state: QuotaState, queue: int, add: bool) -> N
 def _fits_fair(model: QuotaModel, state: QuotaState, queue: int) -> bool:
     """As `fits`, where what is asked for is counted already."""
     _count_ask(model, state, queue, False)
-    enough = fits(model, state, queue, True)
+    enough = fits(model, state, queue)
     _count_ask(model, state, queue, True)
     return enough
 
 
-@inner
+@spliced
 def _first_pass(model: QuotaModel, state: QuotaState, queue: int) -> tuple[bool, int, int]:
     """Preempt by the first strategy: whether it fits, targets, candidates to try again."""
     scratch, usage = state.scratch, state.book.usage
@@ -229,7 +230,7 @@ def _first_pass(model: QuotaModel, state: QuotaState, queue: int) -> tuple[bool,
     return False, found, again
 
 
-@inner
+@spliced
 def _second_pass(model: QuotaModel, state: QuotaState, queue: int, found: int) -> tuple[bool, int]:
     """Preempt one of each queue by LessThanInitialShare: whether it fits, targets."""
     scratch, root = state.scratch, model.tree.nodes.root[queue]
@@ -248,13 +249,14 @@ def _second_pass(model: QuotaModel, state: QuotaState, queue: int, found: int) -
     return False, found
 
 
-@inner
+@spliced
 def fair_targets(model: QuotaModel, state: QuotaState, job: int) -> int:
     """Targets that make room for `Scratch.ask`, in `Scratch.targets`; 0 when there are none."""
     scratch, tree, queue = state.scratch, model.tree, model.jobs.queue[job]
     count = _collect(model, state, job)
     if count == 0:
         return 0
+    state.book.counts[MAY_BORROW] = 1
     node = tree.nodes.parent[queue]
     while node != NONE:
         state.nodes.on_path[node] = 1
@@ -269,7 +271,7 @@ def fair_targets(model: QuotaModel, state: QuotaState, job: int) -> int:
         fitting, found = _second_pass(model, state, queue, found)
     _count_ask(model, state, queue, False)
     if fitting:
-        found = fill_back(model, state, queue, found, True)
+        found = fill_back(model, state, queue, found)
     for at in range(found):
         take_job(model, state, state.book.usage, state.lists.targets[at])
     node = tree.nodes.parent[queue]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner, kernel
+from kfarm_twin._jit import inner, kernel, spliced
 from kfarm_twin.kernels.quota_cycle import run_cycle, unlist_running
 from kfarm_twin.kernels.quota_queue import clear_timer, enqueue, set_timer, unpark
 from kfarm_twin.kernels.quota_state import (
@@ -49,7 +49,7 @@ def _retry(model: QuotaModel, state: QuotaState, root: int) -> None:
     _mark(state, root)
 
 
-@inner
+@spliced
 def _leave(model: QuotaModel, state: QuotaState, job: int) -> None:
     """A job that ended, or whose eviction is done, gives its quota back."""
     queue, jobs = model.jobs.queue[job], state.jobs
@@ -75,7 +75,7 @@ def _leave(model: QuotaModel, state: QuotaState, job: int) -> None:
         set_timer(state, timer, state.book.counts[NOW_NS] + model.options[REQUEUE_NS])
 
 
-@inner
+@spliced
 def _settle(model: QuotaModel, state: QuotaState, root: int, most: int) -> int:
     """Cycles of a tree until nothing changes; a status."""
     counts, idle = state.book.counts, 0

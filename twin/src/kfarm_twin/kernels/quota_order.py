@@ -8,7 +8,7 @@ Kueue 0.19.2, concepts pages "Cluster Queue" and "Fair Sharing".
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inner, spliced
 from kfarm_twin.kernels.quota_state import ENTRIES, QuotaModel, QuotaState
 from kfarm_twin.policy.quota import NONE, compare_shares, local_available, share
 
@@ -38,7 +38,7 @@ def _sink(model: QuotaModel, state: QuotaState, at: int, size: int) -> None:
     heap[at] = entry
 
 
-@inner
+@spliced
 def sort_entries(model: QuotaModel, state: QuotaState) -> None:
     """Put entries in the classic order (a heap sort, largest on top)."""
     order, count = state.entries.order, state.book.counts[ENTRIES]
@@ -109,7 +109,7 @@ def _pick(model: QuotaModel, state: QuotaState, cohort: int) -> None:
         _rate(model, state, cohort)
 
 
-@inner
+@spliced
 def open_tournament(model: QuotaModel, state: QuotaState, root: int) -> None:
     """Rate all heads of a tree."""
     tree, scratch, queues = model.tree, state.scratch, model.rules.shape[0]
@@ -125,7 +125,7 @@ def open_tournament(model: QuotaModel, state: QuotaState, root: int) -> None:
             _rate(model, state, node)
 
 
-@inner
+@spliced
 def close_round(model: QuotaModel, state: QuotaState, entry: int) -> None:
     """Take an entry that was processed out of the tournament."""
     node = model.jobs.queue[state.entries.job[entry]]

@@ -7,7 +7,7 @@ job of the first kind that is not parked: no cycle walks through what waits.
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inner, spliced
 from kfarm_twin.kernels.quota_state import (
     KINDS_FROM,
     QUEUED,
@@ -39,7 +39,7 @@ def _lift_job(model: QuotaModel, state: QuotaState, kind: int, at: int) -> None:
     _put_job(model, state, first, at, job)
 
 
-@inner
+@spliced
 def _sink_job(model: QuotaModel, state: QuotaState, kind: int, at: int) -> None:
     first, heap, order = model.kind_first[kind], state.lists.job_heap, model.jobs.order
     job, size = heap[first + at], state.kinds.heap_size[kind]
@@ -128,7 +128,7 @@ def enqueue(model: QuotaModel, state: QuotaState, job: int) -> None:
         _move_kind(model, state, queue, state.kinds.kind_place[kind])
 
 
-@inner
+@spliced
 def dequeue(model: QuotaModel, state: QuotaState, job: int) -> None:
     """Take a job out of its queue; its kind must not be parked."""
     queues, kind, queue = state.queues, model.jobs.kind[job], model.jobs.queue[job]
@@ -148,7 +148,7 @@ def dequeue(model: QuotaModel, state: QuotaState, job: int) -> None:
         queues.sticky[queue] = NONE
 
 
-@inner
+@spliced
 def head(model: QuotaModel, state: QuotaState, queue: int) -> int:
     """The job that a queue puts forward, or -1: who preempts (BestEffortFIFO), else the first."""
     queues = state.queues
@@ -162,7 +162,7 @@ def head(model: QuotaModel, state: QuotaState, queue: int) -> int:
     return int(state.lists.job_heap[model.kind_first[kind]])
 
 
-@inner
+@spliced
 def park(model: QuotaModel, state: QuotaState, kind: int, queue: int) -> None:
     """Set a kind aside until something makes room."""
     queues = state.queues
@@ -172,7 +172,7 @@ def park(model: QuotaModel, state: QuotaState, kind: int, queue: int) -> None:
     _remove_kind(model, state, queue, kind)
 
 
-@inner
+@spliced
 def unpark(model: QuotaModel, state: QuotaState, queue: int) -> None:
     """Give all parked kinds of a queue another try."""
     queues = state.queues

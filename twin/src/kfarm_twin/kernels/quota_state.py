@@ -139,9 +139,10 @@ class Book(NamedTuple):
 
 
 DIRTY, ENTRIES, CYCLES, LOGGED, NOW_NS, ARRIVED, POOL, SET_TIMERS = 0, 1, 2, 3, 4, 5, 6, 7
-PREEMPTIONS, BORROWING = 8, 9
-COUNTS = 10
-"""Places of Book.counts."""
+PREEMPTIONS, MAY_BORROW, FOUND, AHEAD, SPLIT = 8, 9, 10, 11, 12
+COUNTS = 13
+"""Places of Book.counts. The last four are scratch: whether the preemptor may borrow, candidates,
+whether the preemptor has the advantage over them, whether `clear` differs from `usage`."""
 
 
 class Entries(NamedTuple):

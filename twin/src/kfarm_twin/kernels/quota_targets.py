@@ -8,10 +8,13 @@ concepts page "Preemption" (classic preemption) and proposal 1337.
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inner, spliced
 from kfarm_twin.kernels.quota_state import (
+    AHEAD,
     BORROW_WITHIN,
     EVICTING,
+    FOUND,
+    MAY_BORROW,
     RECLAIM_POLICY,
     THRESHOLD,
     WITHIN,
@@ -48,16 +51,15 @@ def within_quota(model: QuotaModel, state: QuotaState, node: int) -> bool:
     """Whether a node is within its own quota in all columns that need preemption."""
     ask = state.scratch.ask
     for resource in range(ask.shape[1]):
-        if ask[2, resource]:
-            if exceeds(model.tree, state.book.usage, node, ask[0, resource], 0):
-                return False
+        if ask[2, resource] and exceeds(model.tree, state.book.usage, node, ask[0, resource], 0):
+            return False
     return True
 
 
 @inner
-def fits(model: QuotaModel, state: QuotaState, queue: int, borrow: bool) -> bool:
+def fits(model: QuotaModel, state: QuotaState, queue: int) -> bool:
     """Whether what is asked for would fit now."""
-    ask, usage = state.scratch.ask, state.book.usage
+    ask, usage, borrow = state.scratch.ask, state.book.usage, state.book.counts[MAY_BORROW]
     for resource in range(ask.shape[1]):
         column, amount = ask[0, resource], ask[1, resource]
         if column == NONE:
@@ -121,76 +123,73 @@ def pop_candidate(model: QuotaModel, state: QuotaState, size: int) -> int:
     return int(job)
 
 
-@inner
-def _variant(model: QuotaModel, job: int, queue: int, other: int, ahead: bool) -> int:
-    """Variant of a candidate of another queue."""
-    if ahead:
+@spliced
+def _variant(model: QuotaModel, state: QuotaState, job: int, queue: int, other: int) -> int:
+    """Variant of a candidate."""
+    if queue == model.jobs.queue[other]:
+        return OWN_QUEUE
+    if state.book.counts[AHEAD]:
         return HIERARCHY
-    if not model.rules[queue, BORROW_WITHIN]:
-        return WITHOUT_BORROWING
     theirs = model.jobs.priority[other]
-    if theirs >= model.jobs.priority[job] or theirs > model.rules[queue, THRESHOLD]:
-        return WITHOUT_BORROWING
-    return WHILE_BORROWING
+    bold = model.rules[queue, BORROW_WITHIN] != 0 and theirs < model.jobs.priority[job]
+    if bold and theirs <= model.rules[queue, THRESHOLD]:
+        return WHILE_BORROWING
+    return WITHOUT_BORROWING
 
 
 @inner
-def _collect_queue(
-    model: QuotaModel, state: QuotaState, job: int, other: int, top: int, ahead: bool, count: int
-) -> int:
-    """Add the candidates of a queue; returns the new count."""
-    queue, jobs, scratch = model.jobs.queue[job], model.jobs, state.scratch
+def _collect_queue(model: QuotaModel, state: QuotaState, job: int, other: int, top: int) -> None:
+    """Add the candidates of a queue."""
+    queue, jobs, counts = model.jobs.queue[job], model.jobs, state.book.counts
     policy = model.rules[queue, WITHIN] if other == queue else model.rules[queue, RECLAIM_POLICY]
     held = state.queues.first_running[other]
     while held != NONE:
         may = may_preempt(
-            policy, jobs.priority[job], jobs.submit_ns[job], jobs.priority[held],
+            policy,
+            jobs.priority[job],
+            jobs.submit_ns[job],
+            jobs.priority[held],
             jobs.submit_ns[held],
-        )  # fmt: skip
+        )
         if may and uses(state, held):
-            variant = OWN_QUEUE if other == queue else _variant(model, job, queue, held, ahead)
-            state.lists.candidates[count] = held
-            state.jobs.group[held] = variant
+            state.lists.candidates[counts[FOUND]] = held
+            state.jobs.group[held] = _variant(model, state, job, queue, held)
             state.jobs.top[held] = top
-            count += 1
+            counts[FOUND] += 1
         held = state.jobs.next_running[held]
-    return count
 
 
-@inner
-def _collect_subtree(
-    model: QuotaModel, state: QuotaState, job: int, top: int, skip: int, ahead: bool, count: int
-) -> int:
+@spliced
+def _collect_subtree(model: QuotaModel, state: QuotaState, job: int, top: int, skip: int) -> None:
     """Add candidates below cohort `top`, without its child `skip`, from nodes beyond quota."""
-    tree, queues = model.tree, model.rules.shape[0]
-    node = tree.nodes.first_child[top]
+    nodes, queues = model.tree.nodes, model.rules.shape[0]
+    node = nodes.first_child[top]
     while node != NONE:
-        inside = node != skip and node != model.jobs.queue[job]
-        if inside and not within_quota(model, state, node):
+        if node != skip and not within_quota(model, state, node):
             if node < queues:
-                count = _collect_queue(model, state, job, node, top, ahead, count)
-            elif tree.nodes.first_child[node] != NONE:
-                node = tree.nodes.first_child[node]
+                _collect_queue(model, state, job, node, top)
+            elif nodes.first_child[node] != NONE:
+                node = nodes.first_child[node]
                 continue
-        while tree.nodes.next_child[node] == NONE and tree.nodes.parent[node] != top:
-            node = tree.nodes.parent[node]
-        node = tree.nodes.next_child[node]
-    return count
+        while nodes.next_child[node] == NONE and nodes.parent[node] != top:
+            node = nodes.parent[node]
+        node = nodes.next_child[node]
 
 
-@inner
+@spliced
 def _collect(model: QuotaModel, state: QuotaState, job: int) -> tuple[int, int, int]:
     """All candidates: how many, of them from other queues, of them with the advantage."""
     tree, usage, queue = model.tree, state.book.usage, model.jobs.queue[job]
-    ask, left = state.scratch.ask, state.scratch.left
-    count = 0
+    ask, left, counts = state.scratch.ask, state.scratch.left, state.book.counts
+    counts[FOUND] = 0
+    counts[AHEAD] = 0
     if tree.nodes.parent[queue] != NONE and model.rules[queue, RECLAIM_POLICY] != NEVER:
-        ahead, skip, node = False, NONE, queue
+        skip, node = queue, queue
         for resource in range(ask.shape[1]):
             left[resource] = ask[1, resource]
         while node != NONE:
             if node != queue:
-                count = _collect_subtree(model, state, job, node, skip, ahead, count)
+                _collect_subtree(model, state, job, node, skip)
             enough = True
             for resource in range(ask.shape[1]):
                 column = ask[0, resource]
@@ -198,24 +197,25 @@ def _collect(model: QuotaModel, state: QuotaState, job: int) -> tuple[int, int, 
                     enough &= not exceeds(tree, usage, node, column, left[resource])
                     kept = local_available(tree, usage, node, column)
                     left[resource] = max(0, left[resource] - kept)
-            ahead |= enough
+            if enough:
+                counts[AHEAD] = 1
             skip = node
             node = tree.nodes.parent[node]
-    others, hierarchy = count, 0
-    for at in range(count):
+    others, hierarchy = counts[FOUND], 0
+    for at in range(others):
         hierarchy += state.jobs.group[state.lists.candidates[at]] == HIERARCHY
     if model.rules[queue, WITHIN] != NEVER:
-        count = _collect_queue(model, state, job, queue, NONE, False, count)
-    return count, others, hierarchy
+        _collect_queue(model, state, job, queue, queue)
+    return counts[FOUND], others, hierarchy
 
 
-@inner
-def _still_valid(model: QuotaModel, state: QuotaState, job: int, other: int, borrow: bool) -> bool:
+@spliced
+def _still_valid(model: QuotaModel, state: QuotaState, job: int, other: int) -> bool:
     """Whether a candidate may still be taken: earlier ones may have brought its queue in bounds."""
     queue = model.jobs.queue[other]
     if queue == model.jobs.queue[job]:
         return True
-    if borrow and state.jobs.group[other] == WITHOUT_BORROWING:
+    if state.book.counts[MAY_BORROW] and state.jobs.group[other] == WITHOUT_BORROWING:
         return False
     node = queue
     while node != state.jobs.top[other]:
@@ -226,12 +226,12 @@ def _still_valid(model: QuotaModel, state: QuotaState, job: int, other: int, bor
 
 
 @inner
-def fill_back(model: QuotaModel, state: QuotaState, queue: int, count: int, borrow: bool) -> int:
+def fill_back(model: QuotaModel, state: QuotaState, queue: int, count: int) -> int:
     """Spare targets that need not go, from the last but one; returns how many remain."""
     targets, usage = state.lists.targets, state.book.usage
     for at in range(count - 2, -1, -1):
         take_job(model, state, usage, targets[at])
-        if fits(model, state, queue, borrow):
+        if fits(model, state, queue):
             targets[at] = targets[count - 1]
             count -= 1
         else:
@@ -239,30 +239,30 @@ def fill_back(model: QuotaModel, state: QuotaState, queue: int, count: int, borr
     return count
 
 
-@inner
-def _attempt(model: QuotaModel, state: QuotaState, job: int, count: int, borrow: bool) -> int:
+@spliced
+def _attempt(model: QuotaModel, state: QuotaState, job: int, count: int) -> int:
     """Preempt in order until the job fits; targets found, usage as before."""
-    scratch, usage, queue = state.scratch, state.book.usage, model.jobs.queue[job]
+    usage, queue = state.book.usage, model.jobs.queue[job]
     heapify(model, state, count)
     found, fitting = 0, False
     for size in range(count, 0, -1):
         other = pop_candidate(model, state, size)
-        if not _still_valid(model, state, job, other, borrow):
+        if not _still_valid(model, state, job, other):
             continue
         drop_job(model, state, usage, other)
         state.lists.targets[found] = other
         found += 1
-        if fits(model, state, queue, borrow):
+        if fits(model, state, queue):
             fitting = True
             break
     if fitting:
-        found = fill_back(model, state, queue, found, borrow)
+        found = fill_back(model, state, queue, found)
     for at in range(found):
         take_job(model, state, usage, state.lists.targets[at])
     return found if fitting else 0
 
 
-@inner
+@spliced
 def _under_nominal(model: QuotaModel, state: QuotaState, queue: int) -> bool:
     """Whether a queue has nominal quota left in all columns that need preemption."""
     ask = state.scratch.ask
@@ -276,7 +276,7 @@ def _under_nominal(model: QuotaModel, state: QuotaState, queue: int) -> bool:
     return True
 
 
-@inner
+@spliced
 def classic_targets(model: QuotaModel, state: QuotaState, job: int) -> int:
     """Targets that make room for `Scratch.ask`, in `Scratch.targets`; 0 when there are none."""
     queue = model.jobs.queue[job]
@@ -284,10 +284,12 @@ def classic_targets(model: QuotaModel, state: QuotaState, job: int) -> int:
     if count == 0:
         return 0
     forbidden = not model.rules[queue, BORROW_WITHIN]
-    if others == 0 or (forbidden and not _under_nominal(model, state, queue)):
-        return _attempt(model, state, job, count, True)
-    first = not (forbidden and hierarchy == 0)
-    found = _attempt(model, state, job, count, first)
-    if found == 0:
-        found = _attempt(model, state, job, count, not first)
-    return found
+    only = others == 0 or (forbidden and not _under_nominal(model, state, queue))
+    borrow = 1 if only or not (forbidden and hierarchy == 0) else 0
+    for _ in range(1 if only else 2):
+        state.book.counts[MAY_BORROW] = borrow
+        found = _attempt(model, state, job, count)
+        if found > 0:
+            return found
+        borrow = 1 - borrow
+    return 0

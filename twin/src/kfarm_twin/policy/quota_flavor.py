@@ -6,7 +6,7 @@ of the ClusterQueue API).
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inner, spliced
 
 NO_FIT, NO_CANDIDATES, PREEMPT, RECLAIM, FIT = 0, 1, 2, 3, 4
 """Not at all; with preemption, but of nobody; preemption in the own queue; only in others; now."""
@@ -34,7 +34,7 @@ def is_better(mode: int, height: int, other: int, other_height: int, preference:
     return height < other_height
 
 
-@inner
+@spliced
 def tries_next(mode: int, height: int, next_when_borrow: int, next_when_preempt: int) -> bool:
     """Whether the next flavor is looked at although this one might do."""
     if mode in (NO_FIT, NO_CANDIDATES):
