@@ -159,9 +159,8 @@ class QueueTree:
     @property
     def resources(self) -> tuple[str, ...]:
         """Resources with quota: cpu, memory and pods, then devices by name."""
-        named = {
-            r for node in (*self.queues, *self.cohorts) for g in node.groups for r in g.resources
-        }
+        nodes: list[Queue | Cohort] = [*self.queues, *self.cohorts]
+        named = {r for node in nodes for g in node.groups for r in g.resources}
         return (CPU, MEMORY, PODS, *sorted(named - {CPU, MEMORY, PODS}))
 
 
