@@ -95,7 +95,7 @@ def _try_group(
     model: QuotaModel, state: QuotaState, job: int, entry: int, group: int, slot: int
 ) -> tuple[int, int]:
     """Choose a flavor for a group of resources: its mode, and the farthest it borrows from."""
-    entries, modes = state.entries, state.scratch.mode
+    modes = state.scratch.mode
     queue, need = model.jobs.queue[job], model.need
     first = model.choice_first[group]
     flavors = model.choice_first[group + 1] - first
@@ -134,7 +134,7 @@ def _try_group(
 @spliced
 def _keep_choice(model: QuotaModel, state: QuotaState, job: int, entry: int, choice: int) -> None:
     """Note the flavor of a group as the best so far."""
-    entries, modes = state.entries, state.scratch.mode
+    modes = state.scratch.mode
     for resource in range(model.need.shape[1]):
         column = model.choice_column[choice, resource]
         if column != NONE and model.need[job, resource] > 0:

@@ -55,7 +55,7 @@ def _borrows(model: QuotaModel, state: QuotaState, queue: int) -> bool:
 @spliced
 def _collect(model: QuotaModel, state: QuotaState, job: int) -> int:
     """Candidates of the own queue and of all queues of the tree that borrow."""
-    queue, jobs, scratch = model.jobs.queue[job], model.jobs, state.scratch
+    queue, jobs = model.jobs.queue[job], model.jobs
     root, count = model.tree.nodes.root[queue], 0
     for place in range(model.tree.nodes.queues_from[root], model.tree.nodes.queues_to[root]):
         other = model.tree.nodes.queue_at[place]
@@ -80,7 +80,7 @@ def _collect(model: QuotaModel, state: QuotaState, job: int) -> int:
 @inner
 def _fill_buckets(model: QuotaModel, state: QuotaState, queue: int, count: int) -> None:
     """Sort candidates by the order of preemption and chain them by queue; nothing is pruned."""
-    scratch, tree = state.scratch, model.tree
+    tree = model.tree
     root = tree.nodes.root[queue]
     for place in range(model.tree.nodes.nodes_from[root], model.tree.nodes.nodes_to[root]):
         state.nodes.pruned[model.tree.nodes.node_at[place]] = 0
@@ -114,7 +114,7 @@ def _share_now(model: QuotaModel, state: QuotaState, node: int) -> tuple[bool, f
 @inner
 def _next_target(model: QuotaModel, state: QuotaState, own: int) -> int:
     """Queue with candidates found from the root by the largest share; -1 when nodes were pruned."""
-    tree, scratch, queues = model.tree, state.scratch, model.rules.shape[0]
+    tree, queues = model.tree, model.rules.shape[0]
     cohort = tree.nodes.root[own]
     while True:
         best_queue, queue_endless, queue_share = NONE, False, -1.0
@@ -203,7 +203,7 @@ def _fits_fair(model: QuotaModel, state: QuotaState, queue: int) -> bool:
 @spliced
 def _first_pass(model: QuotaModel, state: QuotaState, queue: int) -> tuple[bool, int, int]:
     """Preempt by the first strategy: whether it fits, targets, candidates to try again."""
-    scratch, usage = state.scratch, state.book.usage
+    usage = state.book.usage
     alone = model.tree.nodes.parent[queue] == NONE
     root, strategy = model.tree.nodes.root[queue], model.options[FIRST_STRATEGY]
     entitled = not _borrows(model, state, queue)
@@ -233,7 +233,7 @@ def _first_pass(model: QuotaModel, state: QuotaState, queue: int) -> tuple[bool,
 @spliced
 def _second_pass(model: QuotaModel, state: QuotaState, queue: int, found: int) -> tuple[bool, int]:
     """Preempt one of each queue by LessThanInitialShare: whether it fits, targets."""
-    scratch, root = state.scratch, model.tree.nodes.root[queue]
+    root = model.tree.nodes.root[queue]
     while not state.nodes.pruned[root]:
         other = _next_target(model, state, queue)
         if other == NONE:
@@ -252,7 +252,7 @@ def _second_pass(model: QuotaModel, state: QuotaState, queue: int, found: int) -
 @spliced
 def fair_targets(model: QuotaModel, state: QuotaState, job: int) -> int:
     """Targets that make room for `Scratch.ask`, in `Scratch.targets`; 0 when there are none."""
-    scratch, tree, queue = state.scratch, model.tree, model.jobs.queue[job]
+    tree, queue = model.tree, model.jobs.queue[job]
     count = _collect(model, state, job)
     if count == 0:
         return 0

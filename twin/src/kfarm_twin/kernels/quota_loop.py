@@ -93,7 +93,7 @@ def _settle(model: QuotaModel, state: QuotaState, root: int, most: int) -> int:
 @kernel
 def run_quotas(model: QuotaModel, state: QuotaState) -> int:
     """Play all jobs; a status."""
-    counts, timers, book = state.book.counts, state.timers, state.book
+    counts, timers = state.book.counts, state.timers
     jobs, instant, most = model.jobs.submit_ns.shape[0], NONE, 0
     while True:
         now = FAR

@@ -2,8 +2,8 @@
 
 Classic: within nominal quota first (least borrowing height), then priority, then creation. Fair
 sharing: a tournament over the tree; at each cohort the child goes on whose share, with its head
-admitted, is the smallest, children that would not borrow what the head asks for going first. Source:
-Kueue 0.19.2, concepts pages "Cluster Queue" and "Fair Sharing".
+admitted, is the smallest, children that would not borrow what the head asks for going first.
+Source: Kueue 0.19.2, concepts pages "Cluster Queue" and "Fair Sharing".
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _rate(model: QuotaModel, state: QuotaState, node: int) -> None:
 @inner
 def _pick(model: QuotaModel, state: QuotaState, cohort: int) -> None:
     """Let the best child of a cohort go on."""
-    tree, scratch, entries = model.tree, state.scratch, state.entries
+    tree, entries = model.tree, state.entries
     best = NONE
     node = tree.nodes.first_child[cohort]
     while node != NONE:
@@ -112,7 +112,7 @@ def _pick(model: QuotaModel, state: QuotaState, cohort: int) -> None:
 @spliced
 def open_tournament(model: QuotaModel, state: QuotaState, root: int) -> None:
     """Rate all heads of a tree."""
-    tree, scratch, queues = model.tree, state.scratch, model.rules.shape[0]
+    tree, queues = model.tree, model.rules.shape[0]
     for place in range(model.tree.nodes.nodes_from[root], model.tree.nodes.nodes_to[root]):
         state.nodes.winner[model.tree.nodes.node_at[place]] = NONE
     for entry in range(state.book.counts[ENTRIES]):

@@ -114,7 +114,7 @@ def _remove_kind(model: QuotaModel, state: QuotaState, queue: int, kind: int) ->
 @inner
 def enqueue(model: QuotaModel, state: QuotaState, job: int) -> None:
     """Let a job wait in its queue; parked at once where its kind is."""
-    queues, kind, queue = state.queues, model.jobs.kind[job], model.jobs.queue[job]
+    kind, queue = model.jobs.kind[job], model.jobs.queue[job]
     at = state.kinds.heap_size[kind]
     state.kinds.heap_size[kind] = at + 1
     _put_job(model, state, model.kind_first[kind], at, job)
@@ -155,9 +155,9 @@ def head(model: QuotaModel, state: QuotaState, queue: int) -> int:
     if queues.kinds[queue] == 0:
         return NONE
     sticky = queues.sticky[queue]
-    if sticky != NONE and not model.rules[queue, STRICT] and state.jobs.phase[sticky] == QUEUED:
-        if not state.kinds.parked[model.jobs.kind[sticky]]:
-            return int(sticky)
+    waits = sticky != NONE and state.jobs.phase[sticky] == QUEUED
+    if waits and not model.rules[queue, STRICT] and not state.kinds.parked[model.jobs.kind[sticky]]:
+        return int(sticky)
     kind = state.kinds.kind_heap[model.rules[queue, KINDS_FROM]]
     return int(state.lists.job_heap[model.kind_first[kind]])
 
