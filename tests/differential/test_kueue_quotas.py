@@ -239,7 +239,7 @@ def _play(plane: ControlPlane, seeds: range, fair: bool, steps: int) -> Theatre:
 def test_the_twin_admits_and_evicts_whom_kueue_does(
     start: Callable[[bool], ControlPlane], fair: bool
 ) -> None:
-    theatre = _play(start(fair), range(10), fair, 9)
+    theatre = _play(start(fair), range(30), fair, 14)
     assert theatre.differences == {}
     assert sum(len(scene.evictions) for scene in theatre.scenes) > 0
 
