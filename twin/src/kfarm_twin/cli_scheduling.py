@@ -59,9 +59,17 @@ def simulate(
     jobs_out: Annotated[
         Path | None, typer.Option(help="Write the jobs there: .csv, .parquet, else JSON.")
     ] = None,
+    queues: Annotated[
+        list[Path] | None,
+        typer.Option(help="Play on the queues of Kueue in these manifests; may be repeated."),
+    ] = None,
+    fair_sharing: Annotated[
+        bool, typer.Option("--fair-sharing", help="With --queues: as Kueue's fairSharing.")
+    ] = False,
     output: Format = Output.TABLE,
 ) -> None:
     """Play a trace of jobs on a farm: waits, slowdown, utilisation, and when each job ran."""
+    from kfarm_twin.cli_queues import simulate_queues  # noqa: PLC0415
     from kfarm_twin.cli_simulate import Request  # noqa: PLC0415
     from kfarm_twin.cli_simulate import simulate as play  # noqa: PLC0415
     from kfarm_twin.replay import ReplayError  # noqa: PLC0415
@@ -87,7 +95,12 @@ def simulate(
     )
     with problems_reported():
         try:
-            play(request, output)
+            if queues:
+                simulate_queues(request, queues, fair_sharing=fair_sharing, output=output)
+            elif fair_sharing:
+                refuse("--fair-sharing says how queues share; name them with --queues")
+            else:
+                play(request, output)
         except ReplayError as error:
             refuse(str(error))
 

@@ -155,7 +155,7 @@ def answer(
         },
         "rules": _rules(request, uses_sharing(reading.trace.jobs, shape, _discipline(request))),
         "notes": _notes(request, reading.trace.jobs),
-        "summary": _summary(summary),
+        "summary": figures(summary),
         "never": [{"id": str(ids[job]), "reason": reason} for job, reason in result.never.items()],
         "jobsFile": str(request.jobs_out) if request.jobs_out is not None else None,
     }
@@ -189,7 +189,8 @@ def _rules(request: Request, sharing: bool) -> dict[str, Any]:
     }
 
 
-def _summary(summary: Summary) -> dict[str, Any]:
+def figures(summary: Summary) -> dict[str, Any]:
+    """Keys of ``summary``."""
     return {
         "jobs": summary.jobs,
         "started": summary.started,
@@ -211,7 +212,7 @@ def _spread(spread: Spread | None) -> dict[str, float] | None:
     return asdict(spread) if spread is not None else None
 
 
-def _seconds(times_ns: Iterable[int]) -> list[int | float | None]:
+def seconds(times_ns: Iterable[int]) -> list[int | float | None]:
     """Seconds, whole where they are; None for what never came."""
     return [
         None
@@ -226,11 +227,11 @@ def job_columns(reading: Reading, result: Replay) -> dict[str, list[Any]]:
     jobs: Jobs = reading.trace.jobs
     return {
         "id": reading.trace.ids.tolist(),
-        "submit": _seconds(jobs.submit_ns.tolist()),
-        "start": _seconds(result.start_ns.tolist()),
-        "end": _seconds(result.end_ns.tolist()),
-        "run": _seconds(jobs.run_ns.tolist()),
-        "limit": _seconds(jobs.limit_ns.tolist()),
+        "submit": seconds(jobs.submit_ns.tolist()),
+        "start": seconds(result.start_ns.tolist()),
+        "end": seconds(result.end_ns.tolist()),
+        "run": seconds(jobs.run_ns.tolist()),
+        "limit": seconds(jobs.limit_ns.tolist()),
         "pods": jobs.pods.tolist(),
         "gpus_per_pod": jobs.gpus.tolist(),
         "preemptions": result.preemptions.tolist(),
@@ -300,8 +301,9 @@ def print_answer(data: Mapping[str, Any]) -> None:
         table.add_row(Text(label), *values)
     farm = data["farm"]
     say = f"{rules['order']}, backfill {rules['backfill']}, placement {rules['placement']}"
-    nodes = f"{farm['nodes']:,} nodes"
-    nodes += f" of {farm['gpusPerNode']}" if farm["gpusPerNode"] else f", {farm['gpus']:,}"
+    nodes = f"{farm['nodes']:,} nodes" if farm["nodes"] else f"{farm['gpus']:,}"
+    if farm["nodes"]:
+        nodes += f" of {farm['gpusPerNode']}" if farm["gpusPerNode"] else f", {farm['gpus']:,}"
     console.print(Text(f"{nodes} devices: {say}"))
     console.print(table)
     console.print(

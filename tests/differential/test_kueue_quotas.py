@@ -1,0 +1,253 @@
+"""Queues of the twin beside the real Kueue manager: who is admitted and evicted, step by step.
+
+Random cohort trees and sequences of workloads (seeded) are played on both. A step adds one workload
+to a scene or ends one; then Kueue comes to rest, evictions are completed, until nothing is evicted
+any more. All scenes of a test run at once on one manager: they share no cohort and no flavor.
+"""
+
+from __future__ import annotations
+
+import random
+import runpy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from kfarm_controlplane import ControlPlane
+from kfarm_controlplane.cluster import wait_until
+from kfarm_twin.quota_tree import QueueTree, compile_tree
+from kfarm_twin.quotas import Event, QuotaOptions, QuotaReplay, replay_quotas
+
+TESTS = Path(__file__).parents[1]
+SCENES = runpy.run_path(str(TESTS / "quota_scenes.py"))
+KUEUE = runpy.run_path(str(TESTS / "kueue_driver.py"))
+STEP_S = 1000
+EVICTION_S = 30
+ROUNDS = 12
+FAIR = {
+    "fairSharing": {"preemptionStrategies": ["LessThanOrEqualToFinalShare", "LessThanInitialShare"]}
+}
+QUIET_S = 0.8
+QUIET_AFTER_RELEASE_S = 1.8
+
+
+@dataclass
+class Scene:
+    """One tree with its jobs, in the twin and in the cluster."""
+
+    name: str
+    seed: int
+    tree: QueueTree
+    fair: bool
+    rng: random.Random
+    jobs: list[Any] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    evictions: dict[str, int] = field(default_factory=dict)
+    step: int = 0
+
+    @classmethod
+    def make(cls, seed: int, fair: bool) -> Scene:
+        rng = random.Random(seed)  # noqa: S311 - scenes, no secrets
+        name = f"{'fair' if fair else 'plain'}{seed}"
+        return cls(name, seed, SCENES["tree_of"](rng, name, weights=fair, steady=True), fair, rng)
+
+    def replay(self, uids: dict[str, str]) -> QuotaReplay:
+        """The twin's view up to the end of the present step."""
+        order = sorted(self.names, key=lambda name: uids[name])
+        rank = np.array([order.index(name) for name in self.names], np.int64)
+        return replay_quotas(
+            SCENES["jobs_of"](self.jobs),
+            self.tree,
+            [queue.name for queue in self.tree.queues],
+            QuotaOptions(
+                fair_sharing=self.fair, eviction_ns=EVICTION_S * 10**9, device="example.com/gpu"
+            ),
+            rank=rank,
+            until_ns=(self.step + 1) * STEP_S * 10**9,
+        )
+
+    def add(self) -> dict[str, Any]:
+        """Submit one more job; returns its workload."""
+        job = SCENES["job_of"](self.rng, self.tree, self.step * STEP_S)
+        name = f"{self.name}-w{len(self.jobs)}"
+        self.jobs.append(job)
+        self.names.append(name)
+        requests = {"cpu": str(job.cpu)} | ({"example.com/gpu": str(job.gpu)} if job.gpu else {})
+        queue = self.tree.queues[job.queue].name
+        return dict(KUEUE["workload"](name, queue, job.priority, job.pods, requests))
+
+    def end(self, uids: dict[str, str]) -> str | None:
+        """Let a running job end in this step; its name, if there is one that can."""
+        replay = self.replay(uids)
+        running = [
+            row
+            for row in range(len(self.jobs))
+            if replay.start_ns[row] >= 0 and self.jobs[row].ends is None and _runs(replay, row)
+        ]
+        self.rng.shuffle(running)
+        for row in running:
+            needed = self.step * STEP_S - int(replay.start_ns[row]) // 10**9
+            if needed > _longest_run(replay, row):
+                self.jobs[row].ends = needed
+                return self.names[row]
+        return None
+
+
+def _runs(replay: QuotaReplay, row: int) -> bool:
+    kinds = replay.log_kind[replay.log_job == row]
+    return bool(kinds.size) and kinds[-1] == Event.ADMITTED
+
+
+def _longest_run(replay: QuotaReplay, row: int) -> int:
+    """Longest run that ended by preemption [s]; -1 for none."""
+    longest, started = -1, 0
+    for at in np.flatnonzero(replay.log_job == row):
+        if replay.log_kind[at] == Event.ADMITTED:
+            started = int(replay.log_ns[at])
+        elif replay.log_kind[at] == Event.PREEMPTED:
+            longest = max(longest, (int(replay.log_ns[at]) - started) // 10**9)
+    return longest
+
+
+def expected(scene: Scene, replay: QuotaReplay) -> dict[str, tuple[str, int]]:
+    """State and number of evictions of each job: pending, running on flavors, or finished."""
+    made = {}
+    columns = compile_tree(scene.tree).columns
+    for row, name in enumerate(scene.names):
+        state = "pending"
+        if replay.end_ns[row] >= 0:
+            state = "finished"
+        elif _runs(replay, row):
+            taken = sorted({columns[c] for c in replay.took[row] if c >= 0})
+            state = ", ".join(f"{resource}={flavor}" for flavor, resource in taken)
+        made[name] = (state, int(replay.preemptions[row]))
+    return made
+
+
+def observed(scene: Scene, listed: dict[str, Any]) -> dict[str, tuple[str, int]]:
+    """The same of the cluster."""
+    made = {}
+    for name in scene.names:
+        body, state = listed[name], "pending"
+        if KUEUE["condition"](body, "Finished"):
+            state = "finished"
+        elif KUEUE["condition"](body, "QuotaReserved"):
+            sets = body["status"]["admission"]["podSetAssignments"]
+            pairs = sorted((f, r) for given in sets for r, f in given["flavors"].items())
+            state = ", ".join(f"{resource}={flavor}" for flavor, resource in pairs)
+        made[name] = (state, scene.evictions.get(name, 0))
+    return made
+
+
+class Theatre:
+    """All scenes of a test on one manager."""
+
+    def __init__(self, plane: ControlPlane, scenes: list[Scene]) -> None:
+        self.driver = KUEUE["Driver"](plane)
+        self.scenes = scenes
+        self.uids: dict[str, str] = {}
+        self.differences: dict[str, str] = {}
+        made = [item for scene in scenes for item in KUEUE["manifests"](scene.tree)]
+        plane.apply(*made)
+        queues = {queue.name for scene in scenes for queue in scene.tree.queues}
+
+        def active() -> bool:
+            listed = plane.get("clusterqueues")["items"]
+            up = {i["metadata"]["name"] for i in listed if KUEUE["condition"](i, "Active")}
+            return queues <= up
+
+        wait_until(active, 60, "activity of the queues")
+
+    def act(self) -> None:
+        """One step of each scene, then until nothing is evicted any more."""
+        created, ended = [], []
+        for scene in self.live():
+            end = scene.end(self.uids) if scene.jobs and scene.rng.random() < 0.35 else None
+            if end is None:
+                created.append(scene.add())
+            else:
+                ended.append(end)
+        listed = self.driver.workloads()
+        self.driver.create(created)
+        self.driver.finish([listed[name] for name in ended])
+        listed = self.driver.settle(QUIET_AFTER_RELEASE_S if ended else QUIET_S)
+        for _ in range(ROUNDS):
+            evicted = [
+                body
+                for body in listed.values()
+                if KUEUE["condition"](body, "Evicted") and KUEUE["condition"](body, "QuotaReserved")
+            ]
+            if not evicted:
+                break
+            self._count(evicted)
+            self.driver.release(evicted)
+            listed = self.driver.settle(QUIET_AFTER_RELEASE_S)
+        self.uids |= {name: body["metadata"]["uid"] for name, body in listed.items()}
+        self.compare(listed)
+
+    def _count(self, evicted: list[dict[str, Any]]) -> None:
+        for body in evicted:
+            name = body["metadata"]["name"]
+            scene = next(s for s in self.scenes if name in s.names)
+            scene.evictions[name] = scene.evictions.get(name, 0) + 1
+
+    def live(self) -> list[Scene]:
+        """Scenes that agree so far."""
+        return [scene for scene in self.scenes if scene.name not in self.differences]
+
+    def compare(self, listed: dict[str, Any]) -> None:
+        """Note where twin and Kueue differ; such a scene goes no further."""
+        for scene in self.live():
+            twin = expected(scene, scene.replay(self.uids))
+            real = observed(scene, listed)
+            if twin != real:
+                rows = [f"{n}: twin {twin[n]}, Kueue {real[n]}" for n in twin if twin[n] != real[n]]
+                self.differences[scene.name] = f"step {scene.step}: " + "; ".join(rows)
+            scene.step += 1
+
+
+@pytest.fixture(scope="module")
+def start(control_plane: object) -> Iterator[Callable[[bool], ControlPlane]]:
+    """A manager with or without fair sharing, on a control plane of its own."""
+    if not isinstance(control_plane, ControlPlane):
+        pytest.skip("needs a control plane of our own, not $KFARM_TEST_KUBECONFIG")
+    started: list[ControlPlane] = []
+
+    def begin(fair: bool) -> ControlPlane:
+        plane = ControlPlane()
+        plane.start()
+        started.append(plane)
+        plane.start_kueue(FAIR if fair else None)
+        return plane
+
+    yield begin
+    for plane in started:
+        plane.stop()
+
+
+def _play(plane: ControlPlane, seeds: range, fair: bool, steps: int) -> Theatre:
+    theatre = Theatre(plane, [Scene.make(seed, fair) for seed in seeds])
+    for _ in range(steps):
+        theatre.act()
+    return theatre
+
+
+@pytest.mark.parametrize("fair", [False, True], ids=["classic", "fair sharing"])
+def test_the_twin_admits_and_evicts_whom_kueue_does(
+    start: Callable[[bool], ControlPlane], fair: bool
+) -> None:
+    theatre = _play(start(fair), range(30), fair, 14)
+    assert theatre.differences == {}
+    assert sum(len(scene.evictions) for scene in theatre.scenes) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fair", [False, True], ids=["classic", "fair sharing"])
+def test_the_twin_admits_and_evicts_whom_kueue_does_at_length(
+    start: Callable[[bool], ControlPlane], fair: bool
+) -> None:
+    theatre = _play(start(fair), range(100, 160), fair, 40)
+    assert theatre.differences == {}
