@@ -1,8 +1,8 @@
 """Queues with quotas in plain Python: slow, recursive, nothing kept that can be worked out anew.
 
 Shares no code with the kernels. Usage is summed from the jobs that hold quota each time it is
-asked for; pending jobs are one sorted list. `Play` plays the jobs of one tree (queues that share no cohort
-do not know of each other); `play` plays them all.
+asked for; pending jobs are one sorted list. `Play` plays the jobs of one tree (queues that share no
+cohort do not know of each other); `play` plays them all.
 """
 
 from __future__ import annotations
