@@ -66,7 +66,7 @@ def test_who_borrows_gives_back(trace: Path, queues: Path) -> None:
 
     It starts anew at 92, one second (Kueue's batch of requeued jobs) after room was made at 91.
     """
-    done = call("--trace", trace, "--queues", queues, "-o", "json")
+    done = call("--trace", trace, "--queues", queues, "--eviction", 0, "-o", "json")
     assert done.exit_code == 0, done.output
     data = json.loads(done.stdout)
     assert data["schema"] == "kfarm.dev/simulate/v1"
@@ -83,6 +83,14 @@ def test_who_borrows_gives_back(trace: Path, queues: Path) -> None:
     assert data["summary"]["utilisation"] == pytest.approx(
         (80 * 100 + 16 * 50 + 48 * 90 + 24 * 90) / (128 * 192)
     )
+
+
+def test_an_eviction_takes_time(trace: Path, queues: Path) -> None:
+    done = call("--trace", trace, "--queues", queues, "--eviction", 20, "-o", "json")
+    data = json.loads(done.stdout)
+    assert data["rules"]["evictionS"] == 20
+    (job,) = (job for job in data["jobs"] if job["id"] == "7")
+    assert 21 <= job["start"] <= 22
 
 
 def test_the_table_and_the_jobs_file(trace: Path, queues: Path, tmp_path: Path) -> None:

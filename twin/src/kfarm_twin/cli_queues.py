@@ -37,6 +37,20 @@ KUEUE = "0.19.2"
 
 
 @dataclass(frozen=True)
+class Sharing:
+    """Options of the command that concern queues.
+
+    Attributes
+    ----------
+    eviction_s
+        From preemption until a job's quota is free [s].
+    """
+
+    fair_sharing: bool
+    eviction_s: int
+
+
+@dataclass(frozen=True)
 class _Played:
     """What is told about a run."""
 
@@ -49,7 +63,7 @@ class _Played:
 
 
 def simulate_queues(
-    request: Request, paths: Sequence[Path], *, fair_sharing: bool, output: Output
+    request: Request, paths: Sequence[Path], sharing: Sharing, output: Output
 ) -> None:
     """Read trace and queues, play, print and write what came of it.
 
@@ -67,13 +81,13 @@ def simulate_queues(
     _refuse_others(request)
     tree = read_queues(paths)
     reading = read(request.trace, request.format, gpus_per_node=request.gpus_per_node)
-    played = _play(reading, tree, fair_sharing)
+    played = _play(reading, tree, sharing)
     gpus = played.gpus if request.nodes is None else request.nodes * request.gpus_per_node
     summary = figures(summarize(reading.trace.jobs, played.replay, Shape(max(gpus, 1), 1)))
     summary["strandedShare"] = 0.0
     if request.jobs_out is not None:
         write_jobs(request.jobs_out, reading, played.replay)
-    data = _answer(request, paths, played, gpus, fair_sharing) | {"summary": summary}
+    data = _answer(request, paths, played, gpus, sharing) | {"summary": summary}
     if output is Output.TABLE:
         _print(data)
         return
@@ -107,7 +121,7 @@ def _refuse_others(request: Request) -> None:
         )
 
 
-def _play(reading: Reading, tree: QueueTree, fair_sharing: bool) -> _Played:
+def _play(reading: Reading, tree: QueueTree, sharing: Sharing) -> _Played:
     from kfarm_twin.quotas import (  # noqa: PLC0415 - numba
         QuotaError,
         QuotaOptions,
@@ -117,7 +131,10 @@ def _play(reading: Reading, tree: QueueTree, fair_sharing: bool) -> _Played:
     )
     from kfarm_twin.replay import ReplayError  # noqa: PLC0415 - numpy
 
-    trace, options = reading.trace, QuotaOptions(fair_sharing=fair_sharing)
+    trace, options = (
+        reading.trace,
+        QuotaOptions(fair_sharing=sharing.fair_sharing, eviction_ns=sharing.eviction_s * NS_PER_S),
+    )
     try:
         device = device_of(tree, options)
         if device is None and int((trace.jobs.pods * trace.jobs.gpus).sum()):
@@ -195,7 +212,7 @@ def _as_replay(quotas: QuotaReplay, never: dict[int, str]) -> Replay:
 
 
 def _answer(
-    request: Request, paths: Sequence[Path], played: _Played, gpus: int, fair_sharing: bool
+    request: Request, paths: Sequence[Path], played: _Played, gpus: int, sharing: Sharing
 ) -> dict[str, Any]:
     """Keys of ``-o json``, as docs/cli.md lists them; without summary and jobs."""
     from kfarm_twin.traces.summary import left_out  # noqa: PLC0415 - numpy
@@ -221,7 +238,7 @@ def _answer(
             "nodesPerRack": 0,
             "nodesPerUnit": 0,
         },
-        "rules": _rules(request, paths, fair_sharing),
+        "rules": _rules(request, paths, sharing),
         "notes": notes,
         "queues": [_queue(row, queue, played) for row, queue in enumerate(played.tree.queues)],
         "preemptions": _preemptions(played),
@@ -230,14 +247,15 @@ def _answer(
     }
 
 
-def _rules(request: Request, paths: Sequence[Path], fair_sharing: bool) -> dict[str, Any]:
+def _rules(request: Request, paths: Sequence[Path], sharing: Sharing) -> dict[str, Any]:
     return {
         "order": "priority, then submission, as each queue's strategy says",
         "backfill": "none in StrictFIFO queues; else any job whose quota is free",
         "placement": "quota",
         "kueue": KUEUE,
         "queues": [str(path) for path in paths],
-        "fairSharing": fair_sharing,
+        "fairSharing": sharing.fair_sharing,
+        "evictionS": sharing.eviction_s,
         "sharedDevices": False,
         "required": None,
         "preferred": None,

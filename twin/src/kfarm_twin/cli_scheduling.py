@@ -66,10 +66,13 @@ def simulate(
     fair_sharing: Annotated[
         bool, typer.Option("--fair-sharing", help="With --queues: as Kueue's fairSharing.")
     ] = False,
+    eviction: Annotated[
+        int, typer.Option(min=0, max=10**6, help="With --queues: until a stopped job is gone [s].")
+    ] = 30,
     output: Format = Output.TABLE,
 ) -> None:
     """Play a trace of jobs on a farm: waits, slowdown, utilisation, and when each job ran."""
-    from kfarm_twin.cli_queues import simulate_queues  # noqa: PLC0415
+    from kfarm_twin.cli_queues import Sharing, simulate_queues  # noqa: PLC0415
     from kfarm_twin.cli_simulate import Request  # noqa: PLC0415
     from kfarm_twin.cli_simulate import simulate as play  # noqa: PLC0415
     from kfarm_twin.replay import ReplayError  # noqa: PLC0415
@@ -96,7 +99,7 @@ def simulate(
     with problems_reported():
         try:
             if queues:
-                simulate_queues(request, queues, fair_sharing=fair_sharing, output=output)
+                simulate_queues(request, queues, Sharing(fair_sharing, eviction), output)
             elif fair_sharing:
                 refuse("--fair-sharing says how queues share; name them with --queues")
             else:
