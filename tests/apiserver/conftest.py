@@ -17,6 +17,7 @@ from kfarm_controlplane.inprocess import HeldPlayer, HeldTwin, InProcessOperator
 from kfarm_controlplane.installation import Installation, install
 from kfarm_twin.request import ValidationRequest
 from kfarm_twin.validate import validate
+from kfarm_twin.whatif_play import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 Body = dict[str, Any]
@@ -205,7 +206,7 @@ class World:
         return [str(event["message"]) for event in listed["items"]]
 
     def until(
-        self, condition: Callable[[], object], what: str = "it", timeout_s: float = 45
+        self, condition: Callable[[], object], what: str = "it", timeout_s: float = 120
     ) -> None:
         """Wait until a condition holds."""
         wait_until(lambda: bool(condition()), timeout_s, what)
@@ -305,7 +306,7 @@ class Runs:
             return {}
         return next((c for c in status.get("conditions") or () if c["type"] == "Ready"), {})
 
-    def until(self, name: str, reason: str, timeout_s: float = 45) -> Body:
+    def until(self, name: str, reason: str, timeout_s: float = 120) -> Body:
         """Wait until Ready has a reason, and return the status."""
         wait_until(lambda: self.ready(name).get("reason") == reason, timeout_s, f"{name}: {reason}")
         return dict(self.get(name)["status"])
@@ -332,6 +333,8 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def player() -> HeldPlayer:
+    """The player, its kernels compiled: that can take longer than a test waits."""
+    warm()
     return HeldPlayer()
 
 

@@ -211,5 +211,5 @@ def test_steady_state_writes_nothing(runs: Any, whatif_operator: InProcessOperat
     assert runs.get("steady")["metadata"]["resourceVersion"] == before
 
 
-def _wait(condition: Any, timeout_s: float = 45) -> None:
+def _wait(condition: Any, timeout_s: float = 120) -> None:
     wait_until(lambda: bool(condition()), timeout_s, "it")

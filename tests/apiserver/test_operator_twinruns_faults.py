@@ -115,5 +115,5 @@ def test_the_real_process_plays_in_a_fork_and_a_kill_is_made_good(
     assert len(lone_runs.results()) == 1
 
 
-def _wait(condition: Any, timeout_s: float = 45) -> None:
+def _wait(condition: Any, timeout_s: float = 120) -> None:
     wait_until(lambda: bool(condition()), timeout_s, "it")
