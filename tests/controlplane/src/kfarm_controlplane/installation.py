@@ -26,7 +26,7 @@ from kfarm_controlplane.process import kill_child, start_child, stop_child
 
 RELEASE_NAMESPACE = "kfarm-system"
 PROBE_NAMESPACE = "kfarm-gate-probe"
-START_S = 90.0
+START_S = 300.0
 STOP_S = 20.0
 
 
