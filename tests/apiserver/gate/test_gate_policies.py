@@ -294,7 +294,7 @@ def test_missing_and_weakened_policies_are_named(api: Api, enforced: str) -> Non
         item["spec"]["failurePolicy"] = "Ignore"
     for item in weak[3]:
         item["spec"]["validationActions"] = ["Audit"]
-    assert len(policy_faults(*weak)) == 20
+    assert len(policy_faults(*weak)) == 22
 
 
 def test_policies_have_no_type_errors(installed: Cluster, enforced: str) -> None:

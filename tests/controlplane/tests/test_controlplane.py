@@ -340,10 +340,16 @@ class TestFaults:
         assert not list(tmp_path.glob("kfarm-cp-*"))
 
 
+def _none_terminating(cluster: ControlPlane) -> bool:
+    namespaces = cluster.get("namespaces")["items"]
+    return all(each["status"]["phase"] == "Active" for each in namespaces)
+
+
 class TestCleaning:
     def test_what_a_module_made_is_removed(self, own: ControlPlane) -> None:
         own.apply(thing_definition())
         own.kubectl("wait", "--for=condition=Established", "crd/things.test.kfarm.dev")
+        wait_until(lambda: _none_terminating(own), 120, "the end of other tests' namespaces")
         before = take_baseline(own)
         stuck = {"finalizers": ["test.kfarm.dev/stuck"]}
         thing = {"apiVersion": "test.kfarm.dev/v1", "kind": "Thing"}
