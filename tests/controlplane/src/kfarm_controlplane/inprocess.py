@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import warnings
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
@@ -161,6 +163,11 @@ class InProcessOperator:
                 self._player.door.set()
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(30)
+        # kopf leaves its watches unclosed when it is stopped; collected later, they would warn in
+        # whatever test runs then.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
     def _run(self) -> None:
         try:
