@@ -21,10 +21,10 @@ from kfarm_api.base import (
     Text,
 )
 from kfarm_api.profile import Celsius
-from kfarm_api.units import Bounds, Duration, Quantity, parse_duration_ns
+from kfarm_api.reliability import Reliability
+from kfarm_api.units import Bounds, Quantity
 
 PowerLimit = Annotated[Quantity, Bounds("0", "10G", "W", exclusive_least=True)]
-FailureRate = Annotated[Quantity, Bounds("0", "1000", "failures per 1000 node-days")]
 MAX_NODES_PER_CLUSTER = 65_536
 
 
@@ -137,32 +137,6 @@ class Feed(Strict):
 
     nodes_per_pdu: Annotated[int, Field(ge=1, le=4096)]
     feeds: Annotated[int, Field(ge=1, le=4)] = 1
-
-
-class FailureClass(Strict):
-    """One way in which a node fails, with its own rate and repair."""
-
-    name: Name
-    failures_per_1000_node_days: Annotated[FailureRate, Field(alias="failuresPer1000NodeDays")]
-    mean_time_to_repair: Duration
-
-
-class Reliability(Strict):
-    """Assumptions on failures: a published reference, own classes, or a reference amended."""
-
-    reference: Name | None = None
-    classes: Annotated[list[FailureClass], Field(max_length=32), BY_NAME] = Field(
-        default_factory=list
-    )
-    mean_time_to_repair: Duration | None = None
-    detection: Duration = "60s"
-    rules: ClassVar[tuple[Cel, ...]] = (
-        Cel(
-            "has(self.reference) || (has(self.classes) && self.classes.size() > 0)",
-            "reliability needs a reference (for example llama3-h100) or classes of its own",
-            lambda r: r.reference is not None or len(r.classes) > 0,
-        ),
-    )
 
 
 class NodeSize(Strict):
@@ -320,8 +294,3 @@ class NPUFarm(Strict):
 
 
 Farm = GPUFarm | NPUFarm
-
-
-def repair_ns(failure: FailureClass) -> int:
-    """Mean time to repair of a class [ns]."""
-    return parse_duration_ns(failure.mean_time_to_repair)

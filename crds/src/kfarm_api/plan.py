@@ -35,18 +35,40 @@ class WorkloadTopology(Strict):
 
 
 class Checkpoint(Strict):
-    """How work is kept: interval of work between saves, blocking save, time to restart."""
+    """How work is kept: interval of work between saves, blocking save, time to restart.
 
-    interval: Duration
+    Instead of an interval, `optimum` takes the one that loses least at the gang's failure rate,
+    after Young (1974) or Daly (2006).
+    """
+
+    interval: Duration | None = None
+    optimum: Literal["Young", "Daly"] | None = None
     save: Duration = "0s"
     restart: Duration = "0s"
     rules: ClassVar[tuple[Cel, ...]] = (
         Cel(
-            "duration(self.interval) > duration('0s')",
+            "has(self.interval) != has(self.optimum)",
+            "checkpoint needs exactly one of interval and optimum",
+            lambda c: (c.interval is None) != (c.optimum is None),
+        ),
+        Cel(
+            "!has(self.interval) || duration(self.interval) > duration('0s')",
             "checkpoint.interval must be more than 0s",
-            lambda c: parse_duration_ns(c.interval) > 0,
+            lambda c: c.interval is None or parse_duration_ns(c.interval) > 0,
+        ),
+        Cel(
+            "!has(self.optimum) || (has(self.save) && duration(self.save) > duration('0s'))",
+            "checkpoint.optimum needs a save of more than 0s: where saving is free, the best"
+            " interval is as short as can be",
+            lambda c: c.optimum is None or parse_duration_ns(c.save) > 0,
         ),
     )
+
+
+class Elastic(Strict):
+    """A gang that goes on with fewer pods, at the share of its speed, but not below `min_pods`."""
+
+    min_pods: Annotated[int, Field(ge=1, le=MAX_PODS)]
 
 
 class Toleration(Strict):
@@ -71,6 +93,7 @@ class Workload(Strict):
     topology: WorkloadTopology | None = None
     duration: Duration | None = None
     checkpoint: Checkpoint | None = None
+    elastic: Elastic | None = None
     load: Percent = 100
     cpu: Annotated[str, Field(pattern=r"^[0-9]{1,6}(m)?$", max_length=8)] | None = None
     memory: Annotated[str, Field(pattern=r"^[0-9]{1,6}(Mi|Gi|Ti)$", max_length=10)] | None = None
@@ -100,6 +123,12 @@ class Workload(Strict):
             "!(has(self.gang) && self.gang) || !has(self.surge) || self.surge == 0",
             "a gang has no surge",
             lambda w: not w.gang or w.surge == 0,
+        ),
+        Cel(
+            "!has(self.elastic) || (has(self.gang) && self.gang"
+            " && self.elastic.minPods < self.pods)",
+            "elastic belongs to a gang, and elastic.minPods must be smaller than pods",
+            lambda w: w.elastic is None or (w.gang and w.elastic.min_pods < w.pods),
         ),
     )
 

@@ -13,6 +13,7 @@ from kfarm_api.base import (
     Labels,
     ListOf,
     Metadata,
+    Name,
     ResourceName,
     Strict,
     Text,
@@ -113,6 +114,20 @@ class MetricNames(Strict):
     health: Text | None = None
 
 
+class FaultCode(Strict):
+    """A fault as the device or its driver names it, and the failure class that it stands for.
+
+    `kind` is ``XID`` for numbers of NVIDIA's driver, ``Health`` for states of an NPU or its plugin.
+    `action` is what the vendor says to do.
+    """
+
+    kind: Literal["XID", "Health"]
+    code: Annotated[str, Field(min_length=1, max_length=64)]
+    failure_class: Name
+    action: Literal["None", "RestartApp", "DeviceReset", "Reboot", "Exchange"] = "None"
+    summary: Text | None = None
+
+
 class Source(Strict):
     """Where a figure of this profile comes from."""
 
@@ -137,6 +152,9 @@ class AcceleratorProfileSpec(Strict):
     thermal_resistance: ThermalResistance
     node_overhead: NodeOverhead
     metrics: MetricNames | None = None
+    faults: Annotated[list[FaultCode], Field(max_length=64), ListOf(("kind", "code"))] = Field(
+        default_factory=list
+    )
     sources: Annotated[list[Source], Field(max_length=64)] = Field(default_factory=list)
 
 

@@ -15,10 +15,12 @@ from kfarm_api.base import (
     Metadata,
     Name,
     ObjectName,
+    Percent,
     Reference,
     Strict,
 )
-from kfarm_api.plan import Level
+from kfarm_api.plan import Checkpoint, Level
+from kfarm_api.reliability import Reliability
 from kfarm_api.units import Duration, Quantity, parse_duration_ns
 
 TraceFormat = Literal["SWF", "Openb", "Philly", "Kfarm", "CSV"]
@@ -37,6 +39,7 @@ Placement = Literal[
 ]
 RunState = Literal["Pending", "Running", "Completed", "Failed", "Suspended"]
 MAX_REPLICAS = 256
+MAX_FUTURES = 65_536
 MAX_NODES = 65_536
 LEVELS: tuple[Level, ...] = ("node", "rack", "scalable-unit", "cluster")
 """From the smallest domain to the largest."""
@@ -48,6 +51,7 @@ _NARROWER_RULE = (
 )
 _UNIT_RULE = (
     "!has(self.shape) || (has(self.shape.nodesPerUnit) && self.shape.nodesPerUnit > 0)"
+    " || !has(self.policies)"
     " || self.policies.all(p, (!has(p.required) || p.required != 'scalable-unit')"
     " && (!has(p.preferred) || p.preferred != 'scalable-unit'))"
 )
@@ -56,19 +60,27 @@ _UNIT_RULE = (
 class Shape(Strict):
     """A plain farm of equal nodes, where no GPUFarm or NPUFarm is meant.
 
-    `nodes_per_unit` is the size of a scalable unit; 0 makes the whole farm one.
+    `nodes_per_unit` is the size of a scalable unit; 0 makes the whole farm one. `nodes` includes
+    `spares`, on which only replacements are placed. Without `reliability` nothing fails.
     """
 
     nodes: Annotated[int, Field(ge=1, le=MAX_NODES)]
     accelerators_per_node: Annotated[int, Field(ge=1, le=128)] = 8
     nodes_per_rack: Annotated[int, Field(ge=1, le=4096)] = 4
     nodes_per_unit: Annotated[int, Field(ge=0, le=MAX_NODES)] = 0
+    spares: Annotated[int, Field(ge=0, le=MAX_NODES)] = 0
+    reliability: Reliability | None = None
     rules: ClassVar[tuple[Cel, ...]] = (
         Cel(
             "!has(self.nodesPerUnit) || self.nodesPerUnit == 0 || self.nodesPerUnit %"
             " (has(self.nodesPerRack) ? self.nodesPerRack : 4) == 0",
             "nodesPerUnit must be a multiple of nodesPerRack: a scalable unit holds whole racks",
             lambda s: s.nodes_per_unit % s.nodes_per_rack == 0,
+        ),
+        Cel(
+            "!has(self.spares) || self.spares < self.nodes",
+            "spares must be smaller than nodes: nodes includes spares",
+            lambda s: s.spares < s.nodes,
         ),
     )
 
@@ -124,18 +136,57 @@ class GeneratorWorkload(Strict):
     )
 
 
+class GangWorkload(Strict):
+    """One training gang on `nodes` whole nodes that runs for the whole horizon.
+
+    `min_nodes` lets it go on with fewer.
+    """
+
+    nodes: Annotated[int, Field(ge=1, le=MAX_NODES)]
+    checkpoint: Checkpoint
+    load: Percent = 100
+    required: Level = "cluster"
+    preferred: Level | None = None
+    min_nodes: Annotated[int, Field(ge=1, le=MAX_NODES)] | None = None
+    rules: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "!has(self.minNodes) || self.minNodes < self.nodes",
+            "gang.minNodes must be smaller than gang.nodes",
+            lambda g: g.min_nodes is None or g.min_nodes < g.nodes,
+        ),
+        Cel(
+            _NARROWER_RULE.replace("!has(self.required)", "false").replace(
+                "[self.required]", "[has(self.required) ? self.required : 'cluster']"
+            ),
+            "preferred must be a smaller level than required",
+            lambda g: g.preferred is None or g.required in _WIDER[g.preferred],
+        ),
+    )
+
+
 class RunWorkload(Strict):
-    """What the farm is given to do: exactly one of the two."""
+    """What the farm is given to do: exactly one of the three."""
 
     trace: TraceWorkload | None = None
     generator: GeneratorWorkload | None = None
+    gang: GangWorkload | None = None
     rules: ClassVar[tuple[Cel, ...]] = (
         Cel(
-            "has(self.trace) != has(self.generator)",
-            "workload needs exactly one of trace and generator",
-            lambda w: (w.trace is None) != (w.generator is None),
+            "[has(self.trace), has(self.generator), has(self.gang)].filter(x, x).size() == 1",
+            "workload needs exactly one of trace, generator and gang",
+            lambda w: sum(x is not None for x in (w.trace, w.generator, w.gang)) == 1,
         ),
     )
+
+
+class JobFailures(Strict):
+    """Lets the jobs of a trace or generator meet the failures of the farm.
+
+    A job stops with any of its nodes, loses its work since the last save and queues again;
+    without a checkpoint it starts from nothing.
+    """
+
+    checkpoint: Checkpoint | None = None
 
 
 class RunPolicy(Strict):
@@ -180,20 +231,32 @@ class RunPolicy(Strict):
     )
 
 
-class TwinRunSpec(Strict):
-    """A farm, a workload, and the policies to compare on it.
+_PLAYS_JOBS = "has(self.workload) && !has(self.workload.gang)"
 
-    Differences are taken to the first policy. `horizon` leaves out jobs that arrive later.
+
+def _plays_jobs(run: TwinRunSpec) -> bool:
+    return run.workload is not None and run.workload.gang is None
+
+
+class TwinRunSpec(Strict):
+    """A farm, a workload, and the policies to compare on it; or the reliability of a farm.
+
+    With a trace or generator, `policies` are compared; differences are taken to the first one, and
+    `horizon` leaves out jobs that arrive later. With a gang, or with no workload, the farm's
+    failures are played for `horizon`, `replicas` times.
     """
 
     farms: Annotated[list[Reference], Field(max_length=16), ListOf(("kind", "name"))] = Field(
         default_factory=list
     )
     shape: Shape | None = None
-    workload: RunWorkload
-    policies: Annotated[list[RunPolicy], Field(min_length=1, max_length=16), BY_NAME]
+    workload: RunWorkload | None = None
+    policies: Annotated[list[RunPolicy], Field(max_length=16), BY_NAME] = Field(
+        default_factory=list
+    )
+    failures: JobFailures | None = None
     horizon: Duration = "8760h"
-    replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] = 8
+    replicas: Annotated[int, Field(ge=1, le=MAX_FUTURES)] = 8
     seed: Annotated[int, Field(ge=0, le=9_007_199_254_740_991)] = 42
     suspend: bool = False
     rules: ClassVar[tuple[Cel, ...]] = (
@@ -209,9 +272,35 @@ class TwinRunSpec(Strict):
             lambda r: len({(f.kind, f.name) for f in r.farms}) == len(r.farms),
         ),
         Cel(
-            "self.policies.all(p, self.policies.exists_one(q, q.name == p.name))",
+            "!has(self.policies) ||"
+            " self.policies.all(p, self.policies.exists_one(q, q.name == p.name))",
             "policies must have different names",
             lambda r: len({p.name for p in r.policies}) == len(r.policies),
+        ),
+        Cel(
+            f"({_PLAYS_JOBS}) == (has(self.policies) && self.policies.size() > 0)",
+            "a trace or generator needs at least one policy; a gang, or no workload, takes none",
+            lambda r: _plays_jobs(r) == (len(r.policies) > 0),
+        ),
+        Cel(
+            f"!({_PLAYS_JOBS}) || (has(self.replicas) ? self.replicas : 8) <= {MAX_REPLICAS}",
+            f"a trace or generator is played at most {MAX_REPLICAS} times",
+            lambda r: not _plays_jobs(r) or r.replicas <= MAX_REPLICAS,
+        ),
+        Cel(
+            f"!has(self.failures) || ({_PLAYS_JOBS})",
+            "failures belongs to a trace or generator; a gang meets failures by itself",
+            lambda r: r.failures is None or _plays_jobs(r),
+        ),
+        Cel(
+            f"({_PLAYS_JOBS} && !has(self.failures)) || !has(self.shape)"
+            " || has(self.shape.reliability)",
+            "failures are played: give shape.reliability, or farms",
+            lambda r: (
+                (_plays_jobs(r) and r.failures is None)
+                or r.shape is None
+                or r.shape.reliability is not None
+            ),
         ),
         Cel(
             _UNIT_RULE,

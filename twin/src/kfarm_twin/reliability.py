@@ -9,7 +9,8 @@ from importlib.resources import files
 from typing import Any
 
 import yaml
-from kfarm_api.farm import Cluster, repair_ns
+from kfarm_api.farm import Cluster
+from kfarm_api.reliability import repair_ns
 from kfarm_api.units import parse_decimal, parse_duration_ns
 
 from kfarm_twin.request import InputError
