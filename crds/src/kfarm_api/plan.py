@@ -187,9 +187,9 @@ class AssumedInput(Strict):
     """One uncertain input, varied alone: its central range, and what that does to the verdict.
 
     `low` and `high` bound the central 90 % of its prior. `marginLow` and `marginHigh` are the
-    margin to the nearest bound there, 1 being that at the stated value and 0 a verdict that is
-    about to flip. `breakEven` is the value up to which the verdict stays. `unknown`: confidence
-    Low, or no source.
+    margin of `check` there (``survives`` for the faults): 1 as at the stated value, 0 where it is
+    about to flip, negative beyond. `breakEven` is the value up to which the verdict stays, where it
+    was `sought` and found. `unknown`: confidence Low, or no source.
     """
 
     input: Annotated[str, Field(max_length=256)]
@@ -200,9 +200,11 @@ class AssumedInput(Strict):
     stated: Figure
     low: Figure
     high: Figure
+    check: Annotated[str, Field(max_length=64)]
     margin_low: Figure
     margin_high: Figure
     flips: bool = False
+    sought: bool = False
     break_even: Figure | None = None
     message: Annotated[str, Field(max_length=512)]
 
@@ -219,6 +221,11 @@ class AssumptionResult(Strict):
     futures: Annotated[int, Field(ge=0)]
     inputs: Annotated[list[AssumedInput], Field(max_length=64)] = Field(default_factory=list)
     message: Annotated[str, Field(max_length=1024)]
+
+    @property
+    def unknowns(self) -> list[AssumedInput]:
+        """Unknown inputs that flip the verdict within their central range."""
+        return [entry for entry in self.inputs if entry.unknown and entry.flips]
 
 
 class Slot(Strict):

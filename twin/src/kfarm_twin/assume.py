@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
@@ -37,6 +37,8 @@ TOLERANCE = 0.01
 BUDGET = 2e6
 """Node failures that all draws together may play; beyond it draws and futures become fewer."""
 LEAST_DRAWS = 16
+FAULTS = "survives"
+"""Stands for the faults where a check is named."""
 
 Task = Callable[[Judge], Any]
 
@@ -52,7 +54,7 @@ class _Moved:
 
     @property
     def influence(self) -> float:
-        """How much of the margin it moves."""
+        """How much of the least margin it moves."""
         return max(abs(end.margin - self.base.margin) for end in (self.low, self.high))
 
     @property
@@ -65,6 +67,17 @@ class _Moved:
         """Direction in which the verdict is nearest to flipping: 1 up, -1 down."""
         rises = self.high.margin > self.low.margin
         return 1.0 if rises != self.base.approves else -1.0
+
+    @property
+    def place(self) -> int:
+        """The check (or, last, the faults) that comes nearest to flipping."""
+        margins = [
+            (margin, place)
+            for end in (self.low, self.high)
+            for place, margin in enumerate(end.margins)
+            if not math.isnan(margin)
+        ]
+        return min(margins)[1]
 
 
 @dataclass(frozen=True)
@@ -135,6 +148,10 @@ class _Study:
 
     def result(self) -> AssumptionResult:
         """Draws, influence and break-even together."""
+        if self.stated.hopeless:
+            return AssumptionResult(
+                draws=self.draws, approving=0, futures=0, message=_hopeless(self.draws)
+            )
         sets = draws(self.inputs, self.draws, self.stated.seed)
         found = self.judged(sets)
         rows = self.moved()
@@ -147,12 +164,39 @@ class _Study:
         known = {row.entry.key: flip for row, flip in zip(reported, flips, strict=True)}
         approving = sum(judgement.approves for judgement in found)
         most = max([0, *(judgement.futures for judgement in found)])
+        told = [_sentence(row, known[row.entry.key]) for row in reported[:REPORTED]]
+        lead = (
+            f"{approving} of {self.draws} draws of the uncertain inputs approve (at most {most} "
+            "futures each)"
+        )
         return AssumptionResult(
             draws=self.draws,
             approving=approving,
             futures=most,
-            inputs=[_row(row, known.get(row.entry.key)) for row in rows],
-            message=_message(self.draws, approving, most, self.stated, known, reported),
+            inputs=[self.row(row, known.get(row.entry.key)) for row in rows],
+            message="; ".join([lead, *told])[:1024],
+        )
+
+    def row(self, row: _Moved, flip: _Flip | None) -> AssumedInput:
+        """What is told of an input."""
+        entry, place = row.entry, row.place
+        checks = [bound.check.metric for bound in self.stated.bounds]
+        return AssumedInput(
+            input=entry.key[:256],
+            name=entry.name[:256],
+            unit=entry.unit,
+            confidence=entry.confidence,
+            unknown=entry.unknown,
+            stated=number(float(entry.stated)),
+            low=_at(entry, -CENTRAL_Z),
+            high=_at(entry, CENTRAL_Z),
+            check=[*checks, FAULTS][place],
+            margin_low=_margin(row.low, place),
+            margin_high=_margin(row.high, place),
+            flips=row.flips,
+            sought=flip is not None,
+            break_even=_held(entry, flip) if flip and flip.changes is not None else None,
+            message=_sentence(row, flip)[:512],
         )
 
 
@@ -223,23 +267,9 @@ def _changed(entry: Input, flip: _Flip) -> str:
     return _at(entry, z, ROUND_CEILING if flip.side > 0 else ROUND_FLOOR)
 
 
-def _row(row: _Moved, flip: _Flip | None) -> AssumedInput:
-    entry = row.entry
-    return AssumedInput(
-        input=entry.key[:256],
-        name=entry.name[:256],
-        unit=entry.unit,
-        confidence=entry.confidence,
-        unknown=entry.unknown,
-        stated=number(float(entry.stated)),
-        low=_at(entry, -CENTRAL_Z),
-        high=_at(entry, CENTRAL_Z),
-        margin_low=f"{row.low.margin:.3f}",
-        margin_high=f"{row.high.margin:.3f}",
-        flips=row.flips,
-        break_even=_held(entry, flip) if flip and flip.changes is not None else None,
-        message=_sentence(row, flip)[:512],
-    )
+def _margin(judgement: Judgement, place: int) -> str:
+    margin = judgement.margins[place]
+    return f"{judgement.margin if math.isnan(margin) else margin:.3f}"
 
 
 def _sentence(row: _Moved, flip: _Flip | None) -> str:
@@ -261,25 +291,11 @@ def _sentence(row: _Moved, flip: _Flip | None) -> str:
     return f"would be approved {side} {_changed(entry, flip)} {of_what} ({stated})"
 
 
-def _message(
-    count: int,
-    approving: int,
-    futures: int,
-    stated: Stated,
-    known: Mapping[str, _Flip],
-    reported: Sequence[_Moved],
-) -> str:
-    if stated.hopeless:
-        return (
-            f"0 of {count} draws approve: a fault is not survived because of what stands where, "
-            "which no uncertain input changes"
-        )
-    lead = (
-        f"{approving} of {count} draws of the uncertain inputs approve (at most {futures} "
-        "futures each)"
+def _hopeless(count: int) -> str:
+    return (
+        f"0 of {count} draws approve: a fault is not survived because of what stands where, which "
+        "no uncertain input changes"
     )
-    told = [_sentence(row, known[row.entry.key]) for row in reported[:REPORTED]]
-    return "; ".join([lead, *told])[:1024]
 
 
 def assess(stated: Stated, draws_wanted: int, futures: int) -> AssumptionResult:
@@ -297,7 +313,7 @@ def assess(stated: Stated, draws_wanted: int, futures: int) -> AssumptionResult:
 
 def domination(result: AssumptionResult) -> str:
     """Why an approval cannot be given: unknown inputs that flip it; empty where there is none."""
-    rows = [entry for entry in result.inputs if entry.unknown and entry.flips]
+    rows = result.unknowns
     if not rows:
         return ""
     told = [

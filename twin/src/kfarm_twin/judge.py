@@ -12,9 +12,10 @@ So the stated inputs are judged as the verdict has it. It ends early: with the f
 or after `FIRST` futures where each bound is kept by `CLEAR` times the standard deviation over
 futures, the larger of the one seen here and that under the stated inputs.
 
-The *margin* says how far from flipping: the least over all checks of the distance between bound and
-quantile, as a share of that distance under the stated inputs. The quantile is the stated one moved
-by the mean difference of paired futures.
+The *margin* of a check says how far from flipping: the distance between bound and quantile, as a
+share of that distance under the stated inputs. The quantile is the stated one moved by the mean
+difference of paired futures. The margin of the faults is what is left of the time that a restart
+may take, likewise, and -1 where one is not survived.
 """
 
 from __future__ import annotations
@@ -106,11 +107,22 @@ class Stated:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What becomes of the verdict under one set of inputs."""
+    """What becomes of the verdict under one set of inputs.
+
+    Attributes
+    ----------
+    margins
+        Of each check, and last of the faults; NaN where no future was played.
+    """
 
     approves: bool
-    margin: float
+    margins: tuple[float, ...]
     futures: int
+
+    @property
+    def margin(self) -> float:
+        """The least margin."""
+        return min(margin for margin in self.margins if not math.isnan(margin))
 
 
 @dataclass
@@ -129,7 +141,6 @@ class Judge:
     _allowed: list[int] = field(init=False)
     _spread: list[float] = field(init=False)
     _slack: list[float] = field(init=False)
-    _restart: int = field(init=False)
 
     def __post_init__(self) -> None:
         case = self.stated
@@ -147,7 +158,6 @@ class Judge:
             share = 1.0 - bound.check.quantile / 100.0
             at = max(math.ceil(share * len(slack) - 1e-9), 1) - 1
             self._slack.append(float(slack[at]))
-        self._restart = _longest(case.model)
 
     def _allowance(self, bound: Bound, decision: Decision, missed: int) -> int:
         """How many of F futures may miss a bound."""
@@ -158,11 +168,12 @@ class Judge:
 
     def judge(self, amounts: Amounts) -> Judgement:
         """Judge one set of inputs."""
-        if self.stated.hopeless:
-            return Judgement(approves=False, margin=-1.0, futures=0)
         model = varied(self.stated.model, amounts)
         if not self._survives(model):
-            return Judgement(approves=False, margin=-1.0, futures=0)
+            return Judgement(False, (*(math.nan for _ in self.stated.bounds), -1.0), 0)
+        faults = self._fault_margin(model)
+        if not self.stated.bounds:
+            return Judgement(True, (faults,), 0)
         self._simulator.model = model
         metrics = self._simulator.play(0, min(FIRST, self.futures)).metrics
         missed = self._missed(metrics)
@@ -171,7 +182,7 @@ class Judge:
             metrics = np.concatenate([metrics, rest])
             missed = self._missed(metrics)
         approves = all(m <= a for m, a in zip(missed, self._allowed, strict=True))
-        return Judgement(approves, self._margin(model, metrics), len(metrics))
+        return Judgement(approves, (*self._margins(metrics), faults), len(metrics))
 
     def _missed(self, metrics: Floats) -> list[int]:
         return [
@@ -192,23 +203,23 @@ class Judge:
                 return True
         return False
 
-    def _margin(self, model: Model, metrics: Floats) -> float:
+    def _margins(self, metrics: Floats) -> list[float]:
         count = min(len(metrics), len(self.stated.metrics))
-        margins = [MOST_MARGIN]
+        margins = []
         for bound, slack in zip(self.stated.bounds, self._slack, strict=True):
             now = bound.slack(metrics[:count, bound.column])
             before = bound.slack(self.stated.metrics[:count, bound.column])
-            moved = slack + float(np.mean(now - before))
-            margins.append(moved / (abs(slack) or 1.0) if math.isfinite(moved) else -MOST_MARGIN)
-        margins += self._restart_margin(model)
-        return float(np.clip(min(margins), -MOST_MARGIN, MOST_MARGIN))
+            moved = (slack + float(np.mean(now - before))) / (abs(slack) or 1.0)
+            margins.append(_cut(moved if math.isfinite(moved) else -MOST_MARGIN))
+        return margins
 
-    def _restart_margin(self, model: Model) -> list[float]:
-        """Share left of the time that restart after a fault may take."""
+    def _fault_margin(self, model: Model) -> float:
+        """Share left of the time that restart after a fault may take; 1 where it plays no part."""
         limit = parse_duration_ns(self.stated.limits.restart)
-        if not self.stated.faults or self._restart == 0 or limit <= self._restart:
-            return []
-        return [(limit - _longest(model)) / (limit - self._restart)]
+        stated = _longest(self.stated.model)
+        if not self.stated.faults or stated == 0 or limit <= stated:
+            return 1.0
+        return _cut((limit - _longest(model)) / (limit - stated))
 
     def _survives(self, model: Model) -> bool:
         """Whether all faults are survived; instances are failed only where that could change."""
@@ -223,6 +234,10 @@ class Judge:
             return True
         results, _ = survive(model, case.slot_node, list(case.faults), case.limits)
         return all(row.result == "Passed" for row in results)
+
+
+def _cut(margin: float) -> float:
+    return max(-MOST_MARGIN, min(margin, MOST_MARGIN))
 
 
 def _spread(values: Floats) -> float:
