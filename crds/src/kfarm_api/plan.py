@@ -187,9 +187,10 @@ class AssumedInput(Strict):
     """One uncertain input, varied alone: its central range, and what that does to the verdict.
 
     `low` and `high` bound the central 90 % of its prior. `marginLow` and `marginHigh` are the
-    margin of `check` there (``survives`` for the faults): 1 as at the stated value, 0 where it is
-    about to flip, negative beyond. `breakEven` is the value up to which the verdict stays, where it
-    was `sought` and found. `unknown`: confidence Low, or no source.
+    margin of `check` there (``survives`` for the faults), as a share of that at the stated value:
+    positive where the check passes, 0 where it flips. `marginStated` is 1 or -1. `breakEven` is
+    the value up to which the verdict stays, where it was `sought` and found. `unknown`: confidence
+    Low, or no source.
     """
 
     input: Annotated[str, Field(max_length=256)]
@@ -201,6 +202,7 @@ class AssumedInput(Strict):
     low: Figure
     high: Figure
     check: Annotated[str, Field(max_length=64)]
+    margin_stated: Figure
     margin_low: Figure
     margin_high: Figure
     flips: bool = False

@@ -191,6 +191,7 @@ class _Study:
             low=_at(entry, -CENTRAL_Z),
             high=_at(entry, CENTRAL_Z),
             check=[*checks, FAULTS][place],
+            margin_stated=_margin(row.base, place),
             margin_low=_margin(row.low, place),
             margin_high=_margin(row.high, place),
             flips=row.flips,

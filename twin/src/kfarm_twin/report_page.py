@@ -212,8 +212,8 @@ def _assumptions(view: ReportView) -> str:
     height = 74 + 26 * len(view.assumptions)
     chart = (
         '<p class="note">Margin of the check that an input comes nearest to flipping, with that '
-        "input alone at either end of its central 90 % range: 100 % as stated, 0 where the verdict "
-        "flips. Inputs that move nothing are left out.</p>"
+        "input alone at either end of its central 90 % range, as a share of the margin as stated; "
+        "at 0 the verdict flips. Inputs that move nothing are left out.</p>"
         f'<div id="tornado" style="height:{height}px" role="img" '
         'aria-label="Influence of the uncertain inputs"></div>'
         if view.assumptions

@@ -88,14 +88,15 @@ class Influence:
 
     Attributes
     ----------
-    low, high
-        Margin at the lower and the upper end; 1 as stated, 0 where the verdict flips.
+    stated, low, high
+        Margin as stated (1 or -1), at the lower and at the upper end; 0 where the verdict flips.
     low_text, high_text
         Values of the input there.
     """
 
     name: str
     check: str
+    stated: float
     low: float
     high: float
     low_text: str
@@ -128,8 +129,9 @@ def influences(verdict: Verdict, most: int = 15) -> list[Influence]:
     found = verdict.assumptions.inputs if verdict.assumptions else []
     bars = [
         Influence(
-            name=entry.name,
+            name=f"rate of {entry.name}" if "failures" in entry.unit else entry.name,
             check=entry.check,
+            stated=float(entry.margin_stated),
             low=float(entry.margin_low),
             high=float(entry.margin_high),
             low_text=f"{entry.low} {entry.unit}",
