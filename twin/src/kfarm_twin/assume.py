@@ -19,7 +19,7 @@ from typing import Any
 
 from kfarm_api.plan import AssumedInput, AssumptionResult
 
-from kfarm_twin.judge import Judge, Judgement, Stated
+from kfarm_twin.judge import FIRST, Judge, Judgement, Stated
 from kfarm_twin.priors import CENTRAL_Z, Amounts, Input, draws, uncertain_inputs
 from kfarm_twin.simulate import THREAD_WORTH
 
@@ -34,8 +34,8 @@ REACH = math.log(64.0)
 """How far a break-even is sought, in logarithms; twice the central range for temperatures."""
 TOLERANCE = 0.01
 """Relative width of the bracket that a break-even ends in."""
-BUDGET = 2e6
-"""Node failures that all draws together may play; beyond it draws and futures become fewer."""
+BUDGET = 4e6
+"""Node failures that all draws together may play; beyond it there are fewer draws, then futures."""
 LEAST_DRAWS = 16
 FAULTS = "survives"
 """Stands for the faults where a check is named."""
@@ -109,8 +109,8 @@ class _Study:
         cluster = stated.model.columns.nodes.cluster
         events = max(float(rates[cluster].sum()) * stated.horizon_ns, 1.0)
         fair = int(BUDGET / events)
-        self.futures = min(futures, max(fair // draws_wanted, 4))
-        self.draws = min(draws_wanted, max(fair // self.futures, LEAST_DRAWS))
+        self.draws = min(draws_wanted, max(fair // futures, LEAST_DRAWS))
+        self.futures = min(futures, max(fair // self.draws, FIRST))
         enough = stated.model.nodes * self.futures * self.draws >= THREAD_WORTH
         self.workers = min(os.cpu_count() or 1, 8) if enough else 1
 
