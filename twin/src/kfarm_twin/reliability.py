@@ -103,7 +103,13 @@ def failure_modes(cluster: Cluster, where: str) -> tuple[FailureMode, ...]:
         if declared.mean_time_to_repair is not None:
             mean = parse_duration_ns(declared.mean_time_to_repair)
             modes = {name: replace(mode, repair_ns=mean) for name, mode in modes.items()}
-    for own in declared.classes:
+    for index, own in enumerate(declared.classes):
+        if own.failures_per_1000_node_days is None:
+            raise InputError(
+                f"{where}.reliability.classes[{index}]",
+                f"{own.name}, which fails per {own.per}",
+                "failuresPer1000NodeDays: this command knows failures of nodes only",
+            )
         rate = parse_decimal(own.failures_per_1000_node_days)
         modes[own.name] = FailureMode(own.name, rate, repair_ns(own))
     return tuple(mode for mode in modes.values() if mode.rate > 0)
