@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfarm_api.farm import Farm
-from kfarm_api.twinrun import Artifact, TwinRun
+from kfarm_api.twinrun import TwinRun
+from kfarm_api.twinrun_status import Artifact
 from kfarm_twin.request import InputError
 from kfarm_twin.whatif_request import Source, WhatIfRequest, jobs_workload, source_key
 from kfarm_twin.whatif_result import WhatIf
