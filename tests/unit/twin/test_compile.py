@@ -174,3 +174,9 @@ def test_what_never_fails_is_never_saved() -> None:
     work = farms.training(pods=4, checkpoint=saves, duration="240h")
     columns = model(work, reliability=farms.one_class("0", "20h")).columns
     assert columns.workloads.interval_ns[0] == 240 * 3600 * 10**9
+
+
+def test_a_class_of_rate_zero_is_left_out_by_name() -> None:
+    compiled = model(reliability=farms.one_class("0", "20h"))
+    assert compiled.names.classes == ()
+    assert any("failure class any has rate 0 and is left out" in w for w in compiled.warnings)

@@ -82,7 +82,8 @@ def references() -> dict[str, Reference]:
 def failure_modes(cluster: Cluster, where: str) -> tuple[FailureMode, ...]:
     """Classes of a cluster: the reference's, replaced or joined by the cluster's own of that name.
 
-    `meanTimeToRepair` of the cluster replaces that of the reference's classes.
+    `meanTimeToRepair` of the cluster replaces that of the reference's classes. Classes with a rate
+    of one rack, leaf, PDU, CDU or plant are not among them.
 
     Raises
     ------
@@ -103,13 +104,10 @@ def failure_modes(cluster: Cluster, where: str) -> tuple[FailureMode, ...]:
         if declared.mean_time_to_repair is not None:
             mean = parse_duration_ns(declared.mean_time_to_repair)
             modes = {name: replace(mode, repair_ns=mean) for name, mode in modes.items()}
-    for index, own in enumerate(declared.classes):
+    for own in declared.classes:
+        modes.pop(own.name, None)
         if own.failures_per_1000_node_days is None:
-            raise InputError(
-                f"{where}.reliability.classes[{index}]",
-                f"{own.name}, which fails per {own.per}",
-                "failuresPer1000NodeDays: this command knows failures of nodes only",
-            )
+            continue
         rate = parse_decimal(own.failures_per_1000_node_days)
         modes[own.name] = FailureMode(own.name, rate, repair_ns(own))
     return tuple(mode for mode in modes.values() if mode.rate > 0)
