@@ -105,8 +105,8 @@ def failure_modes(cluster: Cluster, where: str) -> tuple[FailureMode, ...]:
             mean = parse_duration_ns(declared.mean_time_to_repair)
             modes = {name: replace(mode, repair_ns=mean) for name, mode in modes.items()}
     for own in declared.classes:
-        modes.pop(own.name, None)
         if own.failures_per_1000_node_days is None:
+            modes.pop(own.name, None)
             continue
         rate = parse_decimal(own.failures_per_1000_node_days)
         modes[own.name] = FailureMode(own.name, rate, repair_ns(own))
