@@ -14,7 +14,7 @@ from kfarm_api.units import parse_decimal, parse_duration_ns, parse_quantity
 
 from kfarm_twin import arrays
 from kfarm_twin.arrays import Floats
-from kfarm_twin.reliability import FailureMode, failure_modes, references
+from kfarm_twin.reliability import FailureMode, failure_modes, own_mode, references
 from kfarm_twin.request import InputError
 
 RECIRCULATION_RISE_K = 12.0
@@ -175,15 +175,12 @@ def _labels(refs: Sequence[HasFacts]) -> str:
 
 
 def _left_out(ref: HasFacts) -> list[str]:
-    """Classes of a cluster that are not played, and why."""
-    told = []
-    for own in ref.cluster.reliability.classes:
-        what = f"{ref.label}: failure class {own.name}"
-        if own.failures_per_1000_node_days is None:
-            told.append(f"{what} fails per {own.per}, not per node, and is left out")
-        elif parse_decimal(own.failures_per_1000_node_days) == 0:
-            told.append(f"{what} has rate 0 and is left out")
-    return told
+    """Classes of a cluster that are not played because they never happen."""
+    return [
+        f"{ref.label}: failure class {own.name} has rate 0 and is left out"
+        for own in ref.cluster.reliability.classes
+        if own_mode(own).rate == 0
+    ]
 
 
 def _assumptions(refs: Sequence[HasFacts]) -> list[str]:
