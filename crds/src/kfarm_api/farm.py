@@ -21,7 +21,7 @@ from kfarm_api.base import (
     Text,
 )
 from kfarm_api.profile import Celsius
-from kfarm_api.reliability import DRAINS_FIT, Reliability
+from kfarm_api.reliability import DRAINS_FIT, Reliability, needs_pdus
 from kfarm_api.units import Bounds, Quantity
 
 PowerLimit = Annotated[Quantity, Bounds("0", "10G", "W", exclusive_least=True)]
@@ -203,6 +203,22 @@ class Cluster(Strict):
             lambda c: c.spares < c.nodes,
         ),
         DRAINS_FIT,
+        Cel(
+            "has(self.feed) || !has(self.reliability.classes)"
+            " || self.reliability.classes.all(c, (!has(c.per) || c.per != 'Pdu')"
+            " && (!has(c.takes) || c.takes != 'Pdu'))",
+            "a failure class names PDUs and the cluster describes none: give feed.nodesPerPdu",
+            lambda c: c.feed is not None or not needs_pdus(c.reliability),
+        ),
+        Cel(
+            "has(self.cooling.nodesPerCdu) || !has(self.reliability.classes)"
+            " || self.reliability.classes.all(c, !has(c.per) || c.per != 'Cdu')",
+            "a failure class is per Cdu and the cluster describes none: give cooling.nodesPerCdu",
+            lambda c: (
+                c.cooling.nodes_per_cdu is not None
+                or all(one.per != "Cdu" for one in c.reliability.classes)
+            ),
+        ),
     )
 
 

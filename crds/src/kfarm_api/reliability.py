@@ -343,6 +343,12 @@ class Reliability(Strict):
             ),
         ),
         Cel(
+            "has(self.crews) || !has(self.classes) || self.classes.all(c,"
+            " !has(c.repair) || !has(c.repair.crew) || !c.repair.crew)",
+            "a class waits for a crew (repair.crew) and there is none: give reliability.crews",
+            lambda r: r.crews is not None or not any(c.repair and c.repair.crew for c in r.classes),
+        ),
+        Cel(
             f"!has(self.meanTimeToRepair) || duration(self.meanTimeToRepair) >= {_DETECTION}",
             "reliability.meanTimeToRepair must not be shorter than reliability.detection",
             lambda r: (
@@ -363,6 +369,12 @@ DRAINS_FIT = Cel(
     lambda owner: drains_fit(owner.nodes, owner.reliability),
 )
 """For what has `nodes` and `reliability`."""
+
+
+def needs_pdus(reliability: Reliability | None) -> bool:
+    """Whether a class fails per PDU or takes one down."""
+    classes = reliability.classes if reliability else []
+    return any("Pdu" in (c.per, c.takes) for c in classes)
 
 
 def drains_fit(nodes: int, reliability: Reliability | None) -> bool:

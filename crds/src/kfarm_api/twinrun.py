@@ -19,7 +19,7 @@ from kfarm_api.base import (
     Strict,
 )
 from kfarm_api.plan import Checkpoint, Level
-from kfarm_api.reliability import DRAINS_FIT, Reliability
+from kfarm_api.reliability import DRAINS_FIT, Reliability, needs_pdus
 from kfarm_api.twinrun_status import TwinRunStatus
 from kfarm_api.units import Duration, parse_duration_ns
 
@@ -82,6 +82,19 @@ class Shape(Strict):
             lambda s: s.spares < s.nodes,
         ),
         DRAINS_FIT,
+        Cel(
+            "!has(self.reliability) || !has(self.reliability.classes)"
+            " || self.reliability.classes.all(c, (!has(c.per) || c.per != 'Pdu')"
+            " && (!has(c.takes) || c.takes != 'Pdu'))",
+            "a failure class names PDUs, which a shape does not have: describe a farm",
+            lambda s: not needs_pdus(s.reliability),
+        ),
+        Cel(
+            "!has(self.reliability) || !has(self.reliability.temperature)",
+            "reliability.temperature needs device temperatures, which a shape does not have:"
+            " describe a farm",
+            lambda s: s.reliability is None or s.reliability.temperature is None,
+        ),
     )
 
 

@@ -180,3 +180,10 @@ def test_a_class_of_rate_zero_is_left_out_by_name() -> None:
     compiled = model(reliability=farms.one_class("0", "20h"))
     assert compiled.names.classes == ()
     assert any("failure class any has rate 0 and is left out" in w for w in compiled.warnings)
+
+
+def test_crews_that_nobody_waits_for_are_told() -> None:
+    body = farms.one_class("5", "20h") | {"crews": {"count": 2}}
+    assert any("crews have nothing to do" in told for told in model(reliability=body).warnings)
+    body["classes"][0]["repair"] = {"crew": True}
+    assert not any("crews have" in told for told in model(reliability=body).warnings)

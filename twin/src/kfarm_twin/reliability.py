@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 from kfarm_api.farm import Cluster
-from kfarm_api.reliability import FailureClass, Scope, repair_ns
+from kfarm_api.reliability import FailureClass, Reliability, Scope, repair_ns
 from kfarm_api.units import parse_decimal, parse_duration_ns
 
 from kfarm_twin.request import InputError
@@ -142,3 +142,18 @@ def failure_modes(cluster: Cluster, where: str) -> tuple[FailureMode, ...]:
     for own in declared.classes:
         modes[own.name] = own_mode(own)
     return tuple(mode for mode in modes.values() if mode.rate > 0)
+
+
+def idle_parts(label: str, reliability: Reliability) -> list[str]:
+    """What of a cluster's assumptions has no effect, as warnings; `label` names the cluster."""
+    told = [
+        f"{label}: failure class {own.name} has rate 0 and is left out"
+        for own in reliability.classes
+        if own_mode(own).rate == 0
+    ]
+    if reliability.crews and not any(own.repair and own.repair.crew for own in reliability.classes):
+        told.append(
+            f"{label}: reliability.crews have nothing to do: no class of the cluster has"
+            " repair.crew: true (classes of a reference wait for nobody; repeat those that should)"
+        )
+    return told
