@@ -187,3 +187,14 @@ def test_crews_that_nobody_waits_for_are_told() -> None:
     assert any("crews have nothing to do" in told for told in model(reliability=body).warnings)
     body["classes"][0]["repair"] = {"crew": True}
     assert not any("crews have" in told for told in model(reliability=body).warnings)
+
+
+def test_a_reference_mended_sooner_than_found_is_refused() -> None:
+    """Software is back after 11 minutes in llama3-h100."""
+    with pytest.raises(InputError, match="longer than the repair of software-bug"):
+        model(reliability={"reference": "llama3-h100", "detection": "12m"})
+    repeated = {"failuresPer1000NodeDays": "0.4", "meanTimeToRepair": "1h"}
+    names = ("software-bug", "nccl-watchdog", "dependency")
+    own = [{"name": name, **repeated} for name in names]
+    body = {"reference": "llama3-h100", "detection": "12m", "classes": own}
+    assert len(model(reliability=body).names.classes) == 18
