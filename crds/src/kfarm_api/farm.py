@@ -20,8 +20,9 @@ from kfarm_api.base import (
     Strict,
     Text,
 )
+from kfarm_api.fleet_rules import DRAINS_FIT, needs_pdus
 from kfarm_api.profile import Celsius
-from kfarm_api.reliability import DRAINS_FIT, Reliability, needs_pdus
+from kfarm_api.reliability import Reliability
 from kfarm_api.units import Bounds, Quantity
 
 PowerLimit = Annotated[Quantity, Bounds("0", "10G", "W", exclusive_least=True)]

@@ -18,8 +18,9 @@ from kfarm_api.base import (
     Reference,
     Strict,
 )
+from kfarm_api.fleet_rules import DRAINS_FIT, needs_pdus
 from kfarm_api.plan import Checkpoint, Level
-from kfarm_api.reliability import DRAINS_FIT, Reliability, needs_pdus
+from kfarm_api.reliability import Reliability
 from kfarm_api.twinrun_status import TwinRunStatus
 from kfarm_api.units import Duration, parse_duration_ns
 
