@@ -208,13 +208,13 @@ class Cluster(Strict):
             "has(self.feed) || !has(self.reliability.classes)"
             " || self.reliability.classes.all(c, (!has(c.per) || c.per != 'Pdu')"
             " && (!has(c.takes) || c.takes != 'Pdu'))",
-            "a failure class names PDUs and the cluster describes none: give feed.nodesPerPdu",
+            "feed is needed: a failure class names PDUs",
             lambda c: c.feed is not None or not needs_pdus(c.reliability),
         ),
         Cel(
             "has(self.cooling.nodesPerCdu) || !has(self.reliability.classes)"
             " || self.reliability.classes.all(c, !has(c.per) || c.per != 'Cdu')",
-            "a failure class is per Cdu and the cluster describes none: give cooling.nodesPerCdu",
+            "cooling.nodesPerCdu is needed: a failure class is per Cdu",
             lambda c: (
                 c.cooling.nodes_per_cdu is not None
                 or all(one.per != "Cdu" for one in c.reliability.classes)

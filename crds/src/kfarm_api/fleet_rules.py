@@ -11,8 +11,8 @@ DRAINS_FIT = Cel(
     f"!has(self.reliability) || !has({_DRAINS})"
     f" || self.nodes * duration({_DRAINS}.duration).getSeconds()"
     f" <= (has({_DRAINS}.atOnce) ? {_DRAINS}.atOnce : 1) * duration({_DRAINS}.every).getSeconds()",
-    "drains cannot be kept up: nodes x drains.duration must not exceed drains.atOnce x"
-    " drains.every; drain more nodes at once, or less often",
+    "nodes x drains.duration must not exceed drains.atOnce x drains.every, else drains fall"
+    " behind: drain more nodes at once, or less often",
     lambda owner: drains_fit(owner.nodes, owner.reliability),
 )
 """For what has `nodes` and `reliability`."""

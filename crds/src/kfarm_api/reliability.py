@@ -351,8 +351,8 @@ class Reliability(Strict):
         Cel(
             f"!has(self.classes) || self.classes.all(c, has(c.detection) || !({_whole('c')})"
             f" || duration(c.meanTimeToRepair) >= {_DETECTION})",
-            "a class is repaired sooner than found: meanTimeToRepair must not be shorter than"
-            " reliability.detection (60s unless given); give the class a detection of its own",
+            "each class needs a meanTimeToRepair not shorter than reliability.detection (60s unless"
+            " given), or a detection of its own: nothing is repaired before it is found",
             lambda r: all(
                 c.detection is not None or not c.is_whole or _repairs_after(c, r.detection)
                 for c in r.classes
@@ -361,7 +361,7 @@ class Reliability(Strict):
         Cel(
             "has(self.crews) || !has(self.classes) || self.classes.all(c,"
             " !has(c.repair) || !has(c.repair.crew) || !c.repair.crew)",
-            "a class waits for a crew (repair.crew) and there is none: give reliability.crews",
+            "reliability.crews is needed: a class waits for a crew (repair.crew)",
             lambda r: r.crews is not None or not any(c.repair and c.repair.crew for c in r.classes),
         ),
         Cel(

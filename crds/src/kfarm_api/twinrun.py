@@ -87,13 +87,12 @@ class Shape(Strict):
             "!has(self.reliability) || !has(self.reliability.classes)"
             " || self.reliability.classes.all(c, (!has(c.per) || c.per != 'Pdu')"
             " && (!has(c.takes) || c.takes != 'Pdu'))",
-            "a failure class names PDUs, which a shape does not have: describe a farm",
+            "a shape has no PDUs, which a failure class names: describe a farm",
             lambda s: not needs_pdus(s.reliability),
         ),
         Cel(
             "!has(self.reliability) || !has(self.reliability.temperature)",
-            "reliability.temperature needs device temperatures, which a shape does not have:"
-            " describe a farm",
+            "a shape has no device temperatures, which reliability.temperature needs: describe a farm",
             lambda s: s.reliability is None or s.reliability.temperature is None,
         ),
     )
