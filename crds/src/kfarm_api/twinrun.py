@@ -92,7 +92,8 @@ class Shape(Strict):
         ),
         Cel(
             "!has(self.reliability) || !has(self.reliability.temperature)",
-            "a shape has no device temperatures, which reliability.temperature needs: describe a farm",
+            "a shape has no device temperatures, which reliability.temperature needs: describe a"
+            " farm",
             lambda s: s.reliability is None or s.reliability.temperature is None,
         ),
     )
