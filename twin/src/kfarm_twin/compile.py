@@ -350,6 +350,7 @@ def compile_farm(
         domains=frozen(
             [len(names), len(builder.racks.labels), len(builder.units.labels), len(refs)]
         ),
+        fleet=arrays.Fleet(np.zeros((0, 6), np.int64), np.full(len(names), -2, np.int64)),
     )
     return Model(
         columns=columns,

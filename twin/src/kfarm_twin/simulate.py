@@ -32,24 +32,26 @@ def _state(model: Model) -> State:
     nodes, racks, loops = model.nodes, len(farm.sites.rack_limit_mw), len(farm.sites.loop_limit_mw)
     units, slots = len(farm.units.workload), len(farm.units.slot_unit)
     plants, classes = len(farm.sites.plant_limit_mw), len(farm.classes.repair_ns)
+    workloads = len(farm.workloads.gang) - 1
     node_state = arrays.NodeState(
         up=_zeros(nodes),
-        failures=_zeros(nodes),
-        failed_class=_zeros(nodes),
-        failed_ns=_zeros(nodes),
+        health=_zeros(nodes, arrays.HEALTH),
+        devices=_zeros(nodes, int(farm.nodes.devices.max()), 3),
         free=_zeros(nodes, arrays.RESOURCES),
         pods_mw=_zeros(nodes),
         power_mw=_zeros(nodes),
         rack_mw=_zeros(racks),
         plant_mw=_zeros(plants),
         first_slot=_zeros(nodes),
-        rack_dirty=_zeros(racks),
+        rack_dirty=_zeros(2, racks),
     )
     loop_state = arrays.LoopState(
         idle_mw=_zeros(loops),
         pods_mw=_zeros(loops),
         speed_ppm=_zeros(loops),
         dirty=_zeros(loops),
+        throttled=_zeros(loops),
+        hottest_c=np.zeros(loops),
         running=_zeros(len(farm.loads.rank), loops),
     )
     unit_state = arrays.UnitState(
@@ -61,8 +63,13 @@ def _state(model: Model) -> State:
         work_ns=_zeros(units),
         saving_ns=_zeros(units),
         rate_ppm=_zeros(units),
+        due_ns=_zeros(units),
         stopped_ns=_zeros(units),
+        planned=_zeros(units),
         blamed_class=_zeros(units),
+        slow_class=_zeros(units),
+        clean_ns=_zeros(units),
+        spoilt_class=_zeros(units),
         slot_node=_zeros(slots),
         next_slot=_zeros(slots),
     )
@@ -74,11 +81,16 @@ def _state(model: Model) -> State:
         unit_down_ns=_zeros(units),
         unit_wait_ns=_zeros(units),
         unit_end_ns=_zeros(units),
+        lost_ns=np.zeros(arrays.CAUSES),
+        class_lost_ns=np.zeros((classes, arrays.CAUSES)),
+        workload_lost_ns=np.zeros((workloads, arrays.CAUSES)),
+        stops=_zeros(workloads, 2),
         scratch=_zeros(3, nodes),
         domain_scratch=_zeros(3, int(farm.domains.max())),
         found=_zeros(slots),
     )
-    return State(node_state, loop_state, unit_state, tally)
+    fleet = arrays.FleetState(_zeros(4, 5), _zeros(1))
+    return State(node_state, loop_state, unit_state, tally, fleet)
 
 
 def _queue(length: int) -> EventQueue:
@@ -111,12 +123,19 @@ def new_outcome(model: Model, futures: int) -> Outcome:
     """Empty results."""
     farm = model.columns
     classes, units = len(farm.classes.repair_ns), len(farm.units.workload)
+    workloads = len(farm.workloads.gang) - 1
+    bins = -(-(model.nodes + 1) // arrays.down_bin(model.nodes))
     return Outcome(
         metrics=np.full((futures, arrays.METRIC_COUNT), np.nan),
         places=_zeros(futures, arrays.PLACES),
         class_down_ns=np.zeros((futures, classes)),
         class_gang_ns=np.zeros((futures, classes)),
         unit_times_ns=_zeros(futures, units, 4),
+        class_lost_ns=np.zeros((futures, classes, arrays.CAUSES)),
+        workload_lost_ns=np.zeros((futures, workloads, arrays.CAUSES)),
+        stops=_zeros(futures, workloads, 2),
+        down_at=np.zeros((futures, arrays.GRID), np.int32),
+        down_ns=_zeros(futures, bins),
     )
 
 

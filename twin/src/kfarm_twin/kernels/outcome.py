@@ -6,6 +6,8 @@ import math
 
 from kfarm_twin._jit import inner
 from kfarm_twin.arrays import (
+    ACCELERATORS,
+    CAUSES,
     DOWN_MAX,
     ENERGY,
     HEADROOM,
@@ -25,6 +27,8 @@ from kfarm_twin.arrays import (
     RACK_PEAK,
     RECOVER_AT,
     RECOVER_MAX,
+    RECOVER_TIME,
+    RECOVERIES,
     REPLICAS,
     SERVING_MIN,
     SERVING_TIME,
@@ -37,6 +41,7 @@ from kfarm_twin.arrays import (
     WORST_RACK,
     WORST_UNIT,
     Farm,
+    Floats,
     Outcome,
     State,
 )
@@ -50,6 +55,7 @@ NS_PER_HOUR = 3.6e12
 @inner
 def _write_units(farm: Farm, state: State, outcome: Outcome, row: int, horizon: int) -> None:
     worst = math.inf
+    kept, spans, alone = 0.0, 0.0, 0.0
     for unit in range(farm.units.workload.shape[0]):
         span = state.tally.unit_end_ns[unit]
         if state.units.phase[unit] != DONE:
@@ -61,11 +67,20 @@ def _write_units(farm: Farm, state: State, outcome: Outcome, row: int, horizon: 
         outcome.unit_times_ns[row, unit, 3] = state.tally.unit_wait_ns[unit]
         if farm.workloads.training[farm.units.workload[unit]] == 0:
             continue
+        workload = farm.units.workload[unit]
+        devices = float(farm.units.slots[unit] * farm.workloads.need[workload, ACCELERATORS])
+        kept += float(retained) * devices
+        spans += float(span) * devices
+        alone += float(span)
         share = float(retained) / float(span)
         if share < worst:
             worst = share
             outcome.places[row, WORST_UNIT] = unit
-    outcome.metrics[row, 0] = worst if worst < math.inf else math.nan
+    interruptions = float(max(state.tally.counts[INTERRUPTIONS], 1))
+    trains = worst < math.inf
+    outcome.metrics[row, 0] = worst if trains else math.nan
+    outcome.metrics[row, 18] = kept / spans if trains else math.nan
+    outcome.metrics[row, 19] = alone / interruptions * NS if trains else math.nan
 
 
 @inner
@@ -96,6 +111,17 @@ def _write_metrics(farm: Farm, state: State, outcome: Outcome, row: int, horizon
     for node in range(farm.nodes.devices.shape[0]):
         devices += farm.nodes.devices[node]
     metrics[17] = float(count[THROTTLED_MAX]) / float(devices)
+    recoveries = float(max(count[RECOVERIES], 1))
+    metrics[20] = total[RECOVER_TIME] / recoveries * NS if trains else math.nan
+    for cause in range(CAUSES):
+        metrics[32 + cause] = state.tally.lost_ns[cause] / NS_PER_HOUR
+
+
+@inner
+def _copy(source: Floats, target: Floats) -> None:
+    for index in range(source.shape[0]):
+        for cause in range(CAUSES):
+            target[index, cause] = source[index, cause]
 
 
 @inner
@@ -111,5 +137,10 @@ def write_outcome(farm: Farm, state: State, outcome: Outcome, row: int, horizon:
     for index in range(state.tally.class_down_ns.shape[0]):
         outcome.class_down_ns[row, index] = state.tally.class_down_ns[index]
         outcome.class_gang_ns[row, index] = state.tally.class_gang_ns[index]
+    _copy(state.tally.class_lost_ns, outcome.class_lost_ns[row])
+    _copy(state.tally.workload_lost_ns, outcome.workload_lost_ns[row])
+    for workload in range(state.tally.stops.shape[0]):
+        outcome.stops[row, workload, 0] = state.tally.stops[workload, 0]
+        outcome.stops[row, workload, 1] = state.tally.stops[workload, 1]
     _write_units(farm, state, outcome, row, horizon)
     _write_metrics(farm, state, outcome, row, horizon)
