@@ -10,10 +10,13 @@ is in no gang), S slots, L levels, Q resources.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from kfarm_twin.kernels.fleet_columns import Fleet, FleetState
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -49,25 +52,13 @@ class Nodes(NamedTuple):
 class Clusters(NamedTuple):
     """One row per cluster [C]."""
 
-    mean_to_failure_ns: Floats  # of a node, all classes together; inf when it never fails
-    down_share: Floats  # stationary probability of being down
-    first_class: Ints
-    classes: Ints
-    detection_ns: Ints
+    detection_ns: Ints  # of classes that name none
     base_mw: Ints  # node with idle devices
     inlet_c: Floats  # coolant or air at the device [degC]
     rack_inlet_c: Floats  # air at the rack [degC]
     resistance_k_per_w: Floats
     throttle_c: Floats
     idle_device_mw: Ints
-
-
-class Classes(NamedTuple):
-    """Failure classes, cluster by cluster [K]; shares are cumulative within the cluster."""
-
-    failure_share: Floats
-    down_share: Floats  # by rate times time to repair
-    repair_ns: Floats  # mean
 
 
 class Sites(NamedTuple):
@@ -114,32 +105,17 @@ class Units(NamedTuple):
     slot_unit: Ints  # [S]
 
 
-class Fleet(NamedTuple):
-    """STUB."""
-
-    rows: Ints  # [E, 6]
-    down: Ints  # [N] class or -2
-
-
-class FleetState(NamedTuple):
-    """STUB."""
-
-    changes: Ints
-    at: Ints
-
-
 class Farm(NamedTuple):
     """All read-only columns of a model."""
 
     nodes: Nodes
     clusters: Clusters
-    classes: Classes
     sites: Sites
     workloads: Workloads
     loads: Loads
     units: Units
     domains: Ints  # [L] number of domains per level
-    fleet: Fleet
+    fleet: Fleet  # what fails, and how it is mended
 
 
 class NodeState(NamedTuple):
@@ -205,6 +181,7 @@ class Tally(NamedTuple):
     class_lost_ns: Floats  # [K, CAUSES] of that, by class
     workload_lost_ns: Floats  # [W, CAUSES] of that, by workload
     stops: Ints  # [W, 2] interruptions, planned moves
+    measures: Floats  # of the fleet, as `kernels.fleet_measure` writes them
     scratch: Ints  # [3, N] for placement: rooms, ranks, usable
     domain_scratch: Ints  # [3, most domains of a level]
     found: Ints  # [S] nodes found for missing members

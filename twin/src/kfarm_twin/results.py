@@ -11,7 +11,7 @@ from kfarm_api.metrics import METRICS
 
 from kfarm_twin.arrays import METRIC_ORDER, EventLog, Floats, Ints, Outcome
 from kfarm_twin.compile import Model
-from kfarm_twin.kernels.changes import DEVICE_BACK, DEVICE_LOST, DRAINED, SLOWED, SPOILT
+from kfarm_twin.kernels.changes import DEVICE_BACK, DEVICE_LOST, DRAINED, RAIL_LOST, SLOWED, SPOILT
 from kfarm_twin.kernels.gangs import MOVED, SAVES, STARTED, STOPPED, WAITS
 from kfarm_twin.kernels.heap import FAILED, FINISHED, REPAIRED
 
@@ -30,6 +30,7 @@ EVENT_NAMES = {
     DEVICE_BACK: "DeviceRepaired",
     SLOWED: "NodeSpeedChanged",
     SPOILT: "NodeCorrupts",
+    RAIL_LOST: "RailLost",
 }
 
 

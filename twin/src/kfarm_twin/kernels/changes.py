@@ -23,19 +23,15 @@ from kfarm_twin.arrays import (
     State,
 )
 from kfarm_twin.kernels.charge import charge_devices, record
-from kfarm_twin.kernels.fleet import (
+from kfarm_twin.kernels.fleet_columns import (
     CAME_UP,
-    CLASS,
     CORRUPTED,
-    DETAIL,
-    DETECTION_NS,
     DRAIN,
     GOT_DEVICE,
+    INTERRUPTED,
     LOST_DEVICE,
-    NODE,
     SPEED,
     WENT_DOWN,
-    WHAT,
 )
 from kfarm_twin.kernels.gangs import RUNNING, disclose, interrupt, move, spoil
 from kfarm_twin.kernels.heap import FAILED, REPAIRED
@@ -44,7 +40,9 @@ from kfarm_twin.kernels.power import FULL_PPM, change_pods, switch_node
 from kfarm_twin.kernels.progress import schedule_finish, settle
 from kfarm_twin.policy.gangs import NONE
 
-DRAINED, DEVICE_LOST, DEVICE_BACK, SLOWED, SPOILT = 11, 12, 13, 14, 15
+WHAT, NODE, CLASS, DETAIL, DETECTION_NS = range(5)
+"""Columns of `FleetState.changes`."""
+DRAINED, DEVICE_LOST, DEVICE_BACK, SLOWED, SPOILT, RAIL_LOST = 11, 12, 13, 14, 15, 16
 """Kinds of log entries beside those of events and units."""
 
 
@@ -72,35 +70,65 @@ def note_down_time(farm: Farm, state: State, node: int) -> None:
 
 
 @inner
-def _go_down(
-    farm: Farm, state: State, queue: EventQueue, log: EventLog, row: int, horizon: int
+def _stop_all(
+    farm: Farm,
+    state: State,
+    queue: EventQueue,
+    log: EventLog,
+    node: int,
+    failed_class: int,
+    detection_ns: int,
+    horizon: int,
 ) -> bool:
-    change, nodes, kept_room = state.fleet.changes, state.nodes, True
-    node, failed_class, now = change[row, NODE], change[row, CLASS], state.tally.counts[NOW]
-    spoilt = nodes.health[node, CORRUPT_CLASS] != NONE
-    drained = change[row, DETAIL] == DRAIN
-    record(log, now, DRAINED if drained else FAILED, node, failed_class)
-    slot, last = nodes.first_slot[node], NONE
+    """Interrupt all that runs on a node; if it spoilt their work, that is found."""
+    spoilt = state.nodes.health[node, CORRUPT_CLASS] != NONE
+    slot, last, kept_room = state.nodes.first_slot[node], NONE, True
     while slot != NONE:
         unit = farm.units.slot_unit[slot]
-        if unit != last and drained and not spoilt:
-            kept_room = move(farm, state, queue, log, unit, failed_class, horizon) and kept_room
-        elif unit != last:
-            detection = change[row, DETECTION_NS]
-            kept_room = (
-                interrupt(farm, state, queue, log, unit, failed_class, detection, horizon)
-                and kept_room
-            )
+        if unit != last:
+            done = interrupt(farm, state, queue, log, unit, failed_class, detection_ns, horizon)
+            kept_room = done and kept_room
             if spoilt:
                 disclose(farm, state, unit)
         last = unit
         slot = state.units.next_slot[slot]
+    state.nodes.health[node, CORRUPT_CLASS] = NONE
+    return kept_room
+
+
+@inner
+def _move_all(
+    farm: Farm, state: State, queue: EventQueue, log: EventLog, node: int, horizon: int
+) -> bool:
+    """Let all that runs on a node save and move."""
+    slot, last, kept_room = state.nodes.first_slot[node], NONE, True
+    while slot != NONE:
+        unit = farm.units.slot_unit[slot]
+        if unit != last:
+            kept_room = move(farm, state, queue, log, unit, NONE, horizon) and kept_room
+        last = unit
+        slot = state.units.next_slot[slot]
+    return kept_room
+
+
+@inner
+def _go_down(
+    farm: Farm, state: State, queue: EventQueue, log: EventLog, row: int, horizon: int
+) -> bool:
+    change, nodes = state.fleet.changes, state.nodes
+    node, failed_class, now = change[row, NODE], change[row, CLASS], state.tally.counts[NOW]
+    drained = change[row, DETAIL] == DRAIN
+    record(log, now, DRAINED if drained else FAILED, node, failed_class)
+    if drained and nodes.health[node, CORRUPT_CLASS] == NONE:
+        kept_room = _move_all(farm, state, queue, log, node, horizon)
+    else:
+        found = change[row, DETECTION_NS]
+        kept_room = _stop_all(farm, state, queue, log, node, failed_class, found, horizon)
     while nodes.first_slot[node] != NONE:
         miss(farm, state, nodes.first_slot[node])
     note_lost_devices(state, node, False)
     nodes.health[node, FAILED_CLASS] = failed_class
     nodes.health[node, FAILED_NS] = now
-    nodes.health[node, CORRUPT_CLASS] = NONE
     switch_node(farm, state, node, 0)
     state.tally.counts[DOWN] += 1
     return kept_room
@@ -118,18 +146,10 @@ def _come_up(farm: Farm, state: State, log: EventLog, node: int) -> None:
 
 
 @inner
-def _lose_device(
-    farm: Farm, state: State, queue: EventQueue, log: EventLog, row: int, horizon: int
-) -> bool:
-    change, nodes, kept_room = state.fleet.changes, state.nodes, True
-    node, device, failed_class = change[row, NODE], change[row, DETAIL], change[row, CLASS]
-    record(log, state.tally.counts[NOW], DEVICE_LOST, node, device)
-    slot, kind = holder(farm, state, node, device), LOST_OURS
-    if slot >= 0:
-        unit, detection = farm.units.slot_unit[slot], change[row, DETECTION_NS]
-        kept_room = interrupt(farm, state, queue, log, unit, failed_class, detection, horizon)
-        miss(farm, state, slot)
-    if slot < NONE:
+def mark_lost(farm: Farm, state: State, node: int, device: int, lost_class: int) -> None:
+    """Take a device, which no pod of ours holds, out of what a node has."""
+    nodes, kind = state.nodes, LOST_OURS
+    if holder(farm, state, node, device) < NONE:
         kind = LOST_OTHERS
         nodes.health[node, OTHERS_LOST] += 1
         if nodes.up[node] == 1:
@@ -137,9 +157,28 @@ def _lose_device(
     else:
         nodes.free[node, ACCELERATORS] -= 1
     nodes.devices[node, device, 0] = kind
-    nodes.devices[node, device, 1] = failed_class
+    nodes.devices[node, device, 1] = lost_class
     nodes.devices[node, device, 2] = state.tally.counts[NOW]
     nodes.health[node, LOST_DEVICES] += 1
+
+
+@inner
+def _lose_device(
+    farm: Farm, state: State, queue: EventQueue, log: EventLog, row: int, horizon: int
+) -> bool:
+    change, kept_room = state.fleet.changes, True
+    node, device, failed_class = change[row, NODE], change[row, DETAIL], change[row, CLASS]
+    found = change[row, DETECTION_NS]
+    record(log, state.tally.counts[NOW], DEVICE_LOST, node, device)
+    slot = holder(farm, state, node, device)
+    if state.nodes.health[node, CORRUPT_CLASS] != NONE:
+        kept_room = _stop_all(farm, state, queue, log, node, failed_class, found, horizon)
+    elif slot >= 0:
+        unit = farm.units.slot_unit[slot]
+        kept_room = interrupt(farm, state, queue, log, unit, failed_class, found, horizon)
+    if slot >= 0:
+        miss(farm, state, slot)
+    mark_lost(farm, state, node, device, failed_class)
     return kept_room
 
 
@@ -200,8 +239,20 @@ def apply_change(
         state.nodes.health[node, SLOW_CLASS] = slow_class
         record(log, now, SLOWED, node, detail)
         return _felt_by_units(farm, state, queue, node, NONE, horizon)
-    elif what == CORRUPTED:
+    elif what == CORRUPTED and change[row, CLASS] != NONE:
         state.nodes.health[node, CORRUPT_CLASS] = change[row, CLASS]
         record(log, now, SPOILT, node, change[row, CLASS])
         return _felt_by_units(farm, state, queue, node, change[row, CLASS], horizon)
+    elif what == CORRUPTED:
+        failed_class = state.nodes.health[node, CORRUPT_CLASS]
+        if failed_class != NONE:
+            return _stop_all(farm, state, queue, log, node, failed_class, 0, horizon)
+    elif what == INTERRUPTED:
+        failed_class, found = change[row, CLASS], change[row, DETECTION_NS]
+        record(log, now, RAIL_LOST, node, failed_class)
+        kept = state.nodes.health[node, CORRUPT_CLASS]
+        state.nodes.health[node, CORRUPT_CLASS] = NONE
+        kept_room = _stop_all(farm, state, queue, log, node, failed_class, found, horizon)
+        state.nodes.health[node, CORRUPT_CLASS] = kept
+        return kept_room
     return True

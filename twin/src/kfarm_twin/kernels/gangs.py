@@ -293,7 +293,8 @@ def disclose(farm: Farm, state: State, unit: int) -> None:
 
 
 @inner
-def _spoil_from_start(farm: Farm, state: State, unit: int) -> None:
+def spoil_from_start(farm: Farm, state: State, unit: int) -> None:
+    """What a unit does from its start on is worthless where a member's node spoils it."""
     first = farm.units.first_slot[unit]
     for slot in range(first, first + farm.units.slots[unit]):
         node = state.units.slot_node[slot]
@@ -312,7 +313,7 @@ def start(
     _note_recovery(farm, state, unit, now)
     state.units.planned[unit] = 0
     state.units.phase[unit] = RUNNING
-    _spoil_from_start(farm, state, unit)
+    spoil_from_start(farm, state, unit)
     put_to_work(farm, state, unit, 1)
     record(log, now, STARTED, unit, state.units.missing[unit])
     if state.units.missing[unit] > 0 and find_nodes(farm, state, unit) > 0:

@@ -11,7 +11,6 @@ import math
 
 from kfarm_twin._jit import inner, kernel
 from kfarm_twin.arrays import (
-    BINS,
     CORRUPT_CLASS,
     DOWN,
     DOWN_MAX,
@@ -38,9 +37,20 @@ from kfarm_twin.arrays import (
     Outcome,
     State,
 )
-from kfarm_twin.kernels import fleet
-from kfarm_twin.kernels.changes import apply_change, note_down_time, note_lost_devices
+from kfarm_twin.kernels import fleet_columns as c
+from kfarm_twin.kernels.changes import (
+    DEVICE_LOST,
+    SLOWED,
+    SPOILT,
+    WHAT,
+    apply_change,
+    mark_lost,
+    note_down_time,
+    note_lost_devices,
+)
 from kfarm_twin.kernels.charge import record
+from kfarm_twin.kernels.fleet import begin, end, next_time, step
+from kfarm_twin.kernels.fleet_measure import measure
 from kfarm_twin.kernels.gangs import (
     DETECTING,
     RESTARTING,
@@ -53,6 +63,7 @@ from kfarm_twin.kernels.gangs import (
     finish,
     replace,
     retry_waiting,
+    spoil_from_start,
     start,
 )
 from kfarm_twin.kernels.heap import DETECTED, FAILED, RESTARTED, SAVED, clear, pop
@@ -126,14 +137,43 @@ def _clear(farm: Farm, state: State) -> None:
 
 
 @inner
-def _begin_nodes(farm: Farm, state: State, log: EventLog) -> None:
-    for node in range(farm.nodes.cluster.shape[0]):
-        if farm.fleet.down[node] > NONE - 1:
-            state.nodes.health[node, FAILED_CLASS] = farm.fleet.down[node]
-            state.tally.counts[DOWN] += 1
-            record(log, 0, FAILED, node, farm.fleet.down[node])
-        else:
-            switch_node(farm, state, node, 1)
+def _begin_node(farm: Farm, state: State, log: EventLog, node: int) -> None:
+    """A node as the fleet has it at the start."""
+    row, patient = state.fleet.node[node], state.fleet.patient[node]
+    health, own = state.nodes.health[node], patient[c.CLASS]
+    if row[c.CAUSES] > 0:
+        health[FAILED_CLASS] = row[c.BLAME]
+        state.tally.counts[DOWN] += 1
+        record(log, 0, FAILED, node, row[c.BLAME])
+    else:
+        switch_node(farm, state, node, 1)
+    if row[c.SPEED_NOW] < FULL_PPM:
+        health[SPEED_PPM] = row[c.SPEED_NOW]
+        health[SLOW_CLASS] = own if row[c.OWN_PPM] < FULL_PPM else NONE
+        record(log, 0, SLOWED, node, row[c.SPEED_NOW])
+    if own == NONE:
+        return
+    if patient[c.STRUCK] == 1 and farm.fleet.classes[own, c.TAKES] == c.DEVICE:
+        record(log, 0, DEVICE_LOST, node, patient[c.AT])
+        mark_lost(farm, state, node, patient[c.AT], own)
+    if patient[c.STAGE] == c.SILENT and farm.fleet.classes[own, c.EFFECT] == c.CORRUPT:
+        health[CORRUPT_CLASS] = own
+        record(log, 0, SPOILT, node, own)
+
+
+@inner
+def _begin_fleet(
+    farm: Farm, state: State, log: EventLog, warm: int, horizon: int, seed: int, future: int
+) -> bool:
+    """All nodes at the start; those that were given pods are well. False without room."""
+    hold, nodes = state.tally.scratch[0], farm.nodes.cluster.shape[0]
+    for node in range(nodes):
+        hold[node] = 1 if state.nodes.first_slot[node] != NONE else 0
+    if not begin(farm.fleet, state.fleet, hold, warm, horizon, seed, future):
+        return False
+    for node in range(nodes):
+        _begin_node(farm, state, log, node)
+    return True
 
 
 @inner
@@ -145,6 +185,7 @@ def _begin(
     log: EventLog,
     seed: int,
     future: int,
+    warm: int,
     horizon: int,
 ) -> bool:
     _clear(farm, state)
@@ -152,10 +193,7 @@ def _begin(
     log.size[:] = 0
     for slot in range(slot_node.shape[0]):
         attach(farm, state, slot, slot_node[slot])
-    if not fleet.begin(farm.fleet, state.fleet, seed, future, 0):
-        return False
-    _begin_nodes(farm, state, log)
-    kept_room = True
+    kept_room = _begin_fleet(farm, state, log, warm, horizon, seed, future)
     count = state.tally.counts
     for unit in range(farm.units.workload.shape[0]):
         workload = farm.units.workload[unit]
@@ -166,6 +204,7 @@ def _begin(
     count[SERVING_MIN] = count[REPLICAS]
     balance_loops(farm, state)
     for unit in range(farm.units.workload.shape[0]):
+        spoil_from_start(farm, state, unit)
         kept_room = schedule_finish(farm, state, queue, unit, horizon) and kept_room
     return kept_room
 
@@ -207,7 +246,6 @@ def _advance(
     note_extremes(farm, state)
     _sample(state, log)
     _note_grid(state, outcome, row, until, horizon)
-    outcome.down_ns[row, down // ((nodes + BINS) // BINS)] += until - count[NOW]
     count[DOWN_MAX] = max(count[DOWN_MAX], down)
     count[SERVING_MIN] = min(count[SERVING_MIN], count[SERVING])
     total[UP_TIME] += float(nodes - down) * span
@@ -224,9 +262,9 @@ def _change_fleet(
     kept_room, more = True, False
     for row in range(changes):
         kept_room = apply_change(farm, state, queue, log, row, horizon) and kept_room
-        what = state.fleet.changes[row, fleet.WHAT]
+        what = state.fleet.changes[row, WHAT]
         # a pod that lost a device leaves the rest of its devices to others
-        frees = what == fleet.CAME_UP or what == fleet.GOT_DEVICE or what == fleet.LOST_DEVICE
+        frees = what == c.CAME_UP or what == c.GOT_DEVICE or what == c.LOST_DEVICE
         more = more or frees
     if more:
         kept_room = retry_waiting(farm, state, queue, log, horizon) and kept_room
@@ -261,29 +299,31 @@ def run_future(
     row: int,
     seed: int,
     future: int,
+    warm: int,
     horizon: int,
 ) -> int:
-    """Play one future up to `horizon` [ns] from slots on nodes `slot_node` [S]; write row `row`.
+    """Play one future from slots on nodes `slot_node` [S] up to `horizon` [ns]; write row `row`.
+
+    The fleet has been at it for `warm` [ns] when the future begins.
 
     Returns
     -------
     int
-        PLAYED, or QUEUE_FULL: call again with a longer queue. The log counts on past its end, so
+        PLAYED, or QUEUE_FULL: call again with longer queues. The log counts on past its end, so
         that its size says how long it would have to be.
     """
-    outcome.down_ns[row, :] = 0
-    if not _begin(farm, slot_node, state, queue, log, seed, future, horizon):
+    if not _begin(farm, slot_node, state, queue, log, seed, future, warm, horizon):
         return QUEUE_FULL
     while True:
         while queue.size[0] > 0 and queue.stamp[0] != state.units.stamp[queue.entity[0]]:
             pop(queue)  # a unit's timer that was overtaken by a later one
         due = queue.time_ns[0] if queue.size[0] > 0 else FAR_NS
-        fleet_due = fleet.next_time(farm.fleet, state.fleet)
+        fleet_due = next_time(state.fleet)
         if min(due, fleet_due) >= horizon:
             break
         changes = 0
         if fleet_due <= due:
-            changes = fleet.step(farm.fleet, state.fleet, seed, future)
+            changes = step(farm.fleet, state.fleet, seed, future)
             if changes == 0:
                 continue
         _advance(farm, state, log, outcome, row, min(due, fleet_due), horizon)
@@ -302,6 +342,9 @@ def run_future(
             note_down_time(farm, state, node)
         else:
             note_lost_devices(state, node, False)
+    if not end(farm.fleet, state.fleet, horizon):
+        return QUEUE_FULL
+    measure(farm.fleet, state.fleet, state.tally.measures, state.tally.scratch[0])
     write_outcome(farm, state, outcome, row, horizon)
     return PLAYED
 
@@ -318,12 +361,15 @@ def run_batch(
     first: int,
     row: int,
     futures: int,
+    warm: int,
     horizon: int,
 ) -> int:
     """Play `futures` futures from number `first` into rows from `row`; return how many."""
     for index in range(futures):
-        if run_future(
-            farm, slot_node, state, queue, log, outcome, row + index, seed, first + index, horizon
-        ):
+        status = run_future(
+            farm, slot_node, state, queue, log, outcome, row + index, seed, first + index, warm,
+            horizon,
+        )  # fmt: skip
+        if status != PLAYED:
             return index
     return futures

@@ -7,6 +7,7 @@ import math
 from kfarm_twin._jit import inner
 from kfarm_twin.arrays import (
     ACCELERATORS,
+    BINS,
     CAUSES,
     DOWN_MAX,
     ENERGY,
@@ -44,6 +45,19 @@ from kfarm_twin.arrays import (
     Floats,
     Outcome,
     State,
+)
+from kfarm_twin.kernels.fleet_measure import (
+    DOWN_MEAN,
+    DOWN_P50,
+    DOWN_P95,
+    DOWN_P99,
+    FAILURES,
+    NODES_HIT,
+    OUTAGE_MEAN,
+    OUTAGE_P50,
+    OUTAGE_P95,
+    TOP_DECILE,
+    WAIT_MEAN,
 )
 from kfarm_twin.kernels.gangs import DONE
 from kfarm_twin.kernels.power import KILO, any_positive
@@ -84,6 +98,22 @@ def _write_units(farm: Farm, state: State, outcome: Outcome, row: int, horizon: 
 
 
 @inner
+def _write_fleet(state: State, outcome: Outcome, row: int) -> None:
+    """Figures of the fleet; 0 where there was no failure to take a mean of."""
+    found, metrics = state.tally.measures, outcome.metrics[row]
+    places = (DOWN_MEAN, DOWN_P50, DOWN_P95, DOWN_P99, FAILURES, NODES_HIT, TOP_DECILE,
+              OUTAGE_MEAN, OUTAGE_P50, OUTAGE_P95, WAIT_MEAN)  # fmt: skip
+    for index in range(len(places)):
+        value = found[places[index]]
+        metrics[21 + index] = 0.0 if math.isnan(value) else value
+    nodes = state.nodes.up.shape[0]
+    width = (nodes + BINS) // BINS
+    outcome.down_ns[row, :] = 0
+    for down in range(nodes + 1):
+        outcome.down_ns[row, down // width] += state.fleet.down_ns[down]
+
+
+@inner
 def _write_metrics(farm: Farm, state: State, outcome: Outcome, row: int, horizon: int) -> None:
     count, total, metrics = state.tally.counts, state.tally.totals, outcome.metrics[row]
     nodes, span = float(state.nodes.up.shape[0]), float(horizon)
@@ -112,6 +142,7 @@ def _write_metrics(farm: Farm, state: State, outcome: Outcome, row: int, horizon
         devices += farm.nodes.devices[node]
     metrics[17] = float(count[THROTTLED_MAX]) / float(devices)
     recoveries = float(max(count[RECOVERIES], 1))
+    _write_fleet(state, outcome, row)
     metrics[20] = total[RECOVER_TIME] / recoveries * NS if trains else math.nan
     for cause in range(CAUSES):
         metrics[32 + cause] = state.tally.lost_ns[cause] / NS_PER_HOUR
