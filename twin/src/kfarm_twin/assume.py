@@ -23,9 +23,10 @@ from kfarm_twin.judge import FIRST, Judge, Judgement, Stated
 from kfarm_twin.priors import CENTRAL_Z, Amounts, Input, draws, uncertain_inputs
 from kfarm_twin.simulate import THREAD_WORTH
 
-MOST_INPUTS = 32
-"""Inputs that are moved alone; of classes those that take most node time."""
+MOST_INPUTS = 64
+"""Inputs that are moved alone, unknowns first."""
 MOST_CLASSES = 12
+"""Of these, rates, repairs and detections of classes that somebody vouches for."""
 REPORTED = 3
 """Influential inputs whose break-even is sought."""
 FLOOR = 1e-3
@@ -105,9 +106,7 @@ class _Study:
     def __init__(self, stated: Stated, draws_wanted: int, futures: int) -> None:
         self.stated = stated
         self.inputs = uncertain_inputs(stated.model.clusters, stated.model.workloads)
-        rates = 1.0 / stated.model.columns.clusters.mean_to_failure_ns
-        cluster = stated.model.columns.nodes.cluster
-        events = max(float(rates[cluster].sum()) * stated.horizon_ns, 1.0)
+        events = max(stated.model.fleet.faults_per_ns * stated.horizon_ns, 1.0)
         fair = int(BUDGET / events)
         self.draws = min(draws_wanted, max(fair // futures, LEAST_DRAWS))
         self.futures = min(futures, max(fair // self.draws, FIRST))
@@ -210,11 +209,12 @@ def _seeking(row: _Moved) -> Task:
 
 
 def _screened(inputs: Sequence[Input]) -> list[Input]:
-    """Inputs to move alone: the classes that take most node time, and the rest in order."""
-    classes = sorted((e for e in inputs if math.isfinite(e.weight)), key=lambda e: -e.weight)
-    kept = {entry.key for entry in classes[:MOST_CLASSES]}
-    chosen = [entry for entry in inputs if math.isinf(entry.weight) or entry.key in kept]
-    return chosen[:MOST_INPUTS]
+    """Inputs to move alone: unknowns first; of other classes those that take most node time."""
+    known = [entry for entry in inputs if not entry.unknown]
+    classes = sorted((e for e in known if math.isfinite(e.weight)), key=lambda e: -e.weight)
+    rest = [entry for entry in known if math.isinf(entry.weight)]
+    unknown = [entry for entry in inputs if entry.unknown]
+    return [*unknown, *rest, *classes[:MOST_CLASSES]][:MOST_INPUTS]
 
 
 def _seek(judge: Judge, row: _Moved) -> _Flip:

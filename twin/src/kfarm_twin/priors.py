@@ -31,10 +31,11 @@ from typing import Protocol
 import yaml
 from kfarm_api.plan import Workload
 from kfarm_api.profile import AcceleratorProfile
+from kfarm_api.reliability import FailureClass
 from kfarm_api.units import parse_decimal, parse_duration_ns
 
 from kfarm_twin.columns_cluster import ROOM_SUPPLY_C, HasFacts
-from kfarm_twin.reliability import FailureMode, references
+from kfarm_twin.reliability import DOMAINS, FailureMode, references
 
 Amounts = Mapping[str, Decimal]
 """By key of an input the factor on what is stated (for an additive one what is added)."""
@@ -136,6 +137,11 @@ def detection_key(ref: HasFacts) -> str:
     return f"detection/{ref.facts.detection_ns // NS_PER_S}s"
 
 
+def class_detection_key(own: FailureClass) -> str:
+    """Input that scales the detection of a class that states its own."""
+    return f"detection/{own.name}/{own.detection}"
+
+
 def restart_key(workload: Workload) -> str:
     """Input that scales the restart of a workload."""
     return f"restart/{workload.name}"
@@ -168,17 +174,24 @@ def _plain(value: float) -> Decimal:
     return Decimal(f"{value:.6g}")
 
 
+def _weight(mode: FailureMode, devices: int) -> float:
+    """Node time that a class takes, about; without bound for what takes down many nodes."""
+    if mode.per in DOMAINS:
+        return math.inf
+    return mode.node_rate_per_ns(devices) * (mode.repair_ns + NS_PER_HOUR)
+
+
 def _own_modes(ref: HasFacts) -> Iterable[Input]:
     words = {own.name: own.confidence or "Medium" for own in ref.cluster.reliability.classes}
     for mode in ref.facts.modes:
         if not is_own(ref, mode):
             continue
-        weight = float(mode.rate) * (mode.repair_ns + NS_PER_HOUR)
+        weight = _weight(mode, ref.facts.devices)
         word = words[mode.name]
         yield Input(
             rate_keys(ref, mode)[0],
             mode.name,
-            PER_1000_NODE_DAYS,
+            PER_1000_NODE_DAYS if mode.by_node else f"failures per 1000 {mode.per.lower()}-days",
             mode.rate,
             word,
             _spread("rate", word),
@@ -193,6 +206,17 @@ def _own_modes(ref: HasFacts) -> Iterable[Input]:
             _spread("repair", "Medium"),
             weight=weight,
         )
+        own = mode.declared
+        if own is not None and own.detection is not None:
+            yield Input(
+                class_detection_key(own),
+                f"detection of {mode.name}",
+                "s",
+                _plain(parse_duration_ns(own.detection) / NS_PER_S),
+                "Medium",
+                _spread("detection", "Medium"),
+                weight=weight,
+            )
 
 
 def _study_modes(ref: HasFacts) -> Iterable[Input]:
@@ -220,7 +244,7 @@ def _study_modes(ref: HasFacts) -> Iterable[Input]:
             mode.rate,
             word,
             _spread("share", word),
-            weight=float(mode.rate) * (mode.repair_ns + NS_PER_HOUR),
+            weight=_weight(mode, ref.facts.devices),
         )
     stated = ref.cluster.reliability.mean_time_to_repair
     repair_word = "Medium" if stated is not None else study.repair_confidence

@@ -6,16 +6,19 @@ from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
+from kfarm_api.units import format_duration, parse_duration_ns
 
 from kfarm_twin.arrays import NEVER_UP, Ints
 from kfarm_twin.columns_cluster import ClusterFacts, cluster_columns
 from kfarm_twin.columns_workload import workload_columns
-from kfarm_twin.compile import ClusterRef, Model, frozen
+from kfarm_twin.compile import ClusterRef, Model, fleet_clusters, frozen
+from kfarm_twin.fleet_tables import compile_fleet
 from kfarm_twin.priors import (
     ONE,
     ZERO,
     Amounts,
     air_key,
+    class_detection_key,
     detection_key,
     profile_key,
     rate_keys,
@@ -26,8 +29,16 @@ from kfarm_twin.priors import (
 from kfarm_twin.reliability import FailureMode
 
 
+NS_PER_MS = 10**6
+
+
 def _times(value: int, factor: Decimal) -> int:
     return int((value * factor).to_integral_value())
+
+
+def _span(value: int, factor: Decimal) -> int:
+    """Whole milliseconds [ns], as manifests state them."""
+    return _times(value // NS_PER_MS, factor) * NS_PER_MS
 
 
 def _mode(ref: ClusterRef, mode: FailureMode, amounts: Amounts) -> FailureMode:
@@ -35,7 +46,13 @@ def _mode(ref: ClusterRef, mode: FailureMode, amounts: Amounts) -> FailureMode:
     for key in rate_keys(ref, mode):
         rate *= amounts.get(key, ONE)
     repair = _times(mode.repair_ns, amounts.get(repair_key(ref, mode), ONE))
-    return replace(mode, rate=rate, repair_ns=max(repair, 1))
+    declared = mode.declared
+    if declared is not None and declared.detection is not None:
+        found = _span(
+            parse_duration_ns(declared.detection), amounts.get(class_detection_key(declared), ONE)
+        )
+        declared = declared.model_copy(update={"detection": format_duration(found)})
+    return replace(mode, rate=rate, repair_ns=max(repair, 1), declared=declared)
 
 
 def _facts(ref: ClusterRef, amounts: Amounts) -> ClusterFacts:
@@ -52,7 +69,7 @@ def _facts(ref: ClusterRef, amounts: Amounts) -> ClusterFacts:
     return replace(
         facts,
         modes=tuple(_mode(ref, mode, amounts) for mode in facts.modes),
-        detection_ns=_times(facts.detection_ns, amounts.get(detection_key(ref), ONE)),
+        detection_ns=_span(facts.detection_ns, amounts.get(detection_key(ref), ONE)),
         idle_device_mw=idle,
         tdp_device_mw=max(scaled(facts.tdp_device_mw, "power.tdp"), idle),
         idle_overhead_mw=idle_overhead,
@@ -62,6 +79,15 @@ def _facts(ref: ClusterRef, amounts: Amounts) -> ClusterFacts:
         resistance_k_per_w=facts.resistance_k_per_w * float(resistance),
         rack_inlet_c=facts.rack_inlet_c + air,
     )
+
+
+def _ref(ref: ClusterRef, amounts: Amounts) -> ClusterRef:
+    """A cluster with its figures, and with the detection that the failure engine reads there."""
+    facts = _facts(ref, amounts)
+    detection = {"detection": format_duration(facts.detection_ns)}
+    reliability = ref.cluster.reliability.model_copy(update=detection)
+    cluster = ref.cluster.model_copy(update={"reliability": reliability})
+    return replace(ref, facts=facts, cluster=cluster)
 
 
 def _restarts(model: Model, amounts: Amounts) -> Ints:
@@ -75,25 +101,31 @@ def varied(model: Model, amounts: Amounts) -> Model:
     """The model under other inputs.
 
     Nodes whose devices would overheat even when idle are off for good, as in `compile_farm`; those
-    that are so as stated stay so. All arrays keep their shapes, so that buffers can be shared.
+    that are so as stated stay so. A checkpoint interval that was reckoned from stated rates stays:
+    nobody knows better when the work is saved. All arrays keep their shapes, so that buffers can be
+    shared.
 
     Parameters
     ----------
     amounts
         By key of `priors.Input`; an input that is left out is as stated.
     """
-    refs = tuple(replace(ref, facts=_facts(ref, amounts)) for ref in model.clusters)
-    clusters, classes, _, _ = cluster_columns(refs)
+    refs = tuple(_ref(ref, amounts) for ref in model.clusters)
+    clusters, _ = cluster_columns(refs)
     workloads, loads, _ = workload_columns(model.workloads, refs, "")
     nodes = model.columns.nodes
     hot = np.array([ref.facts.overheats for ref in refs])
     if hot.any():
         nodes = nodes._replace(start=frozen(np.where(hot[nodes.cluster], NEVER_UP, nodes.start)))
+    fleet = compile_fleet(fleet_clusters(refs, model.trees, nodes))
     columns = model.columns._replace(
         nodes=nodes,
         clusters=clusters,
-        classes=classes,
-        workloads=workloads._replace(restart_ns=_restarts(model, amounts)),
+        workloads=workloads._replace(
+            restart_ns=_restarts(model, amounts),
+            interval_ns=model.columns.workloads.interval_ns,
+        ),
         loads=loads,
+        fleet=fleet.tables,
     )
-    return replace(model, columns=columns, clusters=refs)
+    return replace(model, columns=columns, fleet=fleet, clusters=refs)
