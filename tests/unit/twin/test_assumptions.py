@@ -89,7 +89,7 @@ def test_break_even_of_a_rejected_plan_is_where_it_would_be_approved() -> None:
     asked = request(
         {"metric": "availability", "atLeast": "0.90", "quantile": 50},
         workload=farms.serving(1),
-        cluster={"nodes": 100, "reliability": farms.one_class("400", "20h")},
+        cluster={"nodes": 100, "reliability": farms.one_class("200", "20h")},
         simulation=simulation(3000),
         assumptions={"draws": 2},
     )

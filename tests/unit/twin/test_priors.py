@@ -149,10 +149,57 @@ def test_central_range_holds_90_percent() -> None:
 
 def same(one: Model, two: Model) -> None:
     """All columns are equal, bit for bit."""
+    assert one.fleet.warm_ns == two.fleet.warm_ns
     for left, right in zip(one.columns, two.columns, strict=True):
         parts = (left, right) if isinstance(left, tuple) else ((left,), (right,))
         for a, b in zip(*parts, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+RACKS = {"name": "rack", "per": "Rack", "failuresPer1000Days": "4", "meanTimeToRepair": "20h"}
+AGED = {
+    "name": "fan",
+    "per": "Device",
+    "failuresPer1000NodeDays": "4",
+    "meanTimeToRepair": "20h",
+    "life": {"distribution": "Weibull", "shape": "2"},
+    "detection": "2m",
+    "repair": {"distribution": "Lognormal", "shape": "1", "part": {"leadTime": "48h"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("start", "factor", "restated"),
+    [
+        ("rate/rack", "0.5", [RACKS | {"failuresPer1000Days": "2"}, AGED]),
+        ("repair/rack", "2", [RACKS | {"meanTimeToRepair": "40h"}, AGED]),
+        ("rate/fan", "3", [RACKS, AGED | {"failuresPer1000NodeDays": "12"}]),
+        ("repair/fan", "0.1", [RACKS, AGED | {"meanTimeToRepair": "2h"}]),
+        ("detection/fan", "1.5", [RACKS, AGED | {"detection": "3m"}]),
+    ],
+)
+def test_classes_of_domains_and_ageing_ones_are_varied_too(
+    start: str, factor: str, restated: list[dict[str, Any]]
+) -> None:
+    base = model({"classes": [RACKS, AGED]})
+    same(
+        varied(base, {entry(base, start).key: Decimal(factor)}),
+        model({"classes": restated}),
+    )
+
+
+def test_rates_of_domains_are_said_per_domain() -> None:
+    assert entry(model({"classes": [RACKS]}), "rate/rack").unit == "failures per 1000 rack-days"
+
+
+def test_an_interval_reckoned_from_stated_rates_stays() -> None:
+    saves = {"optimum": "Young", "save": "20s", "restart": "5m"}
+    plan = farms.plan(farms.training(4, checkpoint=saves))
+    base = model(classes({"name": "a"}), plan=plan)
+    moved = varied(base, {entry(base, "rate/a").key: Decimal(9)})
+    np.testing.assert_array_equal(
+        moved.columns.workloads.interval_ns, base.columns.workloads.interval_ns
+    )
 
 
 def test_nothing_varied_is_the_same_model() -> None:

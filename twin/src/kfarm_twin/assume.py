@@ -25,7 +25,7 @@ from kfarm_twin.simulate import THREAD_WORTH
 
 MOST_INPUTS = 64
 """Inputs that are moved alone, unknowns first."""
-MOST_CLASSES = 12
+MOST_CLASSES = 8
 """Of these, rates, repairs and detections of classes that somebody vouches for."""
 REPORTED = 3
 """Influential inputs whose break-even is sought."""
@@ -35,7 +35,7 @@ REACH = math.log(64.0)
 """How far a break-even is sought, in logarithms; twice the central range for temperatures."""
 TOLERANCE = 0.01
 """Relative width of the bracket that a break-even ends in."""
-BUDGET = 4e6
+BUDGET = 1e6
 """Node failures that all draws together may play; beyond it there are fewer draws, then futures."""
 LEAST_DRAWS = 16
 FAULTS = "survives"

@@ -28,7 +28,6 @@ from kfarm_twin.priors import (
 )
 from kfarm_twin.reliability import FailureMode
 
-
 NS_PER_MS = 10**6
 
 
