@@ -37,7 +37,7 @@ from kfarm_twin.survive import NO_ROOM, SHUTDOWN, InstanceResult, survive
 from kfarm_twin.vary import varied
 from kfarm_twin.verdict import Decision, meets
 
-FIRST = 4
+FIRST = 3
 """Futures after which a clear case ends."""
 CLEAR = 4.0
 """Standard deviations that make a case clear."""
