@@ -11,7 +11,7 @@ falls back to the last save before it began. What was not found in time counts a
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inner, spliced
 from kfarm_twin.arrays import (
     CORRUPT_CLASS,
     INTERRUPTIONS,
@@ -191,7 +191,7 @@ def end_save(
     return replace(farm, state, queue, log, unit, horizon)
 
 
-@inner
+@spliced
 def _fill(farm: Farm, state: State, log: EventLog, unit: int, count: int) -> None:
     """Put missing members on the first `count` nodes found."""
     first, at = farm.units.first_slot[unit], 0
@@ -226,7 +226,7 @@ def replace(
     return _wait_for(state, queue, unit, RESTARTING, due, RESTARTED, horizon)
 
 
-@inner
+@spliced
 def _grow(
     farm: Farm, state: State, queue: EventQueue, log: EventLog, unit: int, horizon: int
 ) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from kfarm_twin._jit import inner, kernel
+from kfarm_twin._jit import inner, kernel, spliced
 from kfarm_twin.arrays import (
     CORRUPT_CLASS,
     DOWN,
@@ -86,7 +86,7 @@ PLAYED, QUEUE_FULL = 0, 1
 NS = 1e-9
 
 
-@inner
+@spliced
 def _clear_nodes(farm: Farm, state: State) -> None:
     nodes = state.nodes
     for column in (nodes.up, nodes.pods_mw, nodes.power_mw, nodes.rack_mw, nodes.plant_mw):
@@ -105,7 +105,7 @@ def _clear_nodes(farm: Farm, state: State) -> None:
         nodes.health[node, CORRUPT_CLASS] = NONE
 
 
-@inner
+@spliced
 def _clear(farm: Farm, state: State) -> None:
     loops, units, tally = state.loops, state.units, state.tally
     _clear_nodes(farm, state)
@@ -136,7 +136,7 @@ def _clear(farm: Farm, state: State) -> None:
         table[:, :] = 0.0
 
 
-@inner
+@spliced
 def _begin_node(farm: Farm, state: State, log: EventLog, node: int) -> None:
     """A node as the fleet has it at the start."""
     row, patient = state.fleet.node[node], state.fleet.patient[node]
@@ -161,7 +161,7 @@ def _begin_node(farm: Farm, state: State, log: EventLog, node: int) -> None:
         record(log, 0, SPOILT, node, own)
 
 
-@inner
+@spliced
 def _begin_fleet(
     farm: Farm, state: State, log: EventLog, warm: int, horizon: int, seed: int, future: int
 ) -> bool:
@@ -176,7 +176,7 @@ def _begin_fleet(
     return True
 
 
-@inner
+@spliced
 def _begin(
     farm: Farm,
     slot_node: Ints,
@@ -209,7 +209,7 @@ def _begin(
     return kept_room
 
 
-@inner
+@spliced
 def _sample(state: State, log: EventLog) -> None:
     """Write the state that lasts from now on to the log, where samples are kept."""
     at = log.size[1]
@@ -223,7 +223,7 @@ def _sample(state: State, log: EventLog) -> None:
     log.size[1] = at + 1
 
 
-@inner
+@spliced
 def _note_grid(state: State, outcome: Outcome, row: int, until: int, horizon: int) -> None:
     """Write how many nodes are down to the points in time from now until `until`, excluded."""
     points, at = outcome.down_at.shape[1], state.tally.counts[GRID_AT]
@@ -254,7 +254,7 @@ def _advance(
     count[NOW] = until
 
 
-@inner
+@spliced
 def _change_fleet(
     farm: Farm, state: State, queue: EventQueue, log: EventLog, changes: int, horizon: int
 ) -> bool:
@@ -271,7 +271,7 @@ def _change_fleet(
     return kept_room
 
 
-@inner
+@spliced
 def _handle(
     farm: Farm, state: State, queue: EventQueue, log: EventLog, at: int, horizon: int
 ) -> bool:
@@ -288,7 +288,7 @@ def _handle(
     return retry_waiting(farm, state, queue, log, horizon)
 
 
-@inner
+@spliced
 def run_future(
     farm: Farm,
     slot_node: Ints,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inner, spliced
 from kfarm_twin.arrays import (
     ACCELERATORS,
     CLUSTER,
@@ -96,7 +96,7 @@ def holder(farm: Farm, state: State, node: int, device: int) -> int:
     return int(slot)
 
 
-@inner
+@spliced
 def _mark_members(farm: Farm, state: State, unit: int, required: int, preferred: int) -> int:
     """Mark the parts that hold members; return the domain they are in, or NONE."""
     held = state.tally.domain_scratch[2]
@@ -110,7 +110,7 @@ def _mark_members(farm: Farm, state: State, unit: int, required: int, preferred:
     return fixed
 
 
-@inner
+@spliced
 def _roomiest(farm: Farm, state: State, fixed: int, required: int, total: int) -> int:
     """Room for members in the domain that the unit must stay in, or in the largest."""
     if fixed == NONE and required == CLUSTER and farm.domains[CLUSTER] == 1:

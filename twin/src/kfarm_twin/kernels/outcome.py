@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inner, spliced
 from kfarm_twin.arrays import (
     ACCELERATORS,
     BINS,
@@ -66,7 +66,7 @@ NS = 1e-9
 NS_PER_HOUR = 3.6e12
 
 
-@inner
+@spliced
 def _write_units(farm: Farm, state: State, outcome: Outcome, row: int, horizon: int) -> None:
     worst = math.inf
     kept, spans, alone = 0.0, 0.0, 0.0
@@ -97,7 +97,7 @@ def _write_units(farm: Farm, state: State, outcome: Outcome, row: int, horizon: 
     outcome.metrics[row, 19] = alone / interruptions * NS if trains else math.nan
 
 
-@inner
+@spliced
 def _write_fleet(state: State, outcome: Outcome, row: int) -> None:
     """Figures of the fleet; 0 where there was no failure to take a mean of."""
     found, metrics = state.tally.measures, outcome.metrics[row]
@@ -113,7 +113,7 @@ def _write_fleet(state: State, outcome: Outcome, row: int) -> None:
         outcome.down_ns[row, down // width] += state.fleet.down_ns[down]
 
 
-@inner
+@spliced
 def _write_metrics(farm: Farm, state: State, outcome: Outcome, row: int, horizon: int) -> None:
     count, total, metrics = state.tally.counts, state.tally.totals, outcome.metrics[row]
     nodes, span = float(state.nodes.up.shape[0]), float(horizon)
@@ -155,7 +155,7 @@ def _copy(source: Floats, target: Floats) -> None:
             target[index, cause] = source[index, cause]
 
 
-@inner
+@spliced
 def write_outcome(farm: Farm, state: State, outcome: Outcome, row: int, horizon: int) -> None:
     """Write the metrics of a future that has ended, and what was behind them, to row `row`."""
     count, places = state.tally.counts, outcome.places[row]

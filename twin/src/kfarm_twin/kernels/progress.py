@@ -6,7 +6,7 @@ of that. Throttled and slow devices slow work, not saves.
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner, kernel
+from kfarm_twin._jit import inner, kernel, spliced
 from kfarm_twin.arrays import (
     LOST_SAVES,
     NOW,
@@ -45,7 +45,7 @@ def time_for(work_ns: int, rate_ppm: int) -> int:
     return whole * FULL_PPM + (rest * FULL_PPM + rate_ppm - 1) // rate_ppm
 
 
-@inner
+@spliced
 def _cycles(farm: Farm, state: State, unit: int, left: int) -> int:
     """Let `left` [ns] of work and saves pass; returns how much of it saves took [ns]."""
     units, workload = state.units, farm.units.workload[unit]
