@@ -30,8 +30,6 @@ from kfarm_twin.arrays import (
 from kfarm_twin.compile import Model
 from kfarm_twin.verdict import Sequence, quantile_interval
 
-NS_PER_S = 1e9
-
 _REMEDY = {
     "ettr": "save more often or faster, restart faster, keep more spares, or take fewer nodes",
     "gang_interruptions": "take fewer nodes, or nodes that fail less",
@@ -81,10 +79,9 @@ _CAUSE = {
     "lost_accelerator_hours_slow": LOST_SLOW,
 }
 _OF_FLEET = (
-    "availability", "nodes_down_max", "lost_accelerator_hours", "nodes_down_mean",
+    "availability", "nodes_down_max", "nodes_down_mean",
     "nodes_down_p50", "nodes_down_p95", "nodes_down_p99", "node_failures", "nodes_failed",
     "top_decile_share", "outage_mean", "outage_p50", "outage_p95", "repair_wait_mean",
-    "lost_accelerator_hours_down",
 )  # fmt: skip
 
 
@@ -223,7 +220,12 @@ def _replica_blame(model: Model, outcome: Outcome) -> str:
     )
 
 
-def _saves_blame(model: Model, outcome: Outcome) -> str:
+def _time_blame(model: Model, metric: str, outcome: Outcome) -> str:
+    """Class behind time that the fleet or its workloads lost; saves are nobody's fault."""
+    if metric in _CAUSE:
+        return _class_blame(model, outcome.class_lost_ns[:, :, _CAUSE[metric]], "this time")
+    if metric != "lost_accelerator_hours_saves":
+        return _class_blame(model, outcome.class_down_ns, "node down time")
     lost = outcome.workload_lost_ns[:, :, LOST_SAVES].sum(axis=0)
     most = int(lost.argmax())
     share = 100.0 * float(lost[most]) / max(float(lost.sum()), 1.0)
@@ -245,12 +247,8 @@ def blame(model: Model, metric: str, outcome: Outcome) -> str:
         )
     if metric.startswith("replicas_available"):
         return _replica_blame(model, outcome)
-    if metric in _OF_FLEET:
-        return _class_blame(model, outcome.class_down_ns, "node down time")
-    if metric in _CAUSE:
-        return _class_blame(model, outcome.class_lost_ns[:, :, _CAUSE[metric]], "this time")
-    if metric == "lost_accelerator_hours_saves":
-        return _saves_blame(model, outcome)
+    if metric in _OF_FLEET or metric.startswith("lost_accelerator_hours"):
+        return _time_blame(model, metric, outcome)
     if metric in ("it_power_peak", "it_energy"):
         return _power_blame(model)
     if metric == "rack_power_peak":
@@ -279,9 +277,7 @@ def _remedy(model: Model, metric: str, outcome: Outcome) -> str:
     return _REMEDY[metric]
 
 
-def check_result(
-    model: Model, check: Check, sequence: Sequence, outcome: Outcome, horizon_ns: int
-) -> CheckResult:
+def check_result(model: Model, check: Check, sequence: Sequence, outcome: Outcome) -> CheckResult:
     """One check with its estimate, interval and sentence."""
     values = outcome.metrics[:, METRIC_ORDER.index(check.metric)]
     unit = METRICS[check.metric].unit

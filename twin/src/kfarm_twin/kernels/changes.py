@@ -22,6 +22,7 @@ from kfarm_twin.arrays import (
     Farm,
     State,
 )
+from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.charge import charge_devices, record
 from kfarm_twin.kernels.fleet_columns import (
     CAME_UP,
@@ -207,7 +208,7 @@ def _felt_by_units(
     slot, last, kept_room = state.nodes.first_slot[node], NONE, True
     while slot != NONE:
         unit = farm.units.slot_unit[slot]
-        if unit != last and state.units.phase[unit] == RUNNING:
+        if unit != last and state.units.row[unit, u.PHASE] == RUNNING:
             settle(farm, state, unit, state.tally.counts[NOW])
             if spoilt_class != NONE:
                 spoil(farm, state, unit, spoilt_class)

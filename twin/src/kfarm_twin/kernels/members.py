@@ -13,6 +13,7 @@ from kfarm_twin.arrays import (
     Farm,
     State,
 )
+from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.power import change_pods
 from kfarm_twin.policy.gangs import NONE, filter_nodes, place_gang
 
@@ -67,9 +68,9 @@ def detach(farm: Farm, state: State, slot: int) -> None:
 def miss(farm: Farm, state: State, slot: int) -> None:
     """Take a member off its node; its unit misses it from now on."""
     unit = farm.units.slot_unit[slot]
-    if state.units.missing[unit] == 0:
+    if state.units.row[unit, u.MISSING] == 0:
         state.tally.counts[SHORT] += 1
-    state.units.missing[unit] += 1
+    state.units.row[unit, u.MISSING] += 1
     detach(farm, state, slot)
 
 
@@ -132,9 +133,10 @@ def find_nodes(farm: Farm, state: State, unit: int) -> int:
     """Nodes for missing members into `found`, spares included; returns for how many.
 
     All or none, but for an elastic gang: as many as there is room for, if they suffice with those
-    that stand. Of several kinds of nodes the one preferred most that takes all, else that takes any.
+    that stand. Of several kinds of nodes the one preferred most that takes all, else that takes
+    some.
     """
-    workload, missing = farm.units.workload[unit], state.units.missing[unit]
+    workload, missing = farm.units.workload[unit], state.units.row[unit, u.MISSING]
     required, preferred = CLUSTER, CLUSTER
     if farm.workloads.gang[workload] == 1:
         required = farm.workloads.required[workload]
@@ -169,5 +171,5 @@ def find_nodes(farm: Farm, state: State, unit: int) -> int:
                 state.tally.domain_scratch,
                 state.tally.found[:count],
             ):
-                return count
+                return int(count)
     return 0

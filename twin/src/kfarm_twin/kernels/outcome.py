@@ -46,6 +46,7 @@ from kfarm_twin.arrays import (
     Outcome,
     State,
 )
+from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.fleet_measure import (
     DOWN_MEAN,
     DOWN_P50,
@@ -71,14 +72,14 @@ def _write_units(farm: Farm, state: State, outcome: Outcome, row: int, horizon: 
     worst = math.inf
     kept, spans, alone = 0.0, 0.0, 0.0
     for unit in range(farm.units.workload.shape[0]):
-        span = state.tally.unit_end_ns[unit]
-        if state.units.phase[unit] != DONE:
+        span = state.units.row[unit, u.END]
+        if state.units.row[unit, u.PHASE] != DONE:
             span = horizon
-        retained = state.units.kept_ns[unit] + state.units.work_ns[unit]
+        retained = state.units.row[unit, u.KEPT] + state.units.row[unit, u.WORK]
         outcome.unit_times_ns[row, unit, 0] = retained
         outcome.unit_times_ns[row, unit, 1] = span
-        outcome.unit_times_ns[row, unit, 2] = state.tally.unit_down_ns[unit]
-        outcome.unit_times_ns[row, unit, 3] = state.tally.unit_wait_ns[unit]
+        outcome.unit_times_ns[row, unit, 2] = state.units.row[unit, u.DOWN]
+        outcome.unit_times_ns[row, unit, 3] = state.units.row[unit, u.WAITED]
         if farm.workloads.training[farm.units.workload[unit]] == 0:
             continue
         workload = farm.units.workload[unit]
