@@ -54,12 +54,12 @@ def full(draw: Any) -> dict[str, Any]:
         return {"name": name, "failuresPer1000Days": draw(rate)} | spans | more
 
     entries = [
-        entry("device", per="Device"),
+        entry("device", per="Device", takes="Device"),
         entry("stop"),
         entry("slow", effect="Slow", speed=draw(st.sampled_from([1, 40, 90]))),
         entry("evicted", effect="Slow", speed=60, evict=True),
         entry("corrupt", effect="Corrupt"),
-        entry("corrupt-device", effect="Corrupt", per="Device"),
+        entry("corrupt-device", effect="Corrupt", per="Device", takes="Device"),
         entry("rack", per="Rack"),
         entry("leaf", per="Leaf"),
     ]
