@@ -122,10 +122,6 @@ def run_replay(rules: Rules, plan: Plan, desk: Desk, first: bool, most: int) -> 
     for _ in range(most):
         wake = desk.profile.meta[steps.WAKE]
         time_ns = next_time(desk.jobs, desk.changes, desk.ends, now, wake)
-        if time_ns >= FAR_NS:
-            left = desk.waiting.lists[shelf.META, shelf.ENTRIES]
-            left += desk.ends.lists[shelf.META, shelf.ENTRIES]
-            return STALLED if left > 0 else PLAYED
         early, ended = False, False
         if failing:
             if _is_over(desk):
@@ -135,6 +131,10 @@ def run_replay(rules: Rules, plan: Plan, desk: Desk, first: bool, most: int) -> 
                 return BROKEN_OFF
             now[TIME] = time_ns
             ended = fleet_changes(rules, plan, desk)
+        elif time_ns >= FAR_NS:
+            left = desk.waiting.lists[shelf.META, shelf.ENTRIES]
+            left += desk.ends.lists[shelf.META, shelf.ENTRIES]
+            return STALLED if left > 0 else PLAYED
         now[TIME] = time_ns
         while shelf.first_key(desk.ends) == time_ns:
             job = shelf.first_job(desk.ends)
