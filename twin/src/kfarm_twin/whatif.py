@@ -9,11 +9,14 @@ from functools import cached_property
 import numpy as np
 from kfarm_api.units import parse_duration_ns
 
+from kfarm_twin.job_failures import FailingNodes, Saving
 from kfarm_twin.jobs import Jobs, JobTrace
 from kfarm_twin.replay import Discipline, Replay, ReplayError, replay
 from kfarm_twin.replay import Shape as ReplayShape
+from kfarm_twin.replay_failures import Failures
 from kfarm_twin.request import InputError
 from kfarm_twin.whatif_conclude import conclude
+from kfarm_twin.whatif_failures import check_policies, failing_nodes, said
 from kfarm_twin.whatif_farm import discipline_of, farmland_of, shape_of
 from kfarm_twin.whatif_measure import GRID_CELLS, job_sizes, measure
 from kfarm_twin.whatif_request import WhatIfRequest, jobs_workload
@@ -41,6 +44,11 @@ class Stage:
     notes: tuple[str, ...]
 
     @cached_property
+    def failing(self) -> FailingNodes | None:
+        """The nodes as they fail, where the jobs meet failures."""
+        return failing_nodes(self.request, self.shape)
+
+    @cached_property
     def trace(self) -> JobTrace:
         """The recorded jobs, read once; only where the workload is a trace."""
         return source_trace(self.request, self.farm)
@@ -60,7 +68,8 @@ def prepare(request: WhatIfRequest) -> Stage:
     disciplines = tuple(
         discipline_of(policy, index) for index, policy in enumerate(request.spec.policies)
     )
-    return Stage(request, farm, shape_of(farm), disciplines, notes)
+    check_policies(request, disciplines)
+    return Stage(request, farm, shape_of(farm), disciplines, (*notes, *said(request)))
 
 
 def play(request: WhatIfRequest, progress: Callable[[int, int], None] | None = None) -> WhatIf:
@@ -103,11 +112,11 @@ def play_replica(stage: Stage, replica: int) -> Part:
     window_ns = max(1, int(jobs.submit_ns[-1])) if jobs.submit_ns.size else 1
     offered = float(np.dot(job_sizes(jobs).astype(float), jobs.run_ns.astype(float)))
     edges = np.linspace(0.0, window_ns, GRID_CELLS + 1)
-    seed = stage.request.spec.seed
+    failures = _failures(stage, jobs, replica)
     policies = [
         measure(
             jobs,
-            _replayed(jobs, stage.shape, discipline, seed, replica),
+            _replayed(stage, jobs, discipline, replica, failures),
             stage.shape,
             edges,
             keep_series=replica == 0,
@@ -126,11 +135,21 @@ def play_replica(stage: Stage, replica: int) -> Part:
     )
 
 
+def _failures(stage: Stage, jobs: Jobs, replica: int) -> Failures | None:
+    """What happens to the nodes in one replica, the same for every policy."""
+    spec = stage.request.spec
+    if spec.failures is None or stage.failing is None:
+        return None
+    saving = Saving.of(spec.failures.checkpoint)
+    return stage.failing.failures(jobs, saving, seed=spec.seed, future=replica)
+
+
 def _replayed(
-    jobs: Jobs, shape: ReplayShape, discipline: Discipline, seed: int, replica: int
+    stage: Stage, jobs: Jobs, discipline: Discipline, replica: int, failures: Failures | None
 ) -> Replay:
     """One policy; what it draws by lot depends on the replica, not on the policy."""
+    seed = stage.request.spec.seed
     try:
-        return replay(jobs, shape, discipline, seed=seed, future=replica)
+        return replay(jobs, stage.shape, discipline, seed=seed, future=replica, failures=failures)
     except ReplayError as error:
         raise InputError("jobs", str(error), "jobs that can be played") from error
