@@ -1,7 +1,7 @@
 """The farm driver with failures once more, slow and plain.
 
-A run of a job is a list of spans, restart, work, save, work, ..., that is worn off from its front.
-What happens to nodes is given as (time, word, node, detail, detection); words are those of `happen`.
+A run of a job is a list of spans, restart, work, save, work, ..., that is worn off from the front.
+What happens to nodes is given as (time, word, node, detail, detection), in the words of `happen`.
 """
 
 from __future__ import annotations
