@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +27,8 @@ from kfarm_twin.whatif_stats import significant
 from kfarm_twin.whatif_workload import cut, draw, resample, source_trace
 
 NANOSECONDS = 1e9
+MOST_THREADS = 8
+"""Replicas played at once: kernels release the interpreter, but each replica takes memory."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,17 @@ def play(request: WhatIfRequest, progress: Callable[[int, int], None] | None = N
         When farm, trace or model is wrong.
     """
     stage, total = prepare(request), request.spec.replicas
-    parts = []
-    for replica in range(total):
-        parts.append(play_replica(stage, replica))
-        if progress is not None:
-            progress(replica + 1, total)
+    parts = [play_replica(stage, 0)]  # also reads what all share
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS, total))
+    try:
+        rest = pool.map(lambda replica: play_replica(stage, replica), range(1, total))
+        for done in range(1, total + 1):
+            if progress is not None:
+                progress(done, total)
+            if done < total:
+                parts.append(next(rest))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C waits for those that have begun only
     return conclude(request, stage.farm, parts)
 
 
