@@ -71,7 +71,7 @@ class FailureAccount:
         stop until it was known), `slow` (more time than at full speed), and `down` (devices out of
         service).
     recover_mean_s
-        Mean time from when a stop was known or hit to the next start; None without any [s].
+        Mean time from a stop to the next start; None without any [s].
     """
 
     span_s: float
