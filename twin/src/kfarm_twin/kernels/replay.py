@@ -56,7 +56,9 @@ def _pass(rules: Rules, plan: Plan, desk: Desk, came: int) -> None:
     while head != NONE:
         if try_start(rules, plan, desk, head):
             now[HELD] = NONE  # made for another job, from more that was free
-        elif rules.order != SRTF or not make_room(rules, plan, desk, head):
+        elif rules.order == SRTF and make_room(rules, plan, desk, head):
+            continue  # with this head: where saves shift, who gave way may now come before it
+        else:
             break
         head = shelf.first_job(desk.waiting)
     now[HEAD] = head
