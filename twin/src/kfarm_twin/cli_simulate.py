@@ -324,7 +324,7 @@ def print_answer(data: Mapping[str, Any]) -> None:
             f"utilisation {summary['utilisation']:.1%}"
         )
     )
-    for line in cli_failures.sentences(data["failures"]) if data["failures"] else ():
+    for line in cli_failures.sentences(data["failures"]) if data.get("failures") else ():
         console.print(Text(line))
     for note in data["notes"]:
         console.print(Text(f"note: {note}"))
