@@ -76,13 +76,20 @@ def prepare(request: WhatIfRequest) -> Stage:
     return Stage(request, farm, shape_of(farm), disciplines, (*notes, *said(request)))
 
 
-def play(request: WhatIfRequest, progress: Callable[[int, int], None] | None = None) -> WhatIf:
+def play(
+    request: WhatIfRequest,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    workers: int | None = None,
+) -> WhatIf:
     """Play every policy in every replica.
 
     Parameters
     ----------
     progress
         Called with the replicas done and their number.
+    workers
+        Replicas played at once; with 1 no thread is made, which a process that forks needs.
 
     Raises
     ------
@@ -90,10 +97,15 @@ def play(request: WhatIfRequest, progress: Callable[[int, int], None] | None = N
         When farm, trace or model is wrong.
     """
     stage, total = prepare(request), request.spec.replicas
+    threads = min(workers or os.cpu_count() or 1, MOST_THREADS, total)
     parts = [play_replica(stage, 0)]  # also reads what all share
-    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS, total))
+    pool = ThreadPoolExecutor(threads)  # its threads are made as work comes
+
+    def one(replica: int) -> Part:
+        return play_replica(stage, replica)
+
     try:
-        rest = pool.map(lambda replica: play_replica(stage, replica), range(1, total))
+        rest = (map if threads == 1 else pool.map)(one, range(1, total))
         for done in range(1, total + 1):
             if progress is not None:
                 progress(done, total)
