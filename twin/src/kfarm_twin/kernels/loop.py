@@ -80,6 +80,7 @@ from kfarm_twin.kernels.power import (
 )
 from kfarm_twin.kernels.progress import schedule_finish
 from kfarm_twin.kernels.rng import FAR_NS
+from kfarm_twin.kernels.stress import feel_heat
 from kfarm_twin.policy.gangs import NONE
 
 PLAYED, QUEUE_FULL = 0, 1
@@ -206,7 +207,7 @@ def _begin(
     for unit in range(farm.units.workload.shape[0]):
         spoil_from_start(farm, state, unit)
         kept_room = schedule_finish(farm, state, queue, unit, horizon) and kept_room
-    return kept_room
+    return feel_heat(farm, state) and kept_room
 
 
 @spliced
@@ -333,6 +334,8 @@ def run_future(
         if not kept_room:
             return QUEUE_FULL
         if balance_loops(farm, state) and not change_rates(farm, state, queue, horizon):
+            return QUEUE_FULL
+        if not feel_heat(farm, state):
             return QUEUE_FULL
     _advance(farm, state, log, outcome, row, horizon, horizon)
     close(farm, state)
