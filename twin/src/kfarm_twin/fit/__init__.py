@@ -1,0 +1,1 @@
+"""Parameters of the failure model from an event log of a fleet."""

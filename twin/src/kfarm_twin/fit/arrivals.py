@@ -1,0 +1,170 @@
+"""When faults come: steady, in short bursts, in spells of unrest.
+
+The fresh faults of the fleet are a Markovian arrival process of up to four states: quiet or unrest,
+and inside a burst or not. Primary faults come at a rate that depends on the spell; each begins a
+burst with some probability; inside a burst followers come at a further rate until it ends. The
+number of a burst is then geometric and its followers lie at exponential distances from its first.
+The likelihood is exact: alternating products of exp(D0 dt) and D1 (Neuts 1979; Asmussen 2003,
+section XI.1), with the spells in their steady state when the log begins.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from kfarm_twin.arrays import Floats
+from kfarm_twin.fit.likelihood import Estimate, Maximum, maximise, prefers
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """How fresh faults come in time.
+
+    Attributes
+    ----------
+    chosen
+        The model that the log supports: ``steady``, ``bursts``, ``unrest``, ``both``.
+    maxima
+        Each model that was tried.
+    """
+
+    chosen: str
+    maxima: dict[str, Maximum]
+
+    @property
+    def best(self) -> Maximum:
+        """The chosen model."""
+        return self.maxima[self.chosen]
+
+
+MODELS = {
+    "steady": ("rate",),
+    "bursts": ("rate", "odds", "more", "end"),
+    "unrest": ("rate", "excess", "begin", "cease"),
+    "both": ("rate", "odds", "more", "end", "excess", "begin", "cease"),
+}
+
+
+def matrices(x: dict[str, float]) -> tuple[Floats, Floats, Floats]:
+    """D0, D1 and the steady state without bursts; states (quiet, unrest) x (outside, inside).
+
+    `rate` of quiet primary faults, `excess`: unrest has (1 + excess) as many; spells `begin` and
+    `cease`; `odds` that a primary fault begins a burst; inside it `more` followers per unit until
+    it `end`s. All rates per hour.
+    """
+    calm = "excess" not in x
+    rates = np.array([x["rate"], x["rate"] * (1 + x.get("excess", 0.0))])
+    begin, cease = (0.0, 1.0) if calm else (x["begin"], x["cease"])
+    odds = x.get("odds", 0.0)
+    share = odds / (1 + odds)
+    more, end = x.get("more", 0.0), x.get("end", 1.0)
+    d0, d1 = np.zeros((4, 4)), np.zeros((4, 4))
+    for spell in (0, 1):
+        out, inside = 2 * spell, 2 * spell + 1
+        d1[out, out], d1[out, inside] = rates[spell] * (1 - share), rates[spell] * share
+        d1[inside, inside] = rates[spell] + more
+        d0[inside, out] = end
+        leave = cease if spell else begin
+        d0[out, 2 - out], d0[inside, 4 - inside] = leave, leave
+    d0 -= np.diag(d0.sum(axis=1) + d1.sum(axis=1))
+    quiet = cease / (begin + cease)
+    return d0, d1, np.array([quiet, 0.0, 1 - quiet, 0.0])
+
+
+def log_likelihood(gaps_h: Floats, tail_h: float, x: dict[str, float]) -> float:
+    """Logarithm of the likelihood of faults with these gaps, the last followed by `tail_h` [h]."""
+    d0, d1, begin = matrices(x)
+    values, vectors = np.linalg.eig(d0)
+    inverse = np.linalg.inv(vectors)
+    times = np.append(gaps_h, tail_h)
+    decay = np.exp(values[None, :] * times[:, None])
+    steps = np.real((vectors[None] * decay[:, None, :]) @ inverse)
+    steps[:-1] = steps[:-1] @ d1
+    product, scale = _product(steps)
+    got = float(begin @ product.sum(axis=1))
+    return scale + math.log(got) if got > 0 else -math.inf
+
+
+def _product(steps: Floats) -> tuple[Floats, float]:
+    """Product of matrices in order, by halves, and the logarithm of the factor taken out."""
+    scale = 0.0
+    while True:
+        tops = np.maximum(np.abs(steps).max(axis=(1, 2)), 1e-300)
+        scale += float(np.log(tops).sum())
+        steps = steps / tops[:, None, None]
+        if len(steps) == 1:
+            return steps[0], scale
+        odd = steps[-1:] if len(steps) % 2 else steps[:0]
+        steps = np.concatenate((steps[0 : len(steps) // 2 * 2 : 2] @ steps[1::2], odd))
+
+
+def fit_arrivals(starts_h: Floats, since_h: float, until_h: float) -> Arrivals:
+    """Fit the four models and choose by the AIC.
+
+    Parameters
+    ----------
+    starts_h
+        Fresh faults of the fleet [h], sorted.
+    since_h, until_h
+        The log covers this [h].
+    """
+    gaps = np.maximum(np.diff(np.concatenate(([since_h], starts_h))), 0.02)
+    tail = until_h - float(starts_h[-1]) if starts_h.size else until_h - since_h
+    span = until_h - since_h
+    mean = max(starts_h.size, 0.5) / span
+    maxima: dict[str, Maximum] = {}
+    for model, names in MODELS.items():
+        if starts_h.size < 3 * len(names):
+            continue
+        tried = [
+            maximise(
+                lambda x: log_likelihood(gaps, tail, x),
+                {name: start[name] for name in names},
+                {"odds": (1e-3, 20.0), "excess": (0.05, 999.0), "end": (1 / 24, 4.0),
+                 "more": (1e-4, 1e3), "begin": (0.3 / span, 1 / 24.), "cease": (0.3 / span, 1 / 24.)},
+            )
+            for start in _starts(mean, span, model)
+        ]
+        maxima[model] = max(tried, key=lambda m: m.value)
+    chosen = "steady"
+    for model in MODELS:
+        if model in maxima and prefers(maxima[model], maxima[chosen]):
+            chosen = model
+    return Arrivals(chosen, maxima)
+
+
+def _starts(mean: float, span: float, model: str) -> list[dict[str, float]]:
+    ends = (0.3, 2.0) if model in ("bursts", "both") else (1.0,)
+    spells = (200.0, 30.0) if model in ("unrest", "both") else (100.0,)
+    return [
+        {
+            "rate": mean * (0.5 if model == "both" else 0.8), "odds": 0.1, "more": 3 * end,
+            "end": end, "excess": 3.0, "begin": 1 / (3 * min(spell, span / 5)),
+            "cease": 1 / min(spell, span / 5),
+        }
+        for end in ends
+        for spell in spells
+    ]
+
+
+def bursts_of(x: dict[str, float]) -> tuple[float, float, float]:
+    """Share of faults that come in bursts, mean number of one, window [h].
+
+    A follower's distance from the first is exponential of mean 1 / end; a uniform one of the same
+    mean has the window 2 / end.
+    """
+    size = 1 + x["more"] / x["end"]
+    odds = x["odds"]
+    begins = odds / (1 + odds)
+    return begins * size / (1 - begins + begins * size), size, 2 / x["end"]
+
+
+def unrest_of(x: dict[str, float]) -> tuple[float, float, float]:
+    """Share of time, factor and mean length [h] of the spells."""
+    return x["begin"] / (x["begin"] + x["cease"]), 1 + x["excess"], 1 / x["cease"]
+
+
+__all__ = ["Arrivals", "Estimate", "bursts_of", "fit_arrivals", "log_likelihood", "unrest_of"]
