@@ -10,35 +10,65 @@ from typing import Any
 
 import yaml
 from kfarm_api.farm import Cluster
-from kfarm_api.reliability import repair_ns
+from kfarm_api.reliability import FailureClass, Scope, repair_ns
 from kfarm_api.units import parse_decimal, parse_duration_ns
 
 from kfarm_twin.request import InputError
 
 NS_PER_DAY = 86_400 * 10**9
 PER_NODE_DAYS = 1000
+DOMAINS = ("Rack", "Leaf", "Pdu", "Cdu", "Plant")
+"""Scopes that are not a part of one node."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """A distribution: its mean [ns] and its shape (of a Weibull, or sigma of a lognormal)."""
+
+    distribution: str
+    mean_ns: float
+    shape: float = 1.0
+
+    @property
+    def scale_ns(self) -> float:
+        """Scale of a Weibull with this mean [ns]."""
+        from kfarm_twin.kernels.samplers import gamma_function  # noqa: PLC0415 - numba
+
+        return self.mean_ns / gamma_function(1.0 + 1.0 / self.shape)
 
 
 @dataclass(frozen=True)
 class FailureMode:
-    """A class of failures of a node.
+    """A class of failures; see `kfarm_api.reliability` for what the fields mean.
 
     Attributes
     ----------
     rate
-        Failures per 1,000 node-days.
+        Failures per 1,000 days of one of `per`, or, where `by_node`, of a node with all it has.
     repair_ns
         Mean time to repair [ns].
+    declared
+        The class as the manifest has it; None for classes of a reference.
     """
 
     name: str
     rate: Decimal
     repair_ns: int
+    per: Scope = "Node"
+    by_node: bool = True
+    declared: FailureClass | None = None
 
     @property
     def rate_per_ns(self) -> float:
-        """Hazard of one node [1/ns]."""
+        """Hazard of one node, or of one of `per` [1/ns]."""
         return float(self.rate) / PER_NODE_DAYS / NS_PER_DAY
+
+    def node_rate_per_ns(self, devices: int) -> float:
+        """Hazard of a node with so many devices [1/ns]; 0 for classes of domains."""
+        if self.per in DOMAINS:
+            return 0.0
+        each = 1 if self.by_node or self.per == "Node" else devices
+        return self.rate_per_ns * each
 
 
 @dataclass(frozen=True)
@@ -79,6 +109,13 @@ def references() -> dict[str, Reference]:
     return {name: _reference(name, entry) for name, entry in entries.items()}
 
 
+def own_mode(own: FailureClass) -> FailureMode:
+    """A class of a manifest."""
+    by_node = own.failures_per_1000_days is None
+    rate = own.failures_per_1000_days or own.failures_per_1000_node_days or "0"
+    return FailureMode(own.name, parse_decimal(rate), repair_ns(own), own.per, by_node, own)
+
+
 def failure_modes(cluster: Cluster, where: str) -> tuple[FailureMode, ...]:
     """Classes of a cluster: the reference's, replaced or joined by the cluster's own of that name.
 
@@ -104,6 +141,5 @@ def failure_modes(cluster: Cluster, where: str) -> tuple[FailureMode, ...]:
             mean = parse_duration_ns(declared.mean_time_to_repair)
             modes = {name: replace(mode, repair_ns=mean) for name, mode in modes.items()}
     for own in declared.classes:
-        rate = parse_decimal(own.failures_per_1000_node_days)
-        modes[own.name] = FailureMode(own.name, rate, repair_ns(own))
+        modes[own.name] = own_mode(own)
     return tuple(mode for mode in modes.values() if mode.rate > 0)
