@@ -196,9 +196,8 @@ def play(fleet: Fleet, horizon: float, seed: int) -> Played:
                 serve(t)
             began, _ = down.pop(node)
             played.outages.append((began, t, node, kind))
-            if what == "mended" or not mend.crew:
-                if rnd.random() < mend.recurrence:
-                    push(t + rnd.expovariate(1 / mend.within), "fault", node, kind)
+            if rnd.random() < mend.recurrence:
+                push(t + rnd.expovariate(1 / mend.within), "fault", node, kind)
     played.outages += [(began, math.inf, node, kind) for node, (began, kind) in down.items()]
     played.outages.sort()
     return played

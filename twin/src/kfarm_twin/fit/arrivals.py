@@ -19,6 +19,20 @@ from kfarm_twin.arrays import Floats
 from kfarm_twin.fit.likelihood import Estimate, Maximum, maximise, prefers
 
 
+CLOSEST_H = 0.02
+"""Faults are taken to be at least so far apart [h]: logs round, and a tie has no likelihood."""
+BOUNDS = {
+    "odds": (1e-3, 20.0),
+    "size": (0.1, 200.0),
+    "end": (1 / 24, 30.0),
+    "excess": (0.1, 99.0),
+    "share": (0.01, 3.0),
+    "cease": (1 / 2000, 1 / 168),
+}
+"""A burst is over within days; a spell of unrest lasts a week or more, as what is shorter is a
+burst to whoever plans spares."""
+
+
 @dataclass(frozen=True)
 class Arrivals:
     """How fresh faults come in time.
@@ -40,27 +54,36 @@ class Arrivals:
         return self.maxima[self.chosen]
 
 
-MODELS = {
-    "steady": ("rate",),
-    "bursts": ("rate", "odds", "more", "end"),
-    "unrest": ("rate", "excess", "begin", "cease"),
-    "both": ("rate", "odds", "more", "end", "excess", "begin", "cease"),
+MODELS: dict[str, tuple[str, ...]] = {
+    "steady": (),
+    "bursts": ("odds", "size", "end"),
+    "unrest": ("excess", "share", "cease"),
+    "both": ("odds", "size", "end", "excess", "share", "cease"),
 }
 
 
-def matrices(x: dict[str, float]) -> tuple[Floats, Floats, Floats]:
+def primary_rate(mean_per_h: float, x: dict[str, float]) -> float:
+    """Rate of primary faults in quiet times at which the mean of all is `mean_per_h` [1/h]."""
+    begins = x["odds"] / (1 + x["odds"]) if "odds" in x else 0.0
+    restless = x["share"] / (1 + x["share"]) if "share" in x else 0.0
+    return mean_per_h / (1 + begins * x.get("size", 0.0)) / (1 + restless * x.get("excess", 0.0))
+
+
+def matrices(mean_per_h: float, x: dict[str, float]) -> tuple[Floats, Floats, Floats]:
     """D0, D1 and the steady state without bursts; states (quiet, unrest) x (outside, inside).
 
-    `rate` of quiet primary faults, `excess`: unrest has (1 + excess) as many; spells `begin` and
-    `cease`; `odds` that a primary fault begins a burst; inside it `more` followers per unit until
-    it `end`s. All rates per hour.
+    `odds` that a primary fault begins a burst, `size` its mean number of followers, and `end` the
+    rate at which it ends [1/h]; unrest has (1 + `excess`) as many faults, takes `share` of the time
+    (as odds) and ends at the rate `cease` [1/h].
     """
-    calm = "excess" not in x
-    rates = np.array([x["rate"], x["rate"] * (1 + x.get("excess", 0.0))])
-    begin, cease = (0.0, 1.0) if calm else (x["begin"], x["cease"])
+    rate = primary_rate(mean_per_h, x)
+    rates = np.array([rate, rate * (1 + x.get("excess", 0.0))])
+    cease = x.get("cease", 1.0)
+    begin = cease * x["share"] if "share" in x else 0.0
     odds = x.get("odds", 0.0)
     share = odds / (1 + odds)
-    more, end = x.get("more", 0.0), x.get("end", 1.0)
+    end = x.get("end", 1.0)
+    more = x.get("size", 0.0) * end
     d0, d1 = np.zeros((4, 4)), np.zeros((4, 4))
     for spell in (0, 1):
         out, inside = 2 * spell, 2 * spell + 1
@@ -74,9 +97,9 @@ def matrices(x: dict[str, float]) -> tuple[Floats, Floats, Floats]:
     return d0, d1, np.array([quiet, 0.0, 1 - quiet, 0.0])
 
 
-def log_likelihood(gaps_h: Floats, tail_h: float, x: dict[str, float]) -> float:
+def log_likelihood(gaps_h: Floats, tail_h: float, mean_per_h: float, x: dict[str, float]) -> float:
     """Logarithm of the likelihood of faults with these gaps, the last followed by `tail_h` [h]."""
-    d0, d1, begin = matrices(x)
+    d0, d1, begin = matrices(mean_per_h, x)
     values, vectors = np.linalg.eig(d0)
     inverse = np.linalg.inv(vectors)
     times = np.append(gaps_h, tail_h)
@@ -111,22 +134,20 @@ def fit_arrivals(starts_h: Floats, since_h: float, until_h: float) -> Arrivals:
     since_h, until_h
         The log covers this [h].
     """
-    gaps = np.maximum(np.diff(np.concatenate(([since_h], starts_h))), 0.02)
+    gaps = np.maximum(np.diff(np.concatenate(([since_h], starts_h))), CLOSEST_H)
     tail = until_h - float(starts_h[-1]) if starts_h.size else until_h - since_h
-    span = until_h - since_h
-    mean = max(starts_h.size, 0.5) / span
+    mean = max(starts_h.size, 0.5) / (until_h - since_h)
     maxima: dict[str, Maximum] = {}
     for model, names in MODELS.items():
-        if starts_h.size < 3 * len(names):
+        if starts_h.size < 5 * len(names):
             continue
         tried = [
             maximise(
-                lambda x: log_likelihood(gaps, tail, x),
+                lambda x: log_likelihood(gaps, tail, mean, x),
                 {name: start[name] for name in names},
-                {"odds": (1e-3, 20.0), "excess": (0.05, 999.0), "end": (1 / 24, 4.0),
-                 "more": (1e-4, 1e3), "begin": (0.3 / span, 1 / 24.), "cease": (0.3 / span, 1 / 24.)},
+                BOUNDS,
             )
-            for start in _starts(mean, span, model)
+            for start in _starts(model)
         ]
         maxima[model] = max(tried, key=lambda m: m.value)
     chosen = "steady"
@@ -136,15 +157,11 @@ def fit_arrivals(starts_h: Floats, since_h: float, until_h: float) -> Arrivals:
     return Arrivals(chosen, maxima)
 
 
-def _starts(mean: float, span: float, model: str) -> list[dict[str, float]]:
-    ends = (0.3, 2.0) if model in ("bursts", "both") else (1.0,)
-    spells = (200.0, 30.0) if model in ("unrest", "both") else (100.0,)
+def _starts(model: str) -> list[dict[str, float]]:
+    ends = (0.3, 3.0) if model in ("bursts", "both") else (1.0,)
+    spells = (200.0, 600.0) if model in ("unrest", "both") else (100.0,)
     return [
-        {
-            "rate": mean * (0.5 if model == "both" else 0.8), "odds": 0.1, "more": 3 * end,
-            "end": end, "excess": 3.0, "begin": 1 / (3 * min(spell, span / 5)),
-            "cease": 1 / min(spell, span / 5),
-        }
+        {"odds": 0.1, "size": 3.0, "end": end, "excess": 3.0, "share": 0.2, "cease": 1 / spell}
         for end in ends
         for spell in spells
     ]
@@ -156,15 +173,14 @@ def bursts_of(x: dict[str, float]) -> tuple[float, float, float]:
     A follower's distance from the first is exponential of mean 1 / end; a uniform one of the same
     mean has the window 2 / end.
     """
-    size = 1 + x["more"] / x["end"]
-    odds = x["odds"]
-    begins = odds / (1 + odds)
+    size = 1 + x["size"]
+    begins = x["odds"] / (1 + x["odds"])
     return begins * size / (1 - begins + begins * size), size, 2 / x["end"]
 
 
 def unrest_of(x: dict[str, float]) -> tuple[float, float, float]:
     """Share of time, factor and mean length [h] of the spells."""
-    return x["begin"] / (x["begin"] + x["cease"]), 1 + x["excess"], 1 / x["cease"]
+    return x["share"] / (1 + x["share"]), 1 + x["excess"], 1 / x["cease"]
 
 
 __all__ = ["Arrivals", "Estimate", "bursts_of", "fit_arrivals", "log_likelihood", "unrest_of"]

@@ -14,6 +14,8 @@ from kfarm_twin.arrays import Floats
 FAR = 1e12
 AIC_MARGIN = 2.0
 """A richer model must be better by this much in AIC (Burnham and Anderson 2002, section 2.6)."""
+STEP = 0.03
+"""Step of the differences that give the information, on the log scale."""
 WIDEST = 8.0
 """Half-width of an interval on the log scale beyond which the log says nothing."""
 
@@ -99,6 +101,8 @@ def maximise(
     from scipy.optimize import minimize  # noqa: PLC0415 - scipy loads slowly
 
     names = list(start)
+    if not names:
+        return Maximum({}, value({}), np.zeros((0, 0)))
     limits = bounds or {}
     low = np.log([limits.get(n, (1e-12, FAR))[0] for n in names])
     high = np.log([limits.get(n, (1e-12, FAR))[1] for n in names])
@@ -121,8 +125,11 @@ def maximise(
         if moved < 1e-2:
             break
     x = np.clip(x, low, high)
+    inside = (x > low + 2 * STEP) & (x < high - 2 * STEP)
     return Maximum(
-        dict(zip(names, np.exp(x).tolist(), strict=True)), -cost(x), _covariance(cost, x)
+        dict(zip(names, np.exp(x).tolist(), strict=True)),
+        -cost(x),
+        _covariance(cost, x, inside),
     )
 
 
@@ -132,22 +139,32 @@ def _simplex(x: Floats) -> Floats:
     return corners
 
 
-def _covariance(cost: Callable[[Floats], float], x: Floats) -> Floats:
-    """Inverse of the Hessian by central differences; directions without information are wide."""
-    size, step = x.size, 0.03
-    hessian = np.empty((size, size))
-    unit = np.eye(size) * step
+def _covariance(cost: Callable[[Floats], float], x: Floats, inside: np.ndarray) -> Floats:
+    """Inverse of the Hessian by central differences.
+
+    Directions without information are wide; parameters at a bound have no spread of their own.
+    """
+    covariance = np.zeros((x.size, x.size))
+    free = np.flatnonzero(inside)
+    if not free.size:
+        return covariance
+    hessian = np.empty((free.size, free.size))
+    unit = np.eye(x.size)[free] * STEP
     centre = cost(x)
-    for i in range(size):
-        for j in range(i, size):
+    for i in range(free.size):
+        for j in range(i + 1):
             if i == j:
                 second = cost(x + unit[i]) - 2 * centre + cost(x - unit[i])
             else:
                 second = (
-                    cost(x + unit[i] + unit[j]) - cost(x + unit[i] - unit[j])
-                    - cost(x - unit[i] + unit[j]) + cost(x - unit[i] - unit[j])
+                    cost(x + unit[i] + unit[j])
+                    - cost(x + unit[i] - unit[j])
+                    - cost(x - unit[i] + unit[j])
+                    + cost(x - unit[i] - unit[j])
                 ) / 4
-            hessian[i, j] = hessian[j, i] = second / step**2
+            hessian[i, j] = hessian[j, i] = second / STEP**2
     values, vectors = np.linalg.eigh(hessian)
-    least = 1 / WIDEST**2
-    return np.asarray(vectors @ np.diag(1 / np.maximum(values, least)) @ vectors.T)
+    covariance[np.ix_(free, free)] = (
+        vectors @ np.diag(1 / np.maximum(values, 1 / WIDEST**2)) @ vectors.T
+    )
+    return covariance
