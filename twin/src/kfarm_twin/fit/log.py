@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kfarm_twin.arrays import Bools, Floats, Ints
+from numpy.typing import NDArray
+
+from kfarm_twin.arrays import Floats, Ints
 
 HOURS_PER_DAY = 24.0
 REASONS = {
@@ -79,7 +81,7 @@ class FaultLog:
     end_h: Floats
     node: Ints
     kind: Ints
-    is_open: Bools
+    is_open: NDArray[np.bool_]
     nodes: tuple[str, ...]
     kinds: tuple[str, ...]
     faults: int

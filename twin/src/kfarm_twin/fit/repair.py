@@ -18,6 +18,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kfarm_twin.arrays import Floats, Ints
 from kfarm_twin.fit.likelihood import Maximum, maximise, prefers
@@ -52,7 +53,7 @@ class Outages:
     start_h: Floats
     end_h: Floats
     kind: Ints
-    is_open: np.ndarray
+    is_open: NDArray[np.bool_]
     until_h: float
     lists_open: bool
 
