@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from kfarm_twin.arrays import Floats
-from kfarm_twin.fit.likelihood import Estimate, Maximum, maximise, prefers
+from kfarm_twin.fit.likelihood import Maximum, maximise, prefers
 
 
 CLOSEST_H = 0.02
@@ -33,6 +34,26 @@ BOUNDS = {
 burst to whoever plans spares."""
 
 
+def dispersion(mean_per_h: float, x: dict[str, float]) -> float:
+    """Variance of the number of faults in a long time over its mean.
+
+    Compound counts: Var N / E N = Var s / E s + E s F, with s faults per primary and F the index
+    of the primaries, 1 + 2 var(rate) tau / mean rate, tau the memory of the spells (Fischer and
+    Meier-Hellstern 1993, eq. 20).
+    """
+    begins = x["odds"] / (1 + x["odds"]) if "odds" in x else 0.0
+    followers = x.get("size", 0.0)
+    per = 1 + begins * followers
+    spread = begins * (followers + 2 * followers**2) - (begins * followers) ** 2
+    index = 1.0
+    if "share" in x:
+        restless = x["share"] / (1 + x["share"])
+        jump = primary_rate(mean_per_h, x) * x["excess"]
+        memory = 1 / (x["cease"] * (1 + x["share"]))
+        index += 2 * restless * (1 - restless) * jump**2 * memory * per / mean_per_h
+    return spread / per + per * index
+
+
 @dataclass(frozen=True)
 class Arrivals:
     """How fresh faults come in time.
@@ -43,10 +64,16 @@ class Arrivals:
         The model that the log supports: ``steady``, ``bursts``, ``unrest``, ``both``.
     maxima
         Each model that was tried.
+    faults
+        Fresh faults.
+    mean_per_h
+        Of the whole fleet [1/h].
     """
 
     chosen: str
     maxima: dict[str, Maximum]
+    faults: int
+    mean_per_h: float
 
     @property
     def best(self) -> Maximum:
@@ -143,7 +170,7 @@ def fit_arrivals(starts_h: Floats, since_h: float, until_h: float) -> Arrivals:
             continue
         tried = [
             maximise(
-                lambda x: log_likelihood(gaps, tail, mean, x),
+                partial(log_likelihood, gaps, tail, mean),
                 {name: start[name] for name in names},
                 BOUNDS,
             )
@@ -154,7 +181,7 @@ def fit_arrivals(starts_h: Floats, since_h: float, until_h: float) -> Arrivals:
     for model in MODELS:
         if model in maxima and prefers(maxima[model], maxima[chosen]):
             chosen = model
-    return Arrivals(chosen, maxima)
+    return Arrivals(chosen, maxima, int(starts_h.size), mean)
 
 
 def _starts(model: str) -> list[dict[str, float]]:
@@ -182,5 +209,3 @@ def unrest_of(x: dict[str, float]) -> tuple[float, float, float]:
     """Share of time, factor and mean length [h] of the spells."""
     return x["share"] / (1 + x["share"]), 1 + x["excess"], 1 / x["cease"]
 
-
-__all__ = ["Arrivals", "Estimate", "bursts_of", "fit_arrivals", "log_likelihood", "unrest_of"]

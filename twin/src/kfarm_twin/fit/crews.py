@@ -9,16 +9,28 @@ before earlier ones cannot come from few crews, unless the earlier ones waited f
 from __future__ import annotations
 
 import heapq
-import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from kfarm_twin.arrays import Floats
-from kfarm_twin.fit.repair import Outages, Terms, law_cdf, terms
+from kfarm_twin.fit.repair import (
+    LAST_ROUNDS,
+    Mixture,
+    Outages,
+    Repairs,
+    View,
+    fit_mixture,
+    law_cdf,
+)
 from kfarm_twin.fit.shifts import Calendar
 
-SHORTEST_H = 0.5
+SHORTEST_H = 0.05
 """Work shorter than this behind a queue is no evidence of one: the two were released together."""
+DROP = 2.0
+"""What lies within this of the greatest log likelihood is in the interval (about 95 %)."""
+ROUNDS = 2
+CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 PLENTY = 0
 """Stands for so many crews that nothing waits."""
 
@@ -33,7 +45,7 @@ def latent_starts(
     begin = out.start_h.copy()
     if crews == PLENTY:
         return begin
-    alone = terms(out, begin, calendar, law, x)
+    alone = View(out, begin, calendar).terms(law, x)
     weight = share[out.kind] * alone.seen
     other = np.maximum(weight[:, 0], weight[:, 2])
     low, high = calendar.worked(out.end_h - 0.25), calendar.worked(out.end_h + 0.25)
@@ -58,3 +70,81 @@ def latent_starts(
 def _between(law: str, low: float, high: float, x: dict[str, float]) -> float:
     ends = law_cdf(law, np.array([low, high]), x["mean"], x.get("shape", 1.0))
     return float(ends[1] - ends[0])
+
+
+@dataclass(frozen=True)
+class CrewFit:
+    """The profile of the likelihood over the number of crews.
+
+    Attributes
+    ----------
+    profile
+        Greatest log likelihood by number, less the greatest of all; `PLENTY`: nobody ever waits.
+    busy_most
+        Crews that were at work at once when nobody waits.
+    low, high
+        The numbers that the log does not rule out; `high` None where it sets no upper bound.
+    best
+        The most likely number; None where having plenty is as likely.
+    at, share
+        Parameters of the repairs with that many.
+    """
+
+    profile: dict[int, float]
+    busy_most: int
+    low: int
+    high: int | None
+    best: int | None
+    at: dict[str, float]
+    share: Floats
+
+
+def fit_crews(out: Outages, calendar: Calendar, repairs: Repairs) -> CrewFit:
+    """Profile over the number of crews, each with parameters of its own."""
+    grouped = Outages(
+        out.start_h, out.end_h, repairs.group[out.kind], out.is_open, out.until_h, out.lists_open
+    )
+    most = busy_most(grouped, calendar, repairs)
+    tried: dict[int, tuple[float, dict[str, float], Floats]] = {}
+    for crews in (PLENTY, *[c for c in CANDIDATES if c < most]):
+        tried[crews] = _with_crews(grouped, calendar, repairs, crews)
+    top = max(value for value, _, _ in tried.values())
+    profile = {crews: value - top for crews, (value, _, _) in tried.items()}
+    inside = [c for c, drop in profile.items() if c != PLENTY and drop > -DROP]
+    unbounded = profile[PLENTY] > -DROP
+    low = min(inside, default=most)
+    best = None if unbounded else max(inside, key=lambda c: profile[c])
+    _, at, share = tried[PLENTY if best is None else best]
+    return CrewFit(profile, most, low, None if unbounded else max(inside), best, at, share)
+
+
+def busy_most(out: Outages, calendar: Calendar, repairs: Repairs) -> int:
+    """Most crews at work at once if nobody waited."""
+    alone = View(out, out.start_h, calendar).terms(repairs.law, dict(repairs.best.at))
+    hands = np.argmax(repairs.share[out.kind] * alone.seen, axis=1) == 1
+    times = np.concatenate((out.start_h[hands], out.end_h[hands]))
+    steps = np.concatenate((np.ones(hands.sum()), -np.ones(hands.sum())))
+    order = np.lexsort((steps, times))
+    return int(max(np.cumsum(steps[order]).max(initial=0), 1))
+
+
+def _with_crews(
+    out: Outages, calendar: Calendar, repairs: Repairs, crews: int
+) -> tuple[float, dict[str, float], Floats]:
+    x, share = dict(repairs.best.at), repairs.share
+    if crews == PLENTY:
+        mixture = Mixture(out, repairs.allowed)
+        value = mixture(View(out, out.start_h, calendar).terms(repairs.law, x), LAST_ROUNDS)
+        return value, x, mixture.share
+    best = (-np.inf, x, share)
+    for _ in range(ROUNDS):
+        begin = latent_starts(out, calendar, repairs.law, x, share, crews)
+        found, share, _ = fit_mixture(View(out, begin, calendar), repairs.law, repairs.allowed, x)
+        x = dict(found.at)
+        # what counts is the likelihood with the queue that these very parameters make
+        begin = latent_starts(out, calendar, repairs.law, x, share, crews)
+        mixture = Mixture(out, repairs.allowed)
+        mixture.share = share
+        value = mixture(View(out, begin, calendar).terms(repairs.law, x), 0)
+        best = max(best, (value, x, share), key=lambda one: one[0])
+    return best

@@ -20,6 +20,7 @@ import numpy as np
 
 from kfarm_twin.arrays import Floats
 from kfarm_twin.fit.likelihood import Estimate, Maximum, maximise, prefers
+from kfarm_twin.fit.log import FaultLog
 
 SMALLEST_SHAPE, LARGEST_SHAPE = 0.05, 1000.0
 
@@ -52,23 +53,35 @@ class Returns:
 
     Attributes
     ----------
-    rate_per_h
-        Mean rate of fresh faults of one node [1/h].
-    frailty
-        Shape of the gamma law; None where the log does not support that nodes differ.
-    recurrence
-        Probability that a repair does not hold; None where the log does not support any.
-    within_h
-        Mean time to the return [h].
-    shares
-        For each gap of `gaps` in order: the probability that it ended with a return.
+    best
+        The model that the log supports: ``rate`` [1/h], perhaps ``shape`` of the frailty, perhaps
+        ``odds`` that a repair does not hold and the rate ``mu`` [1/h] at which the fault is back.
+    gains
+        Twice the log likelihood ratio for frailty and for recurrence, each given the other.
     """
 
-    rate_per_h: Estimate
-    frailty: Estimate | None
-    recurrence: Estimate | None
-    within_h: Estimate | None
+    best: Maximum
     gains: dict[str, float]
+
+    def estimate(self, name: str, level: float) -> Estimate | None:
+        """A parameter with its interval; None where the log does not support it."""
+        return self.best.estimate(name, level) if name in self.best.at else None
+
+
+BOUNDS = {"shape": (SMALLEST_SHAPE, LARGEST_SHAPE), "odds": (1e-4, 50.0), "mu": (1 / 720, 100.0)}
+
+
+def histories(log: FaultLog, nodes: int) -> list[NodeHistory]:
+    """What the likelihood sees of a log of so many nodes, those that never failed last."""
+    seen = []
+    for node in range(len(log.nodes)):
+        mine = np.flatnonzero(log.node == node)
+        starts, ends = log.start_h[mine], log.end_h[mine]
+        up = log.span_h - float((ends - starts).sum())
+        last = 0.0 if log.is_open[mine[-1]] else log.until_h - float(ends[-1])
+        seen.append(NodeHistory(max(up, 1e-6), True, starts[1:] - ends[:-1], last))
+    spared = NodeHistory(log.span_h, False, np.empty(0), 0.0)
+    return seen + [spared] * (nodes - len(seen))
 
 
 def log_likelihood(
@@ -115,43 +128,51 @@ def _log_moments(size: int, rate: float, shape: float, exposure_h: float) -> Flo
     return np.asarray(m * math.log(rate) + rising + shrink - m * math.log(shape + rate * exposure_h))
 
 
-def fit_returns(nodes: list[NodeHistory], level: float) -> Returns:
+def fit_returns(nodes: list[NodeHistory]) -> Returns:
     """Fit by maximum likelihood; keep frailty and recurrence where the AIC prefers them."""
     faults = sum(int(n.first) + len(n.gaps_h) for n in nodes)
-    rate = faults / max(sum(n.exposure_h for n in nodes), 1e-9)
-    gaps = np.concatenate([n.gaps_h for n in nodes]) if nodes else np.empty(0)
+    gaps = np.concatenate([n.gaps_h for n in nodes])
     short = gaps[gaps < np.median(gaps)] if gaps.size else gaps
-    mu = 1 / max(float(short.mean()), 0.1) if short.size else 0.1
-    start = {"rate": rate, "shape": 1.0, "odds": 0.3, "mu": mu}
+    start = {
+        "rate": faults / sum(n.exposure_h for n in nodes),
+        "shape": 1.0,
+        "odds": 0.3,
+        "mu": 1 / float(np.clip(short.mean(), 0.1, 100.0)) if short.size else 0.1,
+    }
 
-    def fit(names: tuple[str, ...]) -> Maximum:
+    def fit(*names: str) -> Maximum:
         def value(x: dict[str, float]) -> float:
             odds = x.get("odds", 0.0)
+            share = odds / (1 + odds)
             return log_likelihood(
-                nodes, x["rate"], x.get("shape", math.inf), odds / (1 + odds), x.get("mu", 1.0)
+                nodes, x["rate"], x.get("shape", math.inf), share, x.get("mu", 1.0)
             )
 
-        bounds = {"shape": (SMALLEST_SHAPE, LARGEST_SHAPE), "odds": (1e-4, 50.0)}
-        return maximise(value, {name: start[name] for name in names}, bounds)
+        return maximise(value, {name: start[name] for name in names}, BOUNDS)
 
-    plain, returning = fit(("rate",)), fit(("rate", "odds", "mu"))
-    frail, both = fit(("rate", "shape")), fit(("rate", "shape", "odds", "mu"))
+    plain, returning = fit("rate"), fit("rate", "odds", "mu")
+    frail, both = fit("rate", "shape"), fit("rate", "shape", "odds", "mu")
+    best = plain
+    for richer in (returning, frail, both):
+        best = richer if prefers(richer, best) else best
     gains = {
         "frailty": 2 * (both.value - returning.value),
         "recurrence": 2 * (both.value - frail.value),
     }
-    best = plain
-    for richer in (returning, frail, both):
-        best = richer if prefers(richer, best) else best
-    return Returns(
-        best.estimate("rate", level),
-        best.estimate("shape", level) if "shape" in best.at else None,
-        best.estimate("odds", level).mapped(lambda odds: odds / (1 + odds))
-        if "odds" in best.at
-        else None,
-        best.estimate("mu", level).mapped(lambda mu: 1 / mu) if "mu" in best.at else None,
-        gains,
-    )
+    return Returns(best, gains)
+
+
+def fresh_starts(log: FaultLog, returns: Returns) -> Floats:
+    """Starts of the faults that are more likely fresh than returns of the one before [h]."""
+    at = returns.best.at
+    fresh = np.ones(log.start_h.size, np.bool_)
+    if "odds" in at:
+        share = at["odds"] / (1 + at["odds"])
+        for node in range(len(log.nodes)):
+            mine = np.flatnonzero(log.node == node)
+            gaps = log.start_h[mine[1:]] - log.end_h[mine[:-1]]
+            fresh[mine[1:]] = return_shares(gaps, at["rate"], share, at["mu"]) < 0.5
+    return np.asarray(log.start_h[fresh])
 
 
 def return_shares(gaps_h: Floats, rate: float, share: float, mu: float) -> Floats:
