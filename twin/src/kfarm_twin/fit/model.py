@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from kfarm_twin.fit.arrivals import Arrivals, bursts_of, dispersion, fit_arrival
 from kfarm_twin.fit.crews import CrewFit, fit_crews
 from kfarm_twin.fit.likelihood import Maximum
 from kfarm_twin.fit.log import FaultLog, with_kinds
-from kfarm_twin.fit.repair import Outages, Repairs, fit_repairs
+from kfarm_twin.fit.repair import Outages, Repairs, finds_by_day, fit_repairs
 from kfarm_twin.fit.returns import Returns, fit_returns, fresh_starts, histories
 from kfarm_twin.fit.shifts import Calendar, fit_calendar
 
@@ -36,6 +36,9 @@ class Fit:
         Nodes of the fleet, those that never failed included.
     unseen
         Share of all faults in the time looked at that a log of closed ones does not list.
+    by_day
+        Faults are found in the hours of the shift more (or less) than at others: see
+        `repair.PhaseView`.
     """
 
     log: FaultLog
@@ -46,6 +49,7 @@ class Fit:
     repairs: Repairs
     crews: CrewFit
     unseen: float
+    by_day: bool
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,21 @@ def fit_log(log: FaultLog, nodes: int) -> Fit:
     calendar = fit_calendar(out.end_h[long])
     repairs = fit_repairs(out, calendar, len(log.kinds))
     crews = fit_crews(out, calendar, repairs)
-    return Fit(log, nodes, returns, arrivals, calendar, repairs, crews, _unseen(log, repairs, calendar))
+    by_day = finds_by_day(out, calendar)
+    if by_day and crews.best is None:
+        repairs, crews = _as_played(out, calendar, repairs, crews)
+    return Fit(log, nodes, returns, arrivals, calendar, repairs, crews, _unseen(log, repairs, calendar), by_day)
+
+
+def _as_played(
+    out: Outages, calendar: Calendar, repairs: Repairs, crews: CrewFit
+) -> tuple[Repairs, CrewFit]:
+    """The same model with its laws averaged over the hours at which faults come."""
+    grouped = replace(out, kind=repairs.group[out.kind])
+    view = rep.PhaseView(grouped, calendar)
+    found, share, _ = rep.fit_mixture(view, repairs.law, repairs.allowed, repairs.best.at)
+    played = replace(repairs, best=found, share=share)
+    return played, replace(crews, at=dict(found.at), share=share)
 
 
 def _unseen(log: FaultLog, repairs: Repairs, calendar: Calendar) -> float:
@@ -163,6 +181,9 @@ def _parameters(
     rates: Floats,
 ) -> Parameters:
     odds = returning.get("odds", 0.0)
+    lead = mending.get("lead", 0.0)
+    # the law of outages with a part is of the whole of them; the work comes after the part
+    lead = max(lead - mending["mean"] / fit.calendar.week().mean(), 0.1 * lead)
     return Parameters(
         kinds=fit.log.kinds,
         rates=rates,
@@ -175,7 +196,7 @@ def _parameters(
         mean_h=mending["mean"],
         shape=mending.get("shape"),
         quick_h=mending.get("quick", 0.0),
-        lead_h=mending.get("lead", 0.0),
+        lead_h=lead,
         spread=mending.get("spread", 0.0),
         shares=shares[fit.repairs.group],
         crews=fit.crews.best,

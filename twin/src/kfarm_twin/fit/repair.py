@@ -23,11 +23,14 @@ from numpy.typing import NDArray
 
 from kfarm_twin.arrays import Floats, Ints
 from kfarm_twin.fit.likelihood import AIC_MARGIN, Maximum, maximise
-from kfarm_twin.fit.shifts import Calendar
+from kfarm_twin.fit.shifts import DAY_H, WEEK_H, Calendar
 
 KINDS = ("quick", "hands", "part")
 HALF_H = 0.25
 """Half of the precision to which an end is taken to be known [h]."""
+PHASES = 56
+"""Hours of the week over which the time out of service is averaged."""
+SURE_ERRORS = 3.0
 SEARCH_ROUNDS, LAST_ROUNDS = 12, 300
 
 
@@ -122,6 +125,40 @@ class View:
             law_cdf(law, self.work, x["mean"], x.get("shape", 1.0)),
             lognormal_cdf(self.clock, x["lead"], x["spread"]) if "lead" in x else None,
         )
+
+
+class PhaseView(View):
+    """Outages as a farm plays them whose faults come at all hours of the week alike.
+
+    People often find faults while they are at work, so that those of a log wait less for a shift
+    than faults that come at any hour. For a twin whose faults do, the laws are fitted to the time
+    out of service averaged over the hour of the week at which it begins, with no work outside the
+    shift: what is played then lasts as long as what was recorded.
+    """
+
+    def __init__(self, out: Outages, calendar: Calendar) -> None:
+        super().__init__(out, out.start_h, calendar)
+        strict = replace(calendar, outside=0.0)
+        self.pace = float(strict.week().mean())
+        self.speed = np.ones_like(self.speed)
+        phases = np.arange(0.5, WEEK_H, WEEK_H / PHASES)[:, None]
+        self.work = strict.worked(phases + self.clock) - strict.worked(phases)
+
+    def _laws(self, law: str, x: dict[str, float]) -> tuple[Floats | None, Floats, Floats | None]:
+        quick, hands, part = super()._laws(law, x)
+        return quick, hands.mean(axis=0), part
+
+
+def finds_by_day(out: Outages, calendar: Calendar) -> bool:
+    """Whether more or fewer faults start within the shift than its share of the week."""
+    if calendar.always:
+        return False
+    share = calendar.hours * calendar.days / WEEK_H
+    local = (out.start_h - calendar.offset_h) % WEEK_H
+    opens = local % DAY_H - calendar.start
+    inside = (opens >= 0) & (opens < calendar.hours) & (local < calendar.days * DAY_H)
+    error = math.sqrt(share * (1 - share) / out.start_h.size)
+    return bool(abs(float(inside.mean()) - share) > SURE_ERRORS * error)
 
 
 class Mixture:
