@@ -7,10 +7,10 @@ import json
 import math
 import re
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from kfarm_twin.fit import Unit
 from kfarm_twin.fit.log import Fault, FaultLog, LeftOut, build_log
 from kfarm_twin.traces.lines import Findings, blocks, encoding_fault, failure, shown
 
@@ -19,15 +19,6 @@ LONGEST_DAYS = 36_600.0
 FEWEST_FAULTS = 5
 START_WORDS = {"fault_start", "start", "down", "failed"}
 END_WORDS = {"fault_end", "end", "up", "repaired", "recovered"}
-
-
-class Unit(StrEnum):
-    """Units of plain numbers in a log."""
-
-    SECONDS = "seconds"
-    MINUTES = "minutes"
-    HOURS = "hours"
-    DAYS = "days"
 
 
 HOURS = {Unit.SECONDS: 1 / 3600, Unit.MINUTES: 1 / 60, Unit.HOURS: 1.0, Unit.DAYS: 24.0}
