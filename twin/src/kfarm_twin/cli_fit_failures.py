@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,16 @@ class Asked:
     confidence: float
     plot: Path | None
     block: Path | None
+
+    @property
+    def command(self) -> str:
+        """What to type for the same answer."""
+        words = ["kfarm", "fit", "failures", str(self.file)]
+        for name in ("nodes", "unit", "since", "until", "futures", "seed", "confidence"):
+            value = getattr(self, name)
+            if value is not None:
+                words += [f"--{name}", str(value)]
+        return shlex.join(words)
 
 
 def run(asked: Asked, output: Output) -> None:
@@ -77,7 +88,7 @@ def _write_files(asked: Asked, fit: Fit, records: list[Record], data: dict[str, 
     if asked.plot is not None:
         from kfarm_twin.fit_page import render  # noqa: PLC0415 - plotly loads slowly
 
-        texts.append((asked.plot, render(fit, records, data, asked.seed)))
+        texts.append((asked.plot, render(fit, records, data, asked.command)))
     for path, text in texts:
         with replacing(path) as file:
             file.write(text.encode())

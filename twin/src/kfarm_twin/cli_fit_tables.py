@@ -50,14 +50,23 @@ def _say(console: Console, line: str, style: str = "") -> None:
     console.print(line, markup=False, highlight=False, style=style, soft_wrap=True)
 
 
-def _number(value: float | None) -> str:
+def _row(table: Any, *texts: str) -> None:
+    """A row of text as it is: names may hold what rich would take for markup."""
+    from rich.text import Text  # noqa: PLC0415
+
+    table.add_row(*(Text(text) for text in texts))
+
+
+def number(value: float | None) -> str:
+    """Four digits."""
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _cells(figure: Mapping[str, Any]) -> tuple[str, str]:
-    return _number(figure["value"]), f"{_number(figure['low'])} … {_number(figure['high'])}"
+def cells(figure: Mapping[str, Any]) -> tuple[str, str]:
+    """Value and interval."""
+    return number(figure["value"]), f"{number(figure['low'])} … {number(figure['high'])}"
 
 
 def _print_log(console: Console, data: Mapping[str, Any]) -> None:
@@ -65,7 +74,7 @@ def _print_log(console: Console, data: Mapping[str, Any]) -> None:
     _say(
         console,
         f"{data['file']}: {log['faults']:,} faults on {log['nodesWithFault']:,} of {log['nodes']:,}"
-        f" nodes in {_number(log['days'])} days, {log['outages']:,} outages",
+        f" nodes in {number(log['days'])} days, {log['outages']:,} outages",
         "bold",
     )
     for one in log["excluded"]:
@@ -75,7 +84,7 @@ def _print_log(console: Console, data: Mapping[str, Any]) -> None:
         _say(console, f"note: {note}", "dim")
 
 
-def _rows(p: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any] | None]]:
+def rows(p: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any] | None]]:
     """Name and figure of each parameter; None where the log does not support it."""
     repair, nothing = p["repair"], {}
     recurrence, bursts, unrest = p["recurrence"] or nothing, p["bursts"] or nothing, p["unrest"] or nothing
@@ -102,17 +111,17 @@ def _rows(p: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any] | None]]:
 
 def _print_parameters(console: Console, p: Mapping[str, Any]) -> None:
     table = right_table("Parameter", "Value", "Interval")
-    for name, figure in _rows(p):
+    for name, figure in rows(p):
         if figure is not None:
-            table.add_row(name, *_cells(figure))
+            _row(table, name, *cells(figure))
         elif not name.startswith("  "):
-            table.add_row(name, "–", ABSENT)
+            _row(table, name, "–", ABSENT)
     shift, crews = p["shift"], p["crews"]
     told = f"{shift['hours']} h on {shift['days']} days" if shift else "–"
-    table.add_row("shift", told, "" if shift else ABSENT)
+    _row(table, "shift", told, "" if shift else ABSENT)
     most = "" if crews["high"] is None else str(crews["high"])
     count = "–" if crews["count"] is None else str(crews["count"])
-    table.add_row("crews", count, f"{crews['low']} … {most}")
+    _row(table, "crews", count, f"{crews['low']} … {most}")
     console.print(table)
 
 
@@ -121,12 +130,11 @@ def _print_classes(console: Console, p: Mapping[str, Any]) -> None:
     shares = {one["name"]: one for one in p["repair"]["classes"]}
     for one in p["rates"]["classes"]:
         mine = shares[one["name"]]
-        from rich.text import Text  # noqa: PLC0415
-
-        table.add_row(
-            Text(one["name"]),
+        _row(
+            table,
+            one["name"],
             f"{one['faults']:,}",
-            *_cells(one),
+            *cells(one),
             f"{100 * mine['quickShare']['value']:.0f} %",
             f"{100 * mine['partShare']['value']:.0f} %",
         )
@@ -137,8 +145,7 @@ def _print_goodness(console: Console, data: Mapping[str, Any]) -> None:
     table = right_table("Of the log and of futures", "Log", "Median", "Interval", "Within")
     for key, name in GOODNESS.items():
         one = data["goodness"][key]
-        value, span = _cells(one["simulated"])
-        table.add_row(
-            name, _number(one["observed"]), value, span, "yes" if one["within"] else "no"
-        )
+        value, span = cells(one["simulated"])
+        within = "yes" if one["within"] else "no"
+        _row(table, name, number(one["observed"]), value, span, within)
     console.print(table)

@@ -14,7 +14,6 @@ from kfarm_twin.fit.model import Parameters
 SECOND_NS, HOUR_NS = 10**9, 3600 * 10**9
 LEAST_SHARE = 0.005
 """Shares of kinds below this round to nothing in percent."""
-MANY_CREWS = 10_000
 
 
 def block(p: Parameters) -> dict[str, Any]:
@@ -39,7 +38,7 @@ def block(p: Parameters) -> dict[str, Any]:
             "spell": _duration(spell),
         }
     if p.crews is not None or not p.calendar.always:
-        data["crews"] = {"count": p.crews or MANY_CREWS}
+        data["crews"] = {"count": p.crews or p.crews_seen}
         if not p.calendar.always:
             c = p.calendar
             data["crews"]["shift"] = {"hours": c.hours, "start": c.start, "days": c.days}

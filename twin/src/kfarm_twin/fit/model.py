@@ -54,7 +54,11 @@ class Fit:
 
 @dataclass(frozen=True)
 class Parameters:
-    """One set of parameters; times in hours, rates per hour of one node in service."""
+    """One set of parameters; times in hours, rates per hour of one node in service.
+
+    `crews` is None where the log shows no queue: then `crews_seen`, those at work at once, are
+    enough that hardly anything waits.
+    """
 
     kinds: tuple[str, ...]
     rates: Floats
@@ -71,6 +75,7 @@ class Parameters:
     spread: float
     shares: Floats
     crews: int | None
+    crews_seen: int
     calendar: Calendar
 
 
@@ -200,5 +205,6 @@ def _parameters(
         spread=mending.get("spread", 0.0),
         shares=shares[fit.repairs.group],
         crews=fit.crews.best,
+        crews_seen=fit.crews.busy_most,
         calendar=fit.calendar,
     )
