@@ -9,9 +9,10 @@ before earlier ones cannot come from few crews, unless the earlier ones waited f
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kfarm_twin.arrays import Floats
 from kfarm_twin.fit.repair import (
@@ -25,8 +26,8 @@ from kfarm_twin.fit.repair import (
 )
 from kfarm_twin.fit.shifts import Calendar
 
-SHORTEST_H = 0.05
-"""Work shorter than this behind a queue is no evidence of one: the two were released together."""
+TOGETHER_H = 0.1
+"""Ends so close to another [h] were written down, or given back, together: no crew's work ended."""
 DROP = 2.0
 """What lies within this of the greatest log likelihood is in the interval (about 95 %)."""
 ROUNDS = 2
@@ -58,9 +59,6 @@ def latent_starts(
         worked = float(start_worked[i])
         if len(free) >= crews:
             begin[i], worked = sorted(free)[len(free) - crews]
-            if end_worked[i] - worked < SHORTEST_H:
-                begin[i] = out.end_h[i] + 1.0
-                continue
         hands = share[out.kind[i], 1] * _between(law, low[i] - worked, high[i] - worked, x)
         if hands > other[i]:
             heapq.heappush(free, (float(out.end_h[i]), float(end_worked[i])))
@@ -101,10 +99,18 @@ class CrewFit:
 
 def fit_crews(out: Outages, calendar: Calendar, repairs: Repairs) -> CrewFit:
     """Profile over the number of crews, each with parameters of its own."""
-    grouped = Outages(
-        out.start_h, out.end_h, repairs.group[out.kind], out.is_open, out.until_h, out.lists_open
+    full = replace(out, kind=repairs.group[out.kind], groups=len(repairs.share))
+    most = busy_most(full, calendar, repairs)
+    alone = ~_together(out.end_h)
+    if not alone.any():
+        return CrewFit({PLENTY: 0.0}, most, 1, None, None, dict(repairs.best.at), repairs.share)
+    grouped = replace(
+        full,
+        start_h=out.start_h[alone],
+        end_h=out.end_h[alone],
+        kind=full.kind[alone],
+        is_open=out.is_open[alone],
     )
-    most = busy_most(grouped, calendar, repairs)
     tried: dict[int, tuple[float, dict[str, float], Floats]] = {}
     for crews in (PLENTY, *[c for c in CANDIDATES if c < most]):
         tried[crews] = _with_crews(grouped, calendar, repairs, crews)
@@ -114,8 +120,18 @@ def fit_crews(out: Outages, calendar: Calendar, repairs: Repairs) -> CrewFit:
     unbounded = profile[PLENTY] > -DROP
     low = min(inside, default=most)
     best = None if unbounded else max(inside, key=lambda c: profile[c])
-    _, at, share = tried[PLENTY if best is None else best]
+    at, share = (dict(repairs.best.at), repairs.share) if best is None else tried[best][1:]
     return CrewFit(profile, most, low, None if unbounded else max(inside), best, at, share)
+
+
+def _together(end_h: Floats) -> NDArray[np.bool_]:
+    """Outages that ended with another."""
+    order = np.argsort(end_h, kind="stable")
+    close = np.diff(end_h[order]) < TOGETHER_H
+    tied = np.zeros(end_h.size, np.bool_)
+    tied[order[1:]] |= close
+    tied[order[:-1]] |= close
+    return tied
 
 
 def busy_most(out: Outages, calendar: Calendar, repairs: Repairs) -> int:

@@ -11,7 +11,7 @@ from kfarm_twin.fit import arrivals as arr
 from kfarm_twin.fit import repair as rep
 from kfarm_twin.fit import returns as ret
 from kfarm_twin.fit.arrivals import Arrivals, bursts_of, dispersion, fit_arrivals, unrest_of
-from kfarm_twin.fit.crews import CrewFit, fit_crews
+from kfarm_twin.fit.crews import CrewFit, fit_crews, latent_starts
 from kfarm_twin.fit.likelihood import Maximum
 from kfarm_twin.fit.log import FaultLog, with_kinds
 from kfarm_twin.fit.repair import Outages, Repairs, finds_by_day, fit_repairs
@@ -91,10 +91,23 @@ def fit_log(log: FaultLog, nodes: int) -> Fit:
     calendar = fit_calendar(out.end_h[long])
     repairs = fit_repairs(out, calendar, len(log.kinds))
     crews = fit_crews(out, calendar, repairs)
+    if crews.best is not None:
+        repairs, crews = _with_queue(out, calendar, repairs, crews)
     by_day = finds_by_day(out, calendar)
     if by_day and crews.best is None:
         repairs, crews = _as_played(out, calendar, repairs, crews)
     return Fit(log, nodes, returns, arrivals, calendar, repairs, crews, _unseen(log, repairs, calendar), by_day)
+
+
+def _with_queue(
+    out: Outages, calendar: Calendar, repairs: Repairs, crews: CrewFit
+) -> tuple[Repairs, CrewFit]:
+    """Choose the laws again, with the starts that the most likely number of crews leaves."""
+    assert crews.best is not None  # noqa: S101 - asked by the caller
+    grouped = replace(out, kind=repairs.group[out.kind])
+    begin = latent_starts(grouped, calendar, repairs.law, crews.at, crews.share, crews.best)
+    chosen = fit_repairs(out, calendar, len(repairs.group), begin)
+    return chosen, replace(crews, at=dict(chosen.best.at), share=chosen.share)
 
 
 def _as_played(
@@ -156,8 +169,6 @@ def draw(fit: Fit, random: np.random.Generator) -> Parameters:
     mean = fit.arrivals.mean_per_h * max(count, 0.5) / fit.arrivals.faults
     mine = np.bincount(fit.log.kind, minlength=len(fit.log.kinds))
     mending = _drawn(fit.repairs.best, random, rep.bounds_for(fit.log.span_h, fit.repairs.allowed[2]))
-    if fit.crews.best is not None:  # spread of the fit without a queue about the fit with one
-        mending = {k: fit.crews.at[k] * v / fit.repairs.best.at[k] for k, v in mending.items()}
     shares = np.array(
         [
             random.dirichlet(np.where(fit.repairs.allowed, share * n + 0.2, 1e-9))

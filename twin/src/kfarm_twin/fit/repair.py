@@ -50,6 +50,8 @@ class Outages:
         End of the log [h].
     lists_open
         Whether the log lists open faults; if not, it is truncated.
+    groups
+        How many groups there are; 0: as many as the outages show.
     """
 
     start_h: Floats
@@ -58,6 +60,7 @@ class Outages:
     is_open: NDArray[np.bool_]
     until_h: float
     lists_open: bool
+    groups: int = 0
 
 
 def lognormal_cdf(t: Floats, mean: float, sigma: float) -> Floats:
@@ -170,7 +173,7 @@ class Mixture:
 
     def __init__(self, out: Outages, allowed: tuple[bool, bool, bool]) -> None:
         self.out = out
-        self.groups = int(out.kind.max()) + 1
+        self.groups = max(int(out.kind.max()) + 1, out.groups)
         self.allowed = np.array(allowed)
         self.share = np.tile(self.allowed / self.allowed.sum(), (self.groups, 1))
 
@@ -265,14 +268,19 @@ class Repairs:
     aic: dict[str, float]
 
 
-def fit_repairs(out: Outages, calendar: Calendar, classes: int) -> Repairs:
+def fit_repairs(
+    out: Outages, calendar: Calendar, classes: int, begin_h: Floats | None = None
+) -> Repairs:
     """Choose law, kinds and whether classes differ by the AIC, simple models first.
 
     Parameters
     ----------
     out
         With the class of each outage in `kind`.
+    begin_h
+        When a crew was free for each; without it, at once.
     """
+    begin = out.start_h if begin_h is None else begin_h
     counts = np.bincount(out.kind, minlength=classes)
     apart = [k for k in range(classes) if counts[k] >= FEWEST_OF_GROUP]
     group = np.full(classes, len(apart), np.int64)
@@ -281,7 +289,7 @@ def fit_repairs(out: Outages, calendar: Calendar, classes: int) -> Repairs:
         group = np.arange(classes)
     pooled = _with_groups(out, np.zeros(classes, np.int64))
     fits = {
-        (law, allowed): fit_mixture(View(pooled, out.start_h, calendar), law, allowed, {})
+        (law, allowed): fit_mixture(View(pooled, begin, calendar), law, allowed, {})
         for allowed in KIND_SETS
         for law in LAWS
     }
@@ -296,7 +304,7 @@ def fit_repairs(out: Outages, calendar: Calendar, classes: int) -> Repairs:
     for law, allowed in fits:
         if sum(allowed) == 1 or fits[law, allowed][2] > fits[chosen][2] + WORTH_A_LOOK:
             continue
-        view = View(grouped, out.start_h, calendar)
+        view = View(grouped, begin, calendar)
         found, share, aic = fit_mixture(view, law, allowed, fits[law, allowed][0].at)
         tried[_name(law, allowed, True)] = aic
         if aic + AIC_MARGIN < least:

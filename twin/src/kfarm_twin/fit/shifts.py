@@ -8,11 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from kfarm_twin.arrays import Floats
-from kfarm_twin.fit.likelihood import AIC_MARGIN
 
 DAY_H, WEEK_H = 24.0, 168.0
 FEWEST = 30
 """Repairs below which no calendar is looked for."""
+LEAST_GAIN = 30.0
+"""Twice the log likelihood ratio that a calendar must reach: the best of some 10,000 tried exceeds
+2 ln 10,000 = 18 by chance."""
+FEWEST_DAYS = 4
 MOST_OFF = 0.5
 """Repairs must end at less than this share of the rate outside the shift for it to count as one."""
 
@@ -70,10 +73,10 @@ def fit_calendar(ends_h: Floats) -> Calendar:
     if ends.size < FEWEST:
         return Calendar()
     counts = np.bincount((np.floor(ends) % WEEK_H).astype(int), minlength=168).reshape(7, 24)
-    best, gain = Calendar(), 2 * 4 + AIC_MARGIN
+    best, gain = Calendar(), LEAST_GAIN
     for offset in range(0, 168):
         day = np.roll(counts.ravel(), -offset).reshape(7, 24)
-        for days in range(1, 8):
+        for days in range(FEWEST_DAYS, 8):
             if days == 7 and offset >= 24:
                 continue
             hours = np.cumsum(day[:days].sum(axis=0))
