@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from kfarm_twin.arrays import Floats
 from kfarm_twin.fit.repair import (
-    LAST_ROUNDS,
     Mixture,
     Outages,
     Repairs,
@@ -149,9 +148,9 @@ def _with_crews(
 ) -> tuple[float, dict[str, float], Floats]:
     x, share = dict(repairs.best.at), repairs.share
     if crews == PLENTY:
-        mixture = Mixture(out, repairs.allowed)
-        value = mixture(View(out, out.start_h, calendar).terms(repairs.law, x), LAST_ROUNDS)
-        return value, x, mixture.share
+        view = View(out, out.start_h, calendar)
+        found, share, _ = fit_mixture(view, repairs.law, repairs.allowed, x)
+        return found.value, dict(found.at), share
     best = (-np.inf, x, share)
     for _ in range(ROUNDS):
         begin = latent_starts(out, calendar, repairs.law, x, share, crews)

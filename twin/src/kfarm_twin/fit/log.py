@@ -115,7 +115,7 @@ def build_log(
     first = min(f.start_h for f in faults)
     since = since_h if since_h is not None else _natural_start(first, last)
     until = until_h if until_h is not None else last
-    used = [f for f in sorted(faults) if _is_used(f, since, until, lists_open, left_out)]
+    used = [f for f in sorted(faults, key=_order) if _is_used(f, since, until, lists_open, left_out)]
     merged, count = _merge(used, until, left_out)
     nodes = tuple(dict.fromkeys(f.node for f in merged))
     kinds = tuple(k for k, _ in Counter(f.kind for f in merged).most_common())
@@ -137,6 +137,10 @@ def build_log(
         left_out,
         notes,
     )
+
+
+def _order(fault: Fault) -> tuple[float, int]:
+    return fault.start_h, fault.line
 
 
 def _natural_start(first: float, last: float) -> float:
