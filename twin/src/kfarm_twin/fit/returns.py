@@ -39,12 +39,15 @@ class NodeHistory:
         Times from a repair to the next fault [h].
     last_h
         Time from the last repair to the end of the log [h]; 0 when it never failed or is down.
+    count
+        How many nodes have this very history.
     """
 
     exposure_h: float
     first: bool
     gaps_h: Floats
     last_h: float
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ def histories(log: FaultLog, nodes: int) -> list[NodeHistory]:
         up = log.span_h - float((ends - starts).sum())
         last = 0.0 if log.is_open[mine[-1]] else log.until_h - float(ends[-1])
         seen.append(NodeHistory(max(up, 1e-6), True, starts[1:] - ends[:-1], last))
-    spared = NodeHistory(log.span_h, False, np.empty(0), 0.0)
-    return seen + [spared] * (nodes - len(seen))
+    left = nodes - len(seen)
+    return [*seen, NodeHistory(log.span_h, False, np.empty(0), 0.0, left)] if left else seen
 
 
 def log_likelihood(
@@ -99,7 +102,7 @@ def log_likelihood(
         terms, scale = _polynomial(node, share, mu)
         logs = _log_moments(terms.size, rate, shape, node.exposure_h)
         top = float(np.max(logs))
-        total += scale + top + math.log(float(terms @ np.exp(logs - top)) + 1e-300)
+        total += node.count * (scale + top + math.log(float(terms @ np.exp(logs - top)) + 1e-300))
         if node.last_h > 0:
             total += math.log1p(share * (math.exp(-mu * node.last_h) - 1))
     return total
@@ -134,7 +137,7 @@ def fit_returns(nodes: list[NodeHistory]) -> Returns:
     gaps = np.concatenate([n.gaps_h for n in nodes])
     short = gaps[gaps < np.median(gaps)] if gaps.size else gaps
     start = {
-        "rate": faults / sum(n.exposure_h for n in nodes),
+        "rate": faults / sum(n.count * n.exposure_h for n in nodes),
         "shape": 1.0,
         "odds": 0.3,
         "mu": 1 / float(np.clip(short.mean(), 0.1, 100.0)) if short.size else 0.1,
