@@ -93,12 +93,12 @@ def arrivals(fleet: Fleet, horizon: float, rnd: random.Random) -> list[float]:
     for begin, end, factor in spells:
         t = begin + rnd.expovariate(total * factor * (1 - share + share / size))
         while t < end:
-            out.append(t)
+            members = 0
             if rnd.random() < (share / size) / (1 - share + share / size):
-                more = 0
+                members = 1
                 while rnd.random() < 1 - 1 / size:
-                    more += 1
-                out += [t + window * rnd.random() for _ in range(more)]
+                    members += 1
+            out += [t + window * rnd.random() for _ in range(members)] or [t]
             t += rnd.expovariate(total * factor * (1 - share + share / size))
     return sorted(t for t in out if t < horizon)
 
