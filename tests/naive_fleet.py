@@ -33,7 +33,7 @@ class Law:
 
 @dataclass(frozen=True)
 class Mend:
-    """How a class is mended: `retry` (share, time), `part` (share, lead time), hands-on, returns."""
+    """How a class is mended: `retry` is a share and a time, `part` a share and a lead time."""
 
     hands_on: Law
     retry: tuple[float, float] | None = None
@@ -118,9 +118,9 @@ def _spells(fleet: Fleet, horizon: float, rnd: random.Random) -> list[tuple[floa
     return out
 
 
-def play(fleet: Fleet, horizon: float, seed: int) -> Played:
+def play(fleet: Fleet, horizon: float, seed: int) -> Played:  # noqa: PLR0912, PLR0915
     """One future, event by event."""
-    rnd = random.Random(seed)
+    rnd = random.Random(seed)  # noqa: S311 - a simulation
     played = Played()
     z = [
         rnd.gammavariate(fleet.frailty, 1 / fleet.frailty) if fleet.frailty else 1.0

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Published
-
 from kfarm_twin.fit.futures import Record, down_at_once, measures, play_fit, quantile
 from kfarm_twin.fit.log import FaultLog
 from kfarm_twin.fit.model import Fit, fit_log
@@ -56,11 +55,13 @@ def test_the_reader_finds_the_published_figures(trace: Path, published: Publishe
         ("availability", 0.9768, m["availability"], 0.0005),
         ("outage p50 [h]", 20.4, m["outageP50Hours"], 0.1),
     ):
-        published("StepFun, as read", figure, published=is_, ours=ours, tolerance=tolerance, source=SOURCE)
+        published(
+            "StepFun, as read", figure, published=is_, ours=ours, tolerance=tolerance, source=SOURCE
+        )
 
 
 def test_the_fitted_fleet_reproduces_its_input(trace: Path, published: Published) -> None:
-    """Rates, frailty and repairs were fitted to this very trace: this tests the fit and the engine."""
+    """Rates, frailty and repairs were fitted to this very trace: a test of fit and engine."""
     log = whole(trace)
     records = played(fitted(trace, None, None), log.until_h, uncertain=False)
     ours = [measures(record, NODES, 0.0, log.until_h) for record in records]
@@ -115,7 +116,7 @@ def test_one_half_predicts_nodes_down_on_the_other(trace: Path) -> None:
 
 
 def test_the_calm_half_does_not_foresee_the_backlog_of_the_other(trace: Path) -> None:
-    """What does not hold: days 58-117 had 20 nodes and more waiting, days 174-349 nothing like it."""
+    """What does not hold: on days 66-117 20 nodes and more waited, later nothing like it."""
     log, half = whole(trace), HALF_DAYS * 24.0
     records = played(fitted(trace, str(HALF_DAYS), None), log.until_h, uncertain=True)
     assert held(records, log, half, log.until_h) == {"p50": True, "p95": True, "most": True}

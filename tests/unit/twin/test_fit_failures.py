@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 import yaml
 from kfarm_api.reliability import Reliability
-from typer.testing import CliRunner
-
 from kfarm_twin.cli import app
 from kfarm_twin.fit.arrivals import MODELS, dispersion, log_likelihood
 from kfarm_twin.fit.block import reliability
@@ -25,6 +23,7 @@ from kfarm_twin.fit.model import Fit, best, draw, fit_log
 from kfarm_twin.fit.returns import fit_returns, histories
 from kfarm_twin.fit.returns import log_likelihood as returns_likelihood
 from kfarm_twin.fit.shifts import Calendar, fit_calendar
+from typer.testing import CliRunner
 
 NAIVE = runpy.run_path(str(Path(__file__).parents[2] / "naive_fleet.py"))
 Fleet, Mend, Law = NAIVE["Fleet"], NAIVE["Mend"], NAIVE["Law"]
@@ -119,7 +118,9 @@ def test_all_parts_of_a_rich_log_are_found() -> None:
     fit = rich_fit()
     p = best(fit)
     assert fit.arrivals.chosen == "both"
-    assert p.calendar == Calendar(p.calendar.offset_h, p.calendar.start, 10, 6, 0.0, p.calendar.gain)
+    assert p.calendar == Calendar(
+        p.calendar.offset_h, p.calendar.start, 10, 6, 0.0, p.calendar.gain
+    )
     assert (p.calendar.offset_h + p.calendar.start) % 168 == 8
     assert fit.repairs.allowed == (True, True, True)
     assert inside(fit.returns.estimate("shape", 0.99), 0.8)
@@ -188,7 +189,9 @@ def test_a_calendar_needs_evidence() -> None:
     found = fit_calendar(hours)
     assert (found.hours, found.days) == (8, 7)
     assert (found.offset_h + found.start) % 24 == 9
-    assert found.worked(np.array([24.0 * 7]))[0] - found.worked(np.array([0.0]))[0] == pytest.approx(56)
+    assert found.worked(np.array([24.0 * 7]))[0] - found.worked(np.array([0.0]))[
+        0
+    ] == pytest.approx(56)
 
 
 def test_the_fitted_fleet_plays_like_the_one_behind_the_log() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from kfarm_twin.fit import Unit
 from kfarm_twin.fit.read import read_log
 from kfarm_twin.load import ManifestError
@@ -176,7 +175,7 @@ def test_bad_files_are_refused(tmp_path: Path, text: str, said: str) -> None:
 
 def test_a_cut_file_is_refused_with_its_line(tmp_path: Path) -> None:
     whole = written(tmp_path / "a.json", pairs()).read_text()
-    for cut in (len(whole) // 2, len(whole) - 3, whole.rindex("}") - 5, whole.rindex(",\n {")+1):
+    for cut in (len(whole) // 2, len(whole) - 3, whole.rindex("}") - 5, whole.rindex(",\n {") + 1):
         path = tmp_path / "cut.json"
         path.write_text(whole[:cut])
         told = problem(path)

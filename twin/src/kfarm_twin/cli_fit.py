@@ -29,23 +29,17 @@ def fit_failures(
         int | None,
         typer.Option(min=1, max=1_000_000, help="Nodes of the fleet; else those in the log."),
     ] = None,
-    unit: Annotated[
-        Unit | None, typer.Option(help="Of plain numbers; days when left out.")
-    ] = None,
+    unit: Annotated[Unit | None, typer.Option(help="Of plain numbers; days when left out.")] = None,
     since: Annotated[
         str | None, typer.Option(help="Use faults that start from here on (time of the log).")
     ] = None,
-    until: Annotated[
-        str | None, typer.Option(help="Use the log as it was at this time.")
-    ] = None,
+    until: Annotated[str | None, typer.Option(help="Use the log as it was at this time.")] = None,
     futures: Annotated[
         int, typer.Option(min=0, max=10_000, help="Futures to hold the fit against; 0: none.")
     ] = 200,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Same seed, same answer.")] = 0,
     confidence: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
-    plot: Annotated[
-        Path | None, typer.Option(help="Write a self-contained HTML page.")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a self-contained HTML page.")] = None,
     block: Annotated[
         Path | None, typer.Option(help="Write the reliability block for a manifest (YAML).")
     ] = None,

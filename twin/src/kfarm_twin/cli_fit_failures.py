@@ -55,7 +55,11 @@ def run(asked: Asked, output: Output) -> None:
         log = read_log(asked.file, unit=asked.unit, since=asked.since, until=asked.until)
         nodes = _nodes(asked, len(log.nodes))
         fit = fit_log(log, nodes)
-    data = {"schema": SCHEMA, "file": str(asked.file), **fit_data(fit, asked.confidence, asked.seed)}
+    data = {
+        "schema": SCHEMA,
+        "file": str(asked.file),
+        **fit_data(fit, asked.confidence, asked.seed),
+    }
     data["futures"], data["seed"] = asked.futures, asked.seed
     records = _played(fit, asked)
     data["goodness"] = goodness(fit, records, asked.confidence) if records else None

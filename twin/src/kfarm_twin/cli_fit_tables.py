@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfarm_twin.cli_output import as_yaml
 from kfarm_twin.cli_trace_tables import right_table
+from kfarm_twin.figures import NONE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -86,8 +87,13 @@ def _print_log(console: Console, data: Mapping[str, Any]) -> None:
 
 def rows(p: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any] | None]]:
     """Name and figure of each parameter; None where the log does not support it."""
-    repair, nothing = p["repair"], {}
-    recurrence, bursts, unrest = p["recurrence"] or nothing, p["bursts"] or nothing, p["unrest"] or nothing
+    repair = p["repair"]
+    nothing: dict[str, Any] = {}
+    recurrence, bursts, unrest = (
+        p["recurrence"] or nothing,
+        p["bursts"] or nothing,
+        p["unrest"] or nothing,
+    )
     quick, part = repair["quick"] or nothing, repair["part"] or nothing
     return [
         ("fresh faults per 1,000 node-days", p["rates"]["fresh"]),
@@ -102,7 +108,10 @@ def rows(p: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any] | None]]:
         ("  as many faults", unrest.get("factor")),
         ("  spell [h], mean", unrest.get("spellHours")),
         ("back without hands [h], mean", quick.get("meanHours")),
-        (f"hands-on [h], mean ({repair['handsOn']['distribution']})", repair["handsOn"]["meanHours"]),
+        (
+            f"hands-on [h], mean ({repair['handsOn']['distribution']})",
+            repair["handsOn"]["meanHours"],
+        ),
         ("  shape", repair["handsOn"]["shape"]),
         ("part, lead time [h], mean", part.get("leadHours")),
         ("  spread of its logarithm", part.get("spread")),
@@ -115,12 +124,12 @@ def _print_parameters(console: Console, p: Mapping[str, Any]) -> None:
         if figure is not None:
             _row(table, name, *cells(figure))
         elif not name.startswith("  "):
-            _row(table, name, "–", ABSENT)
+            _row(table, name, NONE, ABSENT)
     shift, crews = p["shift"], p["crews"]
-    told = f"{shift['hours']} h on {shift['days']} days" if shift else "–"
+    told = f"{shift['hours']} h on {shift['days']} days" if shift else NONE
     _row(table, "shift", told, "" if shift else ABSENT)
     most = "" if crews["high"] is None else str(crews["high"])
-    count = "–" if crews["count"] is None else str(crews["count"])
+    count = NONE if crews["count"] is None else str(crews["count"])
     _row(table, "crews", count, f"{crews['low']} … {most}")
     console.print(table)
 

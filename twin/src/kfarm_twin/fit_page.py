@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from kfarm_twin.arrays import Floats
-from kfarm_twin.cli_fit_tables import ABSENT, GOODNESS
+from kfarm_twin.cli_fit_tables import ABSENT, GOODNESS, number, rows
 from kfarm_twin.cli_fit_tables import cells as figure_cells
-from kfarm_twin.cli_fit_tables import number, rows
+from kfarm_twin.figures import NONE
 from kfarm_twin.fit.futures import Record, down_at_once, observed
 from kfarm_twin.fit.model import Fit
 from kfarm_twin.report_page import page
@@ -91,7 +91,7 @@ def _goodness(data: Mapping[str, Any]) -> str:
 def _parameters(data: Mapping[str, Any]) -> str:
     lines = []
     for name, figure in rows(data["parameters"]):
-        value, span = figure_cells(figure) if figure is not None else ("–", ABSENT)
+        value, span = figure_cells(figure) if figure is not None else (NONE, ABSENT)
         lines.append(
             f"<tr><th scope='row'>{escape(name)}</th><td class='n'>{value}</td>"
             f"<td class='n'>{span}</td></tr>"
@@ -112,7 +112,9 @@ def _data(fit: Fit, records: list[Record]) -> dict[str, Any]:
     lengths = np.geomspace(0.1, max(float((seen.end_h - seen.start_h).max()) * 2, 1.0), 120)
     longer = np.array([_longer(record, lengths) for record in (seen, *records) if record.node.size])
     chance = np.linspace(0.005, 0.995, 199)
-    equal = np.array([_quantiles(record, chance) for record in (seen, *records) if record.node.size])
+    equal = np.array(
+        [_quantiles(record, chance) for record in (seen, *records) if record.node.size]
+    )
     return {
         "days": _numbers(at / 24),
         "series": [_numbers(_series(r, at)) for r in (seen, *records[:SHOWN])],

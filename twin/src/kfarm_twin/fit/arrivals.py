@@ -19,7 +19,6 @@ import numpy as np
 from kfarm_twin.arrays import Floats
 from kfarm_twin.fit.likelihood import Maximum, maximise, prefers
 
-
 CLOSEST_H = 0.02
 """Faults are taken to be at least so far apart [h]: logs round, and a tie has no likelihood."""
 BOUNDS = {
@@ -208,4 +207,3 @@ def bursts_of(x: dict[str, float]) -> tuple[float, float, float]:
 def unrest_of(x: dict[str, float]) -> tuple[float, float, float]:
     """Share of time, factor and mean length [h] of the spells."""
     return x["share"] / (1 + x["share"]), 1 + x["excess"], 1 / x["cease"]
-

@@ -131,7 +131,10 @@ def measures(record: Record, nodes: int, since_h: float, until_h: float) -> dict
         "topDecileShare": float(hits[:tenth].sum() / max(start.size, 1)),
         "availability": 1 - mean / nodes,
         "downMean": mean,
-        **{f"downP{n}": quantile(down, q) for n, q in ((5, 0.05), (50, 0.5), (95, 0.95), (99, 0.99))},
+        **{
+            f"downP{n}": quantile(down, q)
+            for n, q in ((5, 0.05), (50, 0.5), (95, 0.95), (99, 0.99))
+        },
         "downMost": float(np.flatnonzero(down > 0).max(initial=0)),
         "outageMeanHours": float(length.mean()) if length.size else 0.0,
         **{

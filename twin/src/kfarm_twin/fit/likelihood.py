@@ -74,7 +74,13 @@ class Maximum:
         """Parameters drawn from the normal approximation on the log scale."""
         centre = np.log(list(self.at.values()))
         drawn = random.multivariate_normal(centre, self.spread, method="eigh")
-        return dict(zip(self.at, np.exp(np.clip(drawn, centre - WIDEST, centre + WIDEST)).tolist(), strict=True))
+        return dict(
+            zip(
+                self.at,
+                np.exp(np.clip(drawn, centre - WIDEST, centre + WIDEST)).tolist(),
+                strict=True,
+            )
+        )
 
 
 def prefers(richer: Maximum, plain: Maximum) -> bool:
@@ -116,9 +122,16 @@ def maximise(
     x = np.clip(np.log(list(start.values())), low, high)
     for _ in range(3):
         found = minimize(
-            cost, x, method="Nelder-Mead",
-            options={"xatol": 1e-3, "fatol": 1e-4, "maxfev": 400 * len(names), "adaptive": True,
-                     "initial_simplex": _simplex(x)},
+            cost,
+            x,
+            method="Nelder-Mead",
+            options={
+                "xatol": 1e-3,
+                "fatol": 1e-4,
+                "maxfev": 400 * len(names),
+                "adaptive": True,
+                "initial_simplex": _simplex(x),
+            },
         )
         moved = float(np.max(np.abs(found.x - x)))
         x = found.x

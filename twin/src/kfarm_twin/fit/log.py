@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 from kfarm_twin.arrays import Floats, Ints
@@ -115,7 +114,9 @@ def build_log(
     first = min(f.start_h for f in faults)
     since = since_h if since_h is not None else _natural_start(first, last)
     until = until_h if until_h is not None else last
-    used = [f for f in sorted(faults, key=_order) if _is_used(f, since, until, lists_open, left_out)]
+    used = [
+        f for f in sorted(faults, key=_order) if _is_used(f, since, until, lists_open, left_out)
+    ]
     merged, count = _merge(used, until, left_out)
     nodes = tuple(dict.fromkeys(f.node for f in merged))
     kinds = tuple(k for k, _ in Counter(f.kind for f in merged).most_common())
@@ -169,10 +170,16 @@ def _merge(faults: list[Fault], until: float, out: LeftOut) -> tuple[list[Fault]
         this = fault._replace(end_h=end)
         at = latest.get(fault.node)
         before = merged[at] if at is not None else None
-        if at is not None and before is not None and (before.end_h is None or fault.start_h < before.end_h):
+        if (
+            at is not None
+            and before is not None
+            and (before.end_h is None or fault.start_h < before.end_h)
+        ):
             out.add("overlapping", fault.line)
             ends = (before.end_h, end)
-            merged[at] = before._replace(end_h=None if None in ends else max(e for e in ends if e is not None))
+            merged[at] = before._replace(
+                end_h=None if None in ends else max(e for e in ends if e is not None)
+            )
             continue
         latest[fault.node] = len(merged)
         merged.append(this)

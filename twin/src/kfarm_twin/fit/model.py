@@ -84,9 +84,7 @@ def fit_log(log: FaultLog, nodes: int) -> Fit:
     log = with_kinds(log, FEWEST_OF_CLASS, MOST_CLASSES)
     returns = fit_returns(histories(log, nodes))
     arrivals = fit_arrivals(fresh_starts(log, returns), log.since_h, log.until_h)
-    out = Outages(
-        log.start_h, log.end_h, log.kind, log.is_open, log.until_h, log.lists_open
-    )
+    out = Outages(log.start_h, log.end_h, log.kind, log.is_open, log.until_h, log.lists_open)
     long = (out.end_h - out.start_h > LONG_H) & ~out.is_open
     calendar = fit_calendar(out.end_h[long])
     repairs = fit_repairs(out, calendar, len(log.kinds))
@@ -96,7 +94,17 @@ def fit_log(log: FaultLog, nodes: int) -> Fit:
     by_day = finds_by_day(out, calendar)
     if by_day and crews.best is None:
         repairs, crews = _as_played(out, calendar, repairs, crews)
-    return Fit(log, nodes, returns, arrivals, calendar, repairs, crews, _unseen(log, repairs, calendar), by_day)
+    return Fit(
+        log,
+        nodes,
+        returns,
+        arrivals,
+        calendar,
+        repairs,
+        crews,
+        _unseen(log, repairs, calendar),
+        by_day,
+    )
 
 
 def _with_queue(
@@ -129,7 +137,9 @@ def _unseen(log: FaultLog, repairs: Repairs, calendar: Calendar) -> float:
     weight = np.bincount(log.kind, minlength=len(log.kinds)) / log.kind.size
     total = 0.0
     for kind, mine in enumerate(weight):
-        out = Outages(at, at, np.full(at.size, kind), np.zeros(at.size, np.bool_), log.until_h, False)
+        out = Outages(
+            at, at, np.full(at.size, kind), np.zeros(at.size, np.bool_), log.until_h, False
+        )
         within = rep.View(out, at, calendar).terms(repairs.law, dict(repairs.best.at)).within
         total += float(mine * (1 - (within @ repairs.share[repairs.group[kind]]).mean()))
     return total
@@ -168,7 +178,9 @@ def draw(fit: Fit, random: np.random.Generator) -> Parameters:
     count = random.gamma(fit.arrivals.faults / index, index)
     mean = fit.arrivals.mean_per_h * max(count, 0.5) / fit.arrivals.faults
     mine = np.bincount(fit.log.kind, minlength=len(fit.log.kinds))
-    mending = _drawn(fit.repairs.best, random, rep.bounds_for(fit.log.span_h, fit.repairs.allowed[2]))
+    mending = _drawn(
+        fit.repairs.best, random, rep.bounds_for(fit.log.span_h, fit.repairs.allowed[2])
+    )
     shares = np.array(
         [
             random.dirichlet(np.where(fit.repairs.allowed, share * n + 0.2, 1e-9))
@@ -176,7 +188,9 @@ def draw(fit: Fit, random: np.random.Generator) -> Parameters:
         ]
     )
     rates = _per_node(fit, mean) * random.dirichlet(mine + 0.5)
-    return _parameters(fit, coming, _drawn(fit.returns.best, random, ret.BOUNDS), mending, shares, rates)
+    return _parameters(
+        fit, coming, _drawn(fit.returns.best, random, ret.BOUNDS), mending, shares, rates
+    )
 
 
 def _drawn(

@@ -253,5 +253,7 @@ def warnings(fit: Fit) -> list[str]:
         )
     at = fit.arrivals.best.at
     if "share" in at and at["cease"] > 0.98 / 168:
-        said.append("spells of unrest are as short as they may be (a week): read them as a week or less")
+        said.append(
+            "spells of unrest are as short as they may be (a week): read them as a week or less"
+        )
     return said

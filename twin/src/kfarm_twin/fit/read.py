@@ -61,7 +61,9 @@ class Clock:
         if not math.isfinite(number):
             raise ValueError("a finite time")
         if abs(number) * self.factor > LONGEST_DAYS * 24:
-            raise ValueError(f"a time within {LONGEST_DAYS:,.0f} days; say --unit if not {self.unit}")
+            raise ValueError(
+                f"a time within {LONGEST_DAYS:,.0f} days; say --unit if not {self.unit}"
+            )
         return number * self.factor
 
     def _agree(self, dated: bool) -> None:

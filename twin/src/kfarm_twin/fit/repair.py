@@ -3,7 +3,7 @@
 Each outage is of one of three kinds, with shares by class:
 
 - ``quick``: back without a hand, after an exponential time of the clock;
-- ``hands``: work of a crew from the latent start ``b`` (see `crews`), which counts shift hours only:
+- ``hands``: work of a crew from the latent start ``b`` (see `crews`), in hours of the shift only:
   ``W(end) - W(b)`` follows an exponential, Weibull or lognormal law;
 - ``part``: a part came first, after a lognormal lead time; ends fall into shift hours.
 

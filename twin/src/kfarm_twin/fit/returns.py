@@ -7,8 +7,10 @@ and the next fault has the density
 
     exp(-l x) (l (1 - p + p exp(-mu x)) + p mu exp(-mu x)),    l = rate * z_i
 
-so that a node's likelihood is a polynomial in ``l`` times ``exp(-l X)``, ``X`` its time in service,
-and its mean over the gamma law is exact: E[l^m exp(-l X)] = rate^m G(k+m)/G(k) k^k/(k+rate X)^(k+m).
+so that a node's likelihood is a polynomial in ``l`` times ``exp(-l X)``, ``X`` its time in
+service, and its mean over the gamma law is exact:
+
+    E[l^m exp(-l X)] = rate^m G(k + m) / G(k) k^k / (k + rate X)^(k + m)
 """
 
 from __future__ import annotations
@@ -109,7 +111,7 @@ def log_likelihood(
 
 
 def _polynomial(node: NodeHistory, share: float, mu: float) -> tuple[Floats, float]:
-    """Coefficients of the product over a node's faults by power of its hazard, and log of a factor."""
+    """Coefficients of a node's polynomial in its hazard, and the logarithm of a factor."""
     terms = np.array([0.0, 1.0]) if node.first else np.array([1.0])
     scale = 0.0
     for gap in node.gaps_h:
@@ -121,14 +123,16 @@ def _polynomial(node: NodeHistory, share: float, mu: float) -> tuple[Floats, flo
 
 
 def _log_moments(size: int, rate: float, shape: float, exposure_h: float) -> Floats:
-    """log E[l^m exp(-l X)] for m = 0 .. size - 1."""
+    """Logarithm of E[l^m exp(-l X)] for m = 0 .. size - 1."""
     m = np.arange(size)
     if math.isinf(shape):
         return np.asarray(m * math.log(rate) - rate * exposure_h)
     rising = np.concatenate(([0.0], np.cumsum(np.log(shape + m[:-1])))) if size > 1 else np.zeros(1)
     # k^k / (k + rate X)^(k + m), in a form that does not cancel for large k
     shrink = -shape * math.log1p(rate * exposure_h / shape)
-    return np.asarray(m * math.log(rate) + rising + shrink - m * math.log(shape + rate * exposure_h))
+    return np.asarray(
+        m * math.log(rate) + rising + shrink - m * math.log(shape + rate * exposure_h)
+    )
 
 
 def fit_returns(nodes: list[NodeHistory]) -> Returns:

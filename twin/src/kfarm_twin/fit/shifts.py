@@ -74,7 +74,7 @@ def fit_calendar(ends_h: Floats) -> Calendar:
         return Calendar()
     counts = np.bincount((np.floor(ends) % WEEK_H).astype(int), minlength=168).reshape(7, 24)
     best, gain = Calendar(), LEAST_GAIN
-    for offset in range(0, 168):
+    for offset in range(168):
         day = np.roll(counts.ravel(), -offset).reshape(7, 24)
         for days in range(FEWEST_DAYS, 8):
             if days == 7 and offset >= 24:
@@ -83,7 +83,13 @@ def fit_calendar(ends_h: Floats) -> Calendar:
             for length in range(4, 25):
                 inside = int(hours[length - 1])
                 found = _gain(inside, ends.size, length * days / WEEK_H)
-                outside = (ends.size - inside) / max(168 - length * days, 1) * length * days / max(inside, 1)
+                outside = (
+                    (ends.size - inside)
+                    / max(168 - length * days, 1)
+                    * length
+                    * days
+                    / max(inside, 1)
+                )
                 if found > gain + 1e-9 and outside < MOST_OFF:
                     best, gain = Calendar(offset, 0, length, days, outside, found), found
     return best
