@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Published
+from validation.conftest import Published
 from kfarm_twin.fit.futures import Record, down_at_once, measures, play_fit, quantile
 from kfarm_twin.fit.log import FaultLog
 from kfarm_twin.fit.model import Fit, fit_log

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Published
+from validation.conftest import Published
 
 CAGES = {"bottom": "cage_bottom_cool", "middle": "cage_middle", "top": "cage_top_hot"}
 SOURCE = "lifetimes_titan, facts/reliability.yaml"
