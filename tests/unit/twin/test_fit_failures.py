@@ -279,3 +279,23 @@ def test_bad_options_end_with_code_2(csv: Path, words: list[str], said: str) -> 
     done = CliRunner().invoke(app, ["fit", "failures", str(csv), *words])
     assert done.exit_code == 2
     assert said in done.output
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [(i, i, f"n{i}") for i in range(8)],
+        [(1, 2, f"n{i}") for i in range(8)],
+        [(i, i + 0.2, "n") for i in range(1, 20)],
+        [(-i, -i + 0.5, f"n{i % 3}") for i in range(1, 20)],
+    ],
+    ids=["no length", "all at once", "one node", "before zero"],
+)
+def test_odd_logs_are_fitted_without_a_warning(tmp_path: Path, rows: list[Any]) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("start,end,node\n" + "".join(f"{a},{b},{n}\n" for a, b, n in rows))
+    words = ["fit", "failures", str(path), "--nodes", "50", "--futures", "20", "-o", "json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    mean = json.loads(done.stdout)["parameters"]["repair"]["handsOn"]["meanHours"]["value"]
+    assert 0.05 <= mean <= 40

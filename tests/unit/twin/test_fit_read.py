@@ -165,6 +165,7 @@ def test_a_bad_value_is_told_with_its_line(
         ("start,end,node\nx,2,a\n", "'x'"),
         ("start,end,node\n1,2026-01-01,a\n", "all times"),
         ("start,end,node\n1,2,a\n", "at least 5"),
+        ("start,end,node\n" + "".join(f"{i},,n{i}\n" for i in range(9)), "0 outages that are over"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, text: str, said: str) -> None:

@@ -153,6 +153,8 @@ def _print_classes(console: Console, p: Mapping[str, Any]) -> None:
 def _print_goodness(console: Console, data: Mapping[str, Any]) -> None:
     table = right_table("Of the log and of futures", "Log", "Median", "Interval", "Within")
     for key, name in GOODNESS.items():
+        if key not in data["goodness"]:
+            continue
         one = data["goodness"][key]
         value, span = cells(one["simulated"])
         within = "yes" if one["within"] else "no"

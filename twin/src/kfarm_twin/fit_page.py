@@ -73,6 +73,8 @@ def _warnings(data: Mapping[str, Any]) -> str:
 def _goodness(data: Mapping[str, Any]) -> str:
     lines = []
     for key, name in GOODNESS.items():
+        if key not in data["goodness"]:
+            continue
         one = data["goodness"][key]
         value, span = figure_cells(one["simulated"])
         style, word = ("good", "✓ within") if one["within"] else ("bad", "✕ outside")

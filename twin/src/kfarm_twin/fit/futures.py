@@ -12,6 +12,8 @@ from kfarm_twin.fit.block import HOUR_NS, reliability
 from kfarm_twin.fit.model import Fit, Parameters, best, draw
 
 LOG_ROWS = 1 << 16
+FEWEST_WINDOWS = 4
+"""Counts are compared in windows of which so many lie in the time looked at."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,10 @@ def measures(record: Record, nodes: int, since_h: float, until_h: float) -> dict
 def _clustering(start: Floats, node: Ints, span_h: float) -> dict[str, float]:
     """How faults come together: dispersion of counts, near neighbours, spread of the gaps."""
     gaps = np.diff(start)
-    result = {"gapVariation": float(gaps.std() / gaps.mean()) if gaps.size > 1 else 0.0}
+    result = {"gapVariation": float(gaps.std() / gaps.mean()) if gaps.any() else 0.0}
     for name, width in (("Hour", 1.0), ("Day", 24.0), ("Week", 168.0), ("29Days", 696.0)):
+        if span_h < FEWEST_WINDOWS * width:
+            continue
         counts = np.bincount((start // width).astype(int), minlength=int(span_h // width))
         counts = counts[: max(int(span_h // width), 1)]
         mean = counts.mean()

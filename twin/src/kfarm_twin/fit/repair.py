@@ -100,7 +100,7 @@ class View:
     """
 
     def __init__(self, out: Outages, begin_h: Floats, calendar: Calendar) -> None:
-        low, high = np.maximum(out.end_h - HALF_H, 0.0), out.end_h + HALF_H
+        low, high = out.end_h - HALF_H, out.end_h + HALF_H
         until = np.full_like(out.end_h, out.until_h)
         worked = [calendar.worked(t) for t in (low, high, until, begin_h)]
         self.out = out
