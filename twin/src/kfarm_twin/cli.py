@@ -9,7 +9,11 @@ from typing import Annotated
 
 import typer
 
-from kfarm_twin import cli_scheduling, cli_trace_commands  # noqa: F401 - they add commands
+from kfarm_twin import (  # noqa: F401 - they add commands
+    cli_fit,
+    cli_scheduling,
+    cli_trace_commands,
+)
 from kfarm_twin.cli_app import (
     Files,
     Format,

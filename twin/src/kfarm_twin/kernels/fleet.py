@@ -187,9 +187,10 @@ def _spread_burst(
 ) -> None:  # fmt: skip
     """The members of a burst, a geometric number, come at uniform times of its window."""
     mean = fleet.rates[cluster, c.BURST_MEAN]
-    drawn = ln(uniform(seed, future, cluster, purpose, ordinal)) / ln(1.0 - 1.0 / mean)
-    size = min(1 + int(min(drawn, float(MOST_MEMBERS))), MOST_MEMBERS)
     entity = cluster if purpose == c.BURST_SIZE else fleet.clusters.shape[0] + cluster
+    # not the draw that decided on a burst of unrest: that one is small whenever there is one
+    drawn = ln(uniform(seed, future, entity, c.BURST_SIZE, ordinal)) / ln(1.0 - 1.0 / mean)
+    size = min(1 + int(min(drawn, float(MOST_MEMBERS))), MOST_MEMBERS)
     for member in range(size):
         number = ordinal * MOST_MEMBERS + member
         u = uniform(seed, future, entity, c.BURST_OFFSET, number)
