@@ -21,7 +21,7 @@ from kfarm_api.base import (
     Text,
 )
 from kfarm_api.profile import Celsius
-from kfarm_api.reliability import Reliability
+from kfarm_api.reliability import DRAINS_FIT, Reliability
 from kfarm_api.units import Bounds, Quantity
 
 PowerLimit = Annotated[Quantity, Bounds("0", "10G", "W", exclusive_least=True)]
@@ -202,6 +202,7 @@ class Cluster(Strict):
             "spares must be smaller than nodes: nodes includes spares",
             lambda c: c.spares < c.nodes,
         ),
+        DRAINS_FIT,
     )
 
 

@@ -18,7 +18,19 @@ FailureRate = Annotated[Quantity, Bounds("0", "1000", "failures per 1000 node-da
 EntityRate = Annotated[Quantity, Bounds("0", "1000", "failures per 1000 days of one")]
 Shape = Annotated[Quantity, Bounds("0.1", "20")]
 Spread = Annotated[Quantity, Bounds("0", "5")]
+Portion = Annotated[int, Field(ge=0, le=99)]
+"""A share in percent that leaves something over."""
 Factor = Annotated[Quantity, Bounds("1", "1000", exclusive_least=True)]
+
+
+def _lasts(field: str) -> Cel:
+    """The rule that a required duration is more than nothing."""
+    snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in field)
+    return Cel(
+        f"duration(self.{field}) > duration('0s')",
+        f"{field} must be more than 0s",
+        lambda model: parse_duration_ns(getattr(model, snake)) > 0,
+    )
 
 
 class Life(Strict):
@@ -48,13 +60,7 @@ class Step(Strict):
     success: Percent
     time: Duration
     attempts: Annotated[int, Field(ge=1, le=100)] = 1
-    rules: ClassVar[tuple[Cel, ...]] = (
-        Cel(
-            "duration(self.time) > duration('0s')",
-            "recovery: time must be more than 0s",
-            lambda s: parse_duration_ns(s.time) > 0,
-        ),
-    )
+    rules: ClassVar[tuple[Cel, ...]] = (_lasts("time"),)
 
 
 class Part(Strict):
@@ -81,7 +87,7 @@ class Repair(Strict):
     shape: Shape | None = None
     crew: bool = False
     part: Part | None = None
-    recurrence: Percent = 0
+    recurrence: Portion = 0
     recurs_within: Duration = "24h"
     rules: ClassVar[tuple[Cel, ...]] = (
         Cel(
@@ -98,6 +104,10 @@ class Repair(Strict):
     )
 
 
+def _repairs_after(failure: FailureClass, detection: str) -> bool:
+    return parse_duration_ns(failure.mean_time_to_repair) >= parse_duration_ns(detection)
+
+
 class FailureClass(Strict):
     """One way to fail: what fails and how often, what it takes down, how it is found and mended.
 
@@ -105,7 +115,8 @@ class FailureClass(Strict):
     goes down with it; left out, the failed thing itself (a leaf takes its rail, a plant the farm).
     A class with effect ``Slow`` lets gangs run at `speed` percent; with ``Corrupt`` they go on, and
     their work since is lost once it is found. `evict: true` takes a slow node out once found.
-    `detection` is the mean time until the fault is found; left out, that of the cluster.
+    `detection` is the mean time until the fault is found; left out, that of the cluster. What
+    stops is out of service meanwhile, so that its time to repair cannot be shorter.
     `confidence` says how well the rate is known, and so how widely it is varied.
     """
 
@@ -149,6 +160,20 @@ class FailureClass(Strict):
             "evict belongs to effect Slow",
             lambda c: not c.evict or c.effect == "Slow",
         ),
+        Cel(
+            "!has(self.takes) || !has(self.per) || !(self.takes in ['Device', 'Node'])"
+            " || self.per in ['Device', 'Node', 'Link']",
+            "takes: a rack, leaf, PDU, CDU or plant takes down more than one node; leave takes out"
+            " for what hangs on it",
+            lambda c: c.takes not in ("Device", "Node") or c.per in ("Device", "Node", "Link"),
+        ),
+        Cel(
+            "!has(self.detection) || (has(self.effect) && self.effect != 'Stop')"
+            " || duration(self.meanTimeToRepair) >= duration(self.detection)",
+            "meanTimeToRepair must not be shorter than detection: what stops is out of service"
+            " from the fault on",
+            lambda c: c.detection is None or c.effect != "Stop" or _repairs_after(c, c.detection),
+        ),
     )
 
 
@@ -164,6 +189,7 @@ class Bursts(Strict):
     share: Annotated[int, Field(ge=1, le=99)]
     size: Annotated[Quantity, Bounds("1", "1000", exclusive_least=True)]
     window: Duration
+    rules: ClassVar[tuple[Cel, ...]] = (_lasts("window"),)
 
 
 class Unrest(Strict):
@@ -215,6 +241,7 @@ class Quarantine(Strict):
     faults: Annotated[int, Field(ge=1, le=100)]
     within: Duration
     hold: Duration
+    rules: ClassVar[tuple[Cel, ...]] = (_lasts("within"), _lasts("hold"))
 
 
 class Lemons(Strict):
@@ -226,6 +253,7 @@ class Lemons(Strict):
     faults: Annotated[int, Field(ge=2, le=100)]
     within: Duration
     exchange: Duration
+    rules: ClassVar[tuple[Cel, ...]] = (_lasts("within"),)
 
 
 class Drains(Strict):
@@ -240,6 +268,7 @@ class Drains(Strict):
     at_once: Annotated[int, Field(ge=1, le=4096)] = 1
     renews: bool = False
     rules: ClassVar[tuple[Cel, ...]] = (
+        _lasts("duration"),
         Cel(
             "duration(self.every) > duration(self.duration)",
             "drains.every must be longer than drains.duration",
@@ -275,6 +304,9 @@ class Stress(Strict):
     )
 
 
+_DETECTION = "duration(has(self.detection) ? self.detection : '60s')"
+
+
 class Reliability(Strict):
     """Assumptions on failures: a published reference, own classes, or a reference amended."""
 
@@ -299,7 +331,47 @@ class Reliability(Strict):
             "reliability needs a reference (for example llama3-h100) or classes of its own",
             lambda r: r.reference is not None or len(r.classes) > 0,
         ),
+        Cel(
+            "!has(self.classes) || self.classes.all(c, has(c.detection)"
+            " || (has(c.effect) && c.effect != 'Stop') || duration(c.meanTimeToRepair)"
+            f" >= {_DETECTION})",
+            "a class is repaired sooner than found: meanTimeToRepair must not be shorter than"
+            " reliability.detection (60s unless given); give the class a detection of its own",
+            lambda r: all(
+                c.detection is not None or c.effect != "Stop" or _repairs_after(c, r.detection)
+                for c in r.classes
+            ),
+        ),
+        Cel(
+            f"!has(self.meanTimeToRepair) || duration(self.meanTimeToRepair) >= {_DETECTION}",
+            "reliability.meanTimeToRepair must not be shorter than reliability.detection",
+            lambda r: (
+                r.mean_time_to_repair is None
+                or parse_duration_ns(r.mean_time_to_repair) >= parse_duration_ns(r.detection)
+            ),
+        ),
     )
+
+
+_DRAINS = "self.reliability.drains"
+DRAINS_FIT = Cel(
+    f"!has(self.reliability) || !has({_DRAINS})"
+    f" || self.nodes * duration({_DRAINS}.duration).getSeconds()"
+    f" <= (has({_DRAINS}.atOnce) ? {_DRAINS}.atOnce : 1) * duration({_DRAINS}.every).getSeconds()",
+    "drains cannot be kept up: nodes x drains.duration must not exceed drains.atOnce x"
+    " drains.every; drain more nodes at once, or less often",
+    lambda owner: drains_fit(owner.nodes, owner.reliability),
+)
+"""For what has `nodes` and `reliability`."""
+
+
+def drains_fit(nodes: int, reliability: Reliability | None) -> bool:
+    """Whether all nodes can be drained once a period; in whole seconds, as the server counts."""
+    drains = None if reliability is None else reliability.drains
+    if drains is None:
+        return True
+    length, period = (parse_duration_ns(t) // 10**9 for t in (drains.duration, drains.every))
+    return nodes * length <= drains.at_once * period
 
 
 def repair_ns(failure: FailureClass) -> int:

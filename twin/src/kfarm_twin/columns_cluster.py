@@ -174,12 +174,25 @@ def _labels(refs: Sequence[HasFacts]) -> str:
     return ", ".join(ref.label for ref in refs)
 
 
+def _left_out(ref: HasFacts) -> list[str]:
+    """Classes of a cluster that are not played, and why."""
+    told = []
+    for own in ref.cluster.reliability.classes:
+        what = f"{ref.label}: failure class {own.name}"
+        if own.failures_per_1000_node_days is None:
+            told.append(f"{what} fails per {own.per}, not per node, and is left out")
+        elif parse_decimal(own.failures_per_1000_node_days) == 0:
+            told.append(f"{what} has rate 0 and is left out")
+    return told
+
+
 def _assumptions(refs: Sequence[HasFacts]) -> list[str]:
     told = [
         f"{ref.label}: airSupplyTemperature is not given; {ROOM_SUPPLY_C:g} degC is assumed"
         for ref in refs
         if ref.facts.air_assumed
     ]
+    told += [text for ref in refs for text in _left_out(ref)]
     for name, study in references().items():
         users = [ref for ref in refs if ref.cluster.reliability.reference == name]
         if users and study.confidence == "Low":
