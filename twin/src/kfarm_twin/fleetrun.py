@@ -1,0 +1,236 @@
+"""Playing the failures of a fleet, alone or with one gang, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from kfarm_api.metrics import METRICS
+from numpy.typing import NDArray
+
+from kfarm_twin.arrays import METRIC_ORDER, Floats, Ints, Outcome
+from kfarm_twin.compile import Model, compile_farm
+from kfarm_twin.fleet import play as play_alone
+from kfarm_twin.fleet_tables import CompiledFleet
+from kfarm_twin.fleetrun_farm import (
+    compile_alone,
+    farms_of,
+    named_in_run,
+    plan_of,
+    profiles_of,
+    snapshot_of,
+)
+from kfarm_twin.fleetrun_request import FleetRequest, check
+from kfarm_twin.fleetrun_result import CAUSES, FleetRun
+from kfarm_twin.kernels import fleet_columns as c
+from kfarm_twin.kernels import fleet_measure as m
+from kfarm_twin.outcomes import join_outcomes
+from kfarm_twin.place import Shortfall, place
+from kfarm_twin.request import InputError
+from kfarm_twin.simulate import Simulator
+
+POINTS = 256
+"""Points of time of the nodes down that are kept."""
+BATCH = 64
+"""Futures between two words on how far it is, at least."""
+NS_PER_HOUR = 3.6e12
+_OF_MEASURES = {
+    "availability": m.AVAILABILITY,
+    "nodes_down_mean": m.DOWN_MEAN,
+    "nodes_down_p50": m.DOWN_P50,
+    "nodes_down_p95": m.DOWN_P95,
+    "nodes_down_p99": m.DOWN_P99,
+    "nodes_down_max": m.DOWN_MOST,
+    "node_failures": m.FAILURES,
+    "nodes_failed": m.NODES_HIT,
+    "top_decile_share": m.TOP_DECILE,
+    "outage_mean": m.OUTAGE_MEAN,
+    "outage_p50": m.OUTAGE_P50,
+    "outage_p95": m.OUTAGE_P95,
+    "repair_wait_mean": m.WAIT_MEAN,
+}
+_NEEDS_DEVICE = (
+    "it_power_peak",
+    "it_energy",
+    "rack_power_peak",
+    "rack_inlet_temperature_max",
+    "accelerator_temperature_max",
+    "throttle_headroom_min",
+    "throttled_accelerators_max",
+)
+"""Metrics without a value where a shape names no device."""
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Futures:
+    """Futures played, in one form for a fleet alone and for one with a gang.
+
+    Attributes
+    ----------
+    metrics
+        By name [futures]; NaN where a future has no value, absent where none can have one.
+    down_at
+        [futures, points] nodes down at equal steps from the start.
+    down_ns
+        [bins] time with so many nodes down, in bins of `bin_nodes`, all futures together [ns].
+    lost_h
+        [K + 1, CAUSES] accelerator-hours lost in one future on average, by class, drains last.
+    events, outages, tries, helped
+        [K] of one class in one future on average.
+    waited
+        [futures] whether the gang ever waited for a node; empty without one.
+    """
+
+    fleet: CompiledFleet
+    clusters: tuple[str, ...]
+    metrics: dict[str, Floats]
+    down_at: NDArray[np.int64]
+    down_ns: Ints
+    bin_nodes: int
+    lost_h: Floats
+    events: Floats
+    outages: Floats
+    tries: Floats
+    helped: Floats
+    notes: tuple[str, ...] = ()
+    interval_ns: int | None = None
+    waited: Floats | None = None
+
+
+def play(
+    request: FleetRequest, progress: Progress | None = None, workers: int | None = None
+) -> FleetRun:
+    """Play every future and put them together.
+
+    Parameters
+    ----------
+    progress
+        Called with the futures done and their number.
+    workers
+        Threads; their number changes nothing but the time taken.
+
+    Raises
+    ------
+    InputError
+        When something is missing or contradicts itself.
+    """
+    from kfarm_twin.fleetrun_conclude import conclude  # noqa: PLC0415 - it imports this module
+
+    return conclude(request, play_futures(request, progress, workers))
+
+
+def play_futures(
+    request: FleetRequest,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    working: int | None = None,
+) -> Futures:
+    """Play every future of a request.
+
+    Parameters
+    ----------
+    working
+        Nodes of a shape that take the gang; the others are busy with other work.
+
+    Raises
+    ------
+    InputError
+        When something is missing or contradicts itself.
+    """
+    check(request)
+    try:
+        if request.gang is None:
+            return _alone(request, progress, workers)
+        return _with_gang(request, progress, workers, working)
+    except InputError as error:
+        raise named_in_run(error) from error
+
+
+def _batches(futures: int) -> list[tuple[int, int]]:
+    """First future and number of futures of each batch: some twenty, but not too small."""
+    size = max(BATCH, -(-futures // 20))
+    return [(first, min(size, futures - first)) for first in range(0, futures, size)]
+
+
+def _alone(request: FleetRequest, progress: Progress | None, workers: int | None) -> Futures:
+    fleet, labels = compile_alone(request)
+    spec, parts = request.spec, []
+    for first, count in _batches(spec.replicas):
+        parts.append(
+            play_alone(
+                fleet,
+                seed=spec.seed,
+                futures=count,
+                horizon_ns=request.horizon_ns,
+                first=first,
+                points=POINTS,
+                workers=workers,
+            )
+        )
+        if progress is not None:
+            progress(first + count, spec.replicas)
+    measures = np.concatenate([part.measures for part in parts])
+    tallies = np.concatenate([part.tallies for part in parts])
+    down_h = tallies[:, :, c.DOWN_NS].sum(axis=1) / NS_PER_HOUR
+    metrics = {name: measures[:, column] for name, column in _OF_MEASURES.items()}
+    for name in ("top_decile_share", "outage_mean", "outage_p50", "outage_p95", "repair_wait_mean"):
+        metrics[name] = np.nan_to_num(metrics[name], nan=0.0)
+    metrics["lost_accelerator_hours"] = down_h
+    metrics["lost_accelerator_hours_down"] = down_h
+    lost = np.zeros((tallies.shape[1], len(CAUSES)))
+    lost[:, 0] = tallies[:, :, c.DOWN_NS].mean(axis=0) / NS_PER_HOUR
+    return Futures(
+        fleet=fleet,
+        clusters=labels,
+        metrics=metrics,
+        down_at=np.concatenate([part.series for part in parts]),
+        down_ns=np.sum([part.histogram.sum(axis=0) for part in parts], axis=0),
+        bin_nodes=1,
+        lost_h=lost,
+        **_counts(tallies[:, :-1].mean(axis=0)),
+    )
+
+
+def _counts(mean: Floats) -> dict[str, Floats]:
+    """Columns of a mean tally [K, TALLIES] by name."""
+    return {
+        "events": mean[:, c.EVENTS],
+        "outages": mean[:, c.OUTAGES],
+        "tries": mean[:, c.TRIES],
+        "helped": mean[:, c.HELPED],
+    }
+
+
+def compile_gang(request: FleetRequest, working: int | None = None) -> tuple[Model, Ints]:
+    """A farm with the gang on it, and the node of each of its slots.
+
+    Raises
+    ------
+    InputError
+        When the gang has no place.
+    """
+    gang, farms = request.gang, farms_of(request)
+    if gang is None:
+        raise InputError("spec.workload", "no gang", "a gang")
+    plan = plan_of(farms, gang)
+    model = compile_farm(farms, profiles_of(request), plan, snapshot_of(farms, working))
+    placed = place(model)
+    if isinstance(placed, Shortfall):
+        raise InputError("spec.workload.gang", placed.message, "a gang that has a place")
+    return model, placed
+
+
+def _with_gang(
+    request: FleetRequest, progress: Progress | None, workers: int | None, working: int | None
+) -> Futures:
+    spec = request.spec
+    model, placed = compile_gang(request, working)
+    simulator = Simulator(model, placed, spec.seed, request.horizon_ns, workers)
+    parts = []
+    for first, count in _batches(spec.replicas):
+        parts.append(simulator.play(first, count))
+        if progress is not None:
+            progress(first + count, spec.replicas)
+    return of_outcome(request, model, join_outcomes(parts))
