@@ -16,6 +16,7 @@ from kfarm_twin.arrays import BY_EQUILIBRIUM, Floats, Ints
 from kfarm_twin.kernels import fleet_columns as c
 from kfarm_twin.kernels import samplers
 from kfarm_twin.kernels.fleet_columns import Fleet
+from kfarm_twin.kernels.rng import ln
 from kfarm_twin.reliability import DOMAINS, NS_PER_DAY, FailureMode, Law, own_mode
 
 WARM_NS = 90 * NS_PER_DAY
@@ -326,7 +327,19 @@ def _rate_row(cluster: FleetCluster, rate: float, load: float) -> list[float]:
         factor,
         float(parse_duration_ns(unrest.spell)) if unrest else 0.0,
         load,
+        *_stress(own),
     ]
+
+
+def _stress(reliability: Reliability) -> list[float]:
+    stress = reliability.temperature
+    if stress is None:
+        return [c.NO_STRESS, 0.0, 0.0]
+    reference = parse_quantity(stress.reference)
+    if stress.activation_energy is not None:
+        return [c.ARRHENIUS, parse_quantity(stress.activation_energy), reference]
+    factor = parse_quantity(stress.factor_per_kelvin or "1")
+    return [c.PER_KELVIN, ln(factor), reference]
 
 
 def _domain_rows(mode: FailureMode, index: int, cluster: FleetCluster) -> list[list[int]]:

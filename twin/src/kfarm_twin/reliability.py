@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
@@ -33,7 +32,9 @@ class Law:
     @property
     def scale_ns(self) -> float:
         """Scale of a Weibull with this mean [ns]."""
-        return self.mean_ns / math.gamma(1.0 + 1.0 / self.shape)
+        from kfarm_twin.kernels.samplers import gamma_function  # noqa: PLC0415 - numba
+
+        return self.mean_ns / gamma_function(1.0 + 1.0 / self.shape)
 
 
 @dataclass(frozen=True)

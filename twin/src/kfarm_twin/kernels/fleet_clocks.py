@@ -11,8 +11,12 @@ from kfarm_twin._jit import inner
 from kfarm_twin.kernels import fleet_columns as c
 from kfarm_twin.kernels.fleet_columns import NONE, Fleet, FleetState
 from kfarm_twin.kernels.heap import push
-from kfarm_twin.kernels.rng import FAR_NS, ln, uniform
+from kfarm_twin.kernels.rng import FAR_NS, exp, ln, uniform
 from kfarm_twin.kernels.samplers import age_at_wear, ages_ns, gamma, wear
+
+BOLTZMANN_EV = 8.617333262e-5
+"""Boltzmann's constant [eV/K], exact in the SI of 2019 to the digits shown (CODATA 2018)."""
+ZERO_C = 273.15
 
 
 @inner
@@ -129,6 +133,22 @@ def renew_clocks(fleet: Fleet, state: FleetState, node: int, seed: int, future: 
     first = fleet.nodes[node, c.FIRST_CLOCK]
     for clock in range(first, first + fleet.nodes[node, c.CLOCKS]):
         arm_clock(fleet, state, clock, state.now[c.TIME], seed, future)
+
+
+@inner
+def stress_at(fleet: Fleet, cluster: int, celsius: float) -> float:
+    """Factor on the hazards of a node whose devices are at `celsius` [degC].
+
+    Arrhenius: exp(E / k (1 / T0 - 1 / T)) with temperatures in kelvin and Boltzmann's constant k
+    (JEDEC JEP122H, 5.1); or a stated factor per kelvin above the reference T0.
+    """
+    rates = fleet.rates[cluster]
+    if rates[c.STRESS_LAW] == c.NO_STRESS:
+        return 1.0
+    if rates[c.STRESS_LAW] == c.PER_KELVIN:
+        return exp(rates[c.STRESS_SIZE] * (celsius - rates[c.STRESS_AT]))
+    here, there = celsius + ZERO_C, rates[c.STRESS_AT] + ZERO_C
+    return exp(rates[c.STRESS_SIZE] / BOLTZMANN_EV * (1.0 / there - 1.0 / here))
 
 
 @inner

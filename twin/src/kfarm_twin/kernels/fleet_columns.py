@@ -53,7 +53,10 @@ DRAIN_EVERY, DRAIN_NS, DRAIN_MOST, DRAIN_RENEWS, WINDOW_NS = range(14, 19)
 CLUSTER_COLUMNS = 19
 # Columns of Fleet.rates [1/ns or 1].
 RATE, QUIET, SHAPE, BURST_SHARE, BURST_MEAN, UNREST_SHARE, UNREST_FACTOR, SPELL_NS, DOWN = range(9)
-RATE_COLUMNS = 9
+STRESS_LAW, STRESS_SIZE, STRESS_AT = 9, 10, 11
+RATE_COLUMNS = 12
+NO_STRESS, ARRHENIUS, PER_KELVIN = 0, 1, 2
+"""Values of STRESS_LAW; STRESS_SIZE is an activation energy [eV] or a logarithm per kelvin."""
 # Columns of Fleet.classes; from STEPS on four times (success [ppm], time [ns], attempts).
 CLASS_CLUSTER, TAKES, EFFECT, PPM, EVICT, DETECTION, LAW, NEEDS_CREW, STOCK = range(9)
 SIMPLE, IS_ALARM, LIFE, AGE, STEP_COUNT, STEPS = 9, 10, 11, 12, 13, 14
