@@ -58,7 +58,8 @@ def gang_rate_per_ns(workload: Workload, refs: Sequence[ClusterRef]) -> float:
     home = min(takers, key=lambda ref: _rank(workload, ref))
     per_node = home.cluster.accelerators_per_node // workload.accelerators_per_pod
     nodes = -(-workload.pods // per_node)
-    return nodes * sum(mode.rate_per_ns for mode in home.facts.modes)
+    devices = home.cluster.accelerators_per_node
+    return nodes * sum(mode.node_rate_per_ns(devices) for mode in home.facts.modes)
 
 
 def _interval(workload: Workload, refs: Sequence[ClusterRef]) -> int:
@@ -73,8 +74,15 @@ def _interval(workload: Workload, refs: Sequence[ClusterRef]) -> int:
     return interval_ns(saves.optimum, parse_duration_ns(saves.save), rate, most)
 
 
+def _least(workload: Workload) -> int:
+    """Pods with which a unit of a workload goes on."""
+    if workload.elastic is not None:
+        return workload.elastic.min_pods
+    return workload.pods if workload.gang else 1
+
+
 def _behaviour(workload: Workload, refs: Sequence[ClusterRef]) -> list[int]:
-    """gang, training, inference, required, preferred, interval, save, restart, duration."""
+    """gang, training, inference, required, preferred, interval, save, restart, duration, least."""
     topology, saves = workload.topology, workload.checkpoint
     required = _LEVEL[topology.required] if topology else arrays.CLUSTER
     preferred = required
@@ -90,6 +98,7 @@ def _behaviour(workload: Workload, refs: Sequence[ClusterRef]) -> list[int]:
         parse_duration_ns(saves.save) if saves else 0,
         parse_duration_ns(saves.restart) if saves else 0,
         parse_duration_ns(workload.duration) if workload.duration else FAR_NS,
+        _least(workload),
     ]
 
 
@@ -168,7 +177,7 @@ def workload_columns(
     for index, workload in enumerate(workloads):
         _check(workload, index, refs, plan)
     need = [_need(workload) for workload in workloads] + [[1, 0, 0, 0]]
-    others = [0, 0, 0, arrays.CLUSTER, arrays.CLUSTER, FAR_NS, 0, 0, FAR_NS]
+    others = [0, 0, 0, arrays.CLUSTER, arrays.CLUSTER, FAR_NS, 0, 0, FAR_NS, 1]
     behaviour = np.array([_behaviour(w, refs) for w in workloads] + [others], np.int64).T
     rank = [[_rank(workload, ref) for ref in refs] for workload in workloads] + [[-1] * len(refs)]
     asks = [(w.load, w.accelerators_per_pod) for w in workloads] + [(100, 1)]

@@ -405,10 +405,11 @@ def _set_right(fleet: Fleet, state: FleetState, hold: Ints, seed: int, future: i
                     state.now[c.DOWN_COUNT] += 1
                 else:
                     _lie_down(fleet, state, node, failed, seed, future)
-        elif (start == STARTS_UP or hold[node] == 1) and state.node[node, c.CAUSES] > 0:
-            for patient in range(nodes, state.patient.shape[0]):
-                if state.patient[patient, c.STRUCK] == 1:
-                    heal(fleet, state, patient, node, seed, future)
+        elif start == STARTS_UP or hold[node] == 1:
+            if state.node[node, c.CAUSES] > 0:
+                for patient in range(nodes, state.patient.shape[0]):
+                    if state.patient[patient, c.STRUCK] == 1:
+                        heal(fleet, state, patient, node, seed, future)
             if state.patient[node, c.STAGE] != c.WELL:
                 heal(fleet, state, node, node, seed, future)
 

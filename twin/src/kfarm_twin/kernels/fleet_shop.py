@@ -263,6 +263,8 @@ def fault(
     """A patient falls ill with a class of failure; one that is ill already is mended of both."""
     row = state.patient[patient]
     if row[c.STAGE] != c.WELL:
+        if row[c.STAGE] == c.SILENT and fleet.classes[row[c.CLASS], c.EFFECT] == c.CORRUPT:
+            emit(state, c.CORRUPTED, patient, NONE, 0, 0)
         withdraw(fleet, state, patient, seed, future)
         _unstrike(fleet, state, patient, seed, future)
     row[c.CLASS] = failed
@@ -621,6 +623,8 @@ def _found(fleet: Fleet, state: FleetState, patient: int, seed: int, future: int
     if fleet.classes[failed, c.EFFECT] == c.SLOW:
         _slow(fleet, state, patient, False)
         detail = c.FAULT
+    elif fleet.classes[failed, c.TAKES] == c.RAIL:
+        emit(state, c.CORRUPTED, patient, NONE, 0, 0)
     state.patient[patient, c.BEGAN] = state.now[c.TIME]
     strike(fleet, state, patient, detail, 0)
     _admit(fleet, state, patient, 0, seed, future)
