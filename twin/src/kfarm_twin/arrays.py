@@ -236,6 +236,7 @@ class Outcome(NamedTuple):
     stops: Ints  # [futures, W, 2] interruptions, planned moves
     down_at: NDArray[np.int32]  # [futures, <= GRID] nodes down at equal steps from the start
     down_ns: Ints  # [futures, <= BINS] time by number of nodes down, in bins of `down_bin` nodes
+    class_tally: Floats  # [futures, K + 1, TALLIES] of the fleet, drains last
 
 
 def down_bin(nodes: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from kfarm_api.metrics import METRICS
 from numpy.typing import NDArray
 
-from kfarm_twin.arrays import METRIC_ORDER, Floats, Ints, Outcome
+from kfarm_twin.arrays import METRIC_ORDER, Floats, Ints, Outcome, down_bin
 from kfarm_twin.compile import Model, compile_farm
 from kfarm_twin.fleet import play as play_alone
 from kfarm_twin.fleet_tables import CompiledFleet
@@ -177,6 +177,8 @@ def _alone(request: FleetRequest, progress: Progress | None, workers: int | None
     metrics = {name: measures[:, column] for name, column in _OF_MEASURES.items()}
     for name in ("top_decile_share", "outage_mean", "outage_p50", "outage_p95", "repair_wait_mean"):
         metrics[name] = np.nan_to_num(metrics[name], nan=0.0)
+    for cause in CAUSES:  # without work nothing is lost but what is down
+        metrics[f"lost_accelerator_hours_{cause}"] = np.zeros(spec.replicas)
     metrics["lost_accelerator_hours"] = down_h
     metrics["lost_accelerator_hours_down"] = down_h
     lost = np.zeros((tallies.shape[1], len(CAUSES)))
@@ -234,3 +236,31 @@ def _with_gang(
         if progress is not None:
             progress(first + count, spec.replicas)
     return of_outcome(request, model, join_outcomes(parts))
+
+
+def of_outcome(request: FleetRequest, model: Model, outcome: Outcome) -> Futures:
+    """Futures of a gang in the common form."""
+    left_out = _NEEDS_DEVICE if request.spec.shape is not None else ()
+    metrics = {
+        name: outcome.metrics[:, column]
+        for column, name in enumerate(METRIC_ORDER)
+        if name not in left_out and METRICS[name].needs != "Inference"
+    }
+    lost = outcome.class_lost_ns.mean(axis=0) / NS_PER_HOUR
+    total = np.array([np.mean(metrics[f"lost_accelerator_hours_{cause}"]) for cause in CAUSES])
+    rest = np.maximum(total - lost.sum(axis=0), 0.0)  # of no failure class: drains, saves
+    tallies = outcome.class_tally.mean(axis=0)
+    step = outcome.down_at.shape[1] // POINTS
+    return Futures(
+        fleet=model.fleet,
+        clusters=model.names.clusters,
+        metrics=metrics,
+        down_at=outcome.down_at[:, ::step].astype(np.int64),
+        down_ns=outcome.down_ns.sum(axis=0),
+        bin_nodes=down_bin(model.nodes),
+        lost_h=np.vstack([lost, rest]),
+        notes=model.warnings if request.spec.shape is None else (),
+        interval_ns=int(model.columns.workloads.interval_ns[0]),
+        waited=(outcome.unit_times_ns[:, 0, 3] > 0).astype(np.float64),
+        **_counts(tallies[:-1]),
+    )
