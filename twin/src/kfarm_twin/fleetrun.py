@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from kfarm_api.metrics import METRICS
+from kfarm_api.snapshot import synthetic_snapshot
 from numpy.typing import NDArray
 
 from kfarm_twin.arrays import METRIC_ORDER, Floats, Ints, Outcome, down_bin
@@ -19,7 +20,6 @@ from kfarm_twin.fleetrun_farm import (
     named_in_run,
     plan_of,
     profiles_of,
-    snapshot_of,
 )
 from kfarm_twin.fleetrun_request import FleetRequest, check
 from kfarm_twin.fleetrun_result import CAUSES, FleetRun
@@ -122,17 +122,9 @@ def play(
 
 
 def play_futures(
-    request: FleetRequest,
-    progress: Progress | None = None,
-    workers: int | None = None,
-    working: int | None = None,
+    request: FleetRequest, progress: Progress | None = None, workers: int | None = None
 ) -> Futures:
     """Play every future of a request.
-
-    Parameters
-    ----------
-    working
-        Nodes of a shape that take the gang; the others are busy with other work.
 
     Raises
     ------
@@ -143,7 +135,7 @@ def play_futures(
     try:
         if request.gang is None:
             return _alone(request, progress, workers)
-        return _with_gang(request, progress, workers, working)
+        return _with_gang(request, progress, workers)
     except InputError as error:
         raise named_in_run(error) from error
 
@@ -205,7 +197,7 @@ def _counts(mean: Floats) -> dict[str, Floats]:
     }
 
 
-def compile_gang(request: FleetRequest, working: int | None = None) -> tuple[Model, Ints]:
+def compile_gang(request: FleetRequest) -> tuple[Model, Ints]:
     """A farm with the gang on it, and the node of each of its slots.
 
     Raises
@@ -217,20 +209,28 @@ def compile_gang(request: FleetRequest, working: int | None = None) -> tuple[Mod
     if gang is None:
         raise InputError("spec.workload", "no gang", "a gang")
     plan = plan_of(farms, gang)
-    model = compile_farm(farms, profiles_of(request), plan, snapshot_of(farms, working))
+    model = compile_farm(farms, profiles_of(request), plan, synthetic_snapshot(farms))
     placed = place(model)
     if isinstance(placed, Shortfall):
         raise InputError("spec.workload.gang", placed.message, "a gang that has a place")
     return model, placed
 
 
-def _with_gang(
-    request: FleetRequest, progress: Progress | None, workers: int | None, working: int | None
+def _with_gang(request: FleetRequest, progress: Progress | None, workers: int | None) -> Futures:
+    model, placed = compile_gang(request)
+    return play_model(request, model, placed, progress, workers)
+
+
+def play_model(
+    request: FleetRequest,
+    model: Model,
+    placed: Ints,
+    progress: Progress | None = None,
+    workers: int | None = None,
 ) -> Futures:
-    spec = request.spec
-    model, placed = compile_gang(request, working)
+    """Play every future of a gang that is compiled and placed."""
+    spec, parts = request.spec, []
     simulator = Simulator(model, placed, spec.seed, request.horizon_ns, workers)
-    parts = []
     for first, count in _batches(spec.replicas):
         parts.append(simulator.play(first, count))
         if progress is not None:

@@ -27,7 +27,10 @@ from kfarm_twin.whatif_stats import significant
 
 SHARES = (0.05, 0.50, 0.95, 0.99)
 NS_PER_DAY = 86_400 * NS_PER_S
-DRAINS = "drains"
+DUST_H = 1e-6
+"""Less is what sums of floats leave over [h]."""
+PLANNED = "planned"
+"""Losses of no failure class: drains and saves."""
 _TAKES = {
     c.DEVICE: "Device",
     c.NODE: "Node",
@@ -142,15 +145,15 @@ def _blame(played: Futures) -> Blame:
     by_domain: dict[str, float] = {}
     for row, lost in enumerate(played.lost_h):
         total = float(lost.sum())
-        if total <= 0.0:
+        if total < DUST_H:
             continue
-        drains = row == len(classes)
-        name = DRAINS if drains else _label(played, row)
+        planned = row == len(classes)
+        name = PLANNED if planned else _label(played, row)
         mine = by_class.setdefault(name, {})
         for cause, hours in zip(CAUSES, lost, strict=True):
-            if hours > 0.0:
+            if hours >= DUST_H:
                 mine[cause] = significant(mine.get(cause, 0.0) + float(hours))
-        domain = DRAINS if drains else _TAKES[int(classes[row, c.TAKES])]
+        domain = PLANNED if planned else _TAKES[int(classes[row, c.TAKES])]
         by_domain[domain] = significant(by_domain.get(domain, 0.0) + total)
     causes = played.lost_h.sum(axis=0)
     return Blame(

@@ -9,7 +9,6 @@ from kfarm_api.farm import Cluster, Farm, GPUFarm
 from kfarm_api.layout import cluster_places
 from kfarm_api.plan import PlacementPlan, Workload
 from kfarm_api.profile import AcceleratorProfile
-from kfarm_api.snapshot import FarmSnapshot, synthetic_snapshot
 from kfarm_api.twinrun import GangWorkload, Shape
 
 from kfarm_twin.arrays import BY_EQUILIBRIUM, Ints
@@ -191,32 +190,35 @@ def plan_of(farms: list[Farm], gang: GangWorkload) -> PlacementPlan:
     return plan.model_copy(update={"spec": spec})
 
 
-def snapshot_of(farms: list[Farm], working: int | None = None) -> FarmSnapshot:
-    """All nodes ready and free; of a farm of one cluster, `working` nodes alone take pods.
-
-    The others, spares apart, stand for nodes that are busy with other work: they fail and are
-    mended like the rest.
-    """
-    snapshot = synthetic_snapshot(farms)
-    if working is None:
-        return snapshot
-    cluster = farms[0].spec.clusters[0]
-    others = range(working, cluster.nodes - cluster.spares)
-    nodes = [
-        node.model_copy(update={"schedulable": node.index not in others})
-        for node in snapshot.nodes
-    ]
-    return snapshot.model_copy(update={"nodes": nodes})
-
-
 def with_spares(request: FleetRequest, spares: int) -> FleetRequest:
-    """The same request with other spares, and as many nodes beside them as before."""
-    shape = request.spec.shape
-    if shape is None:
-        raise InputError("spec.farms", "farms", "a shape: kfarm spares varies its nodes")
-    nodes = shape.nodes - shape.spares + spares
-    changed = shape.model_copy(update={"nodes": nodes, "spares": spares})
-    return request.model_copy(update={"spec": request.spec.model_copy(update={"shape": changed})})
+    """The gang's nodes and so many spares, and nothing else.
+
+    Raises
+    ------
+    InputError
+        When there is no gang, or no cluster that holds it.
+    """
+    gang, shape = request.gang, request.spec.shape
+    if gang is None:
+        raise InputError("spec.workload", "no gang", "a gang: spares are for its nodes")
+    size = {"nodes": gang.nodes + spares, "spares": spares}
+    if shape is not None:
+        spec = request.spec.model_copy(update={"shape": shape.model_copy(update=size)})
+        return request.model_copy(update={"spec": spec})
+    for farm, ref in zip(request.named_farms(), request.spec.farms, strict=True):
+        for cluster in farm.spec.clusters:
+            if cluster.nodes - cluster.spares >= gang.nodes:
+                own = farm.spec.model_copy(update={"clusters": [cluster.model_copy(update=size)]})
+                changed = farm.model_copy(update={"spec": own})
+                spec = request.spec.model_copy(update={"farms": [ref]})
+                return request.model_copy(update={"spec": spec, "farms": [changed]})
+    home_of(farms_of(request), gang)
+    raise AssertionError("home_of refuses a gang without a home")
+
+
+def without_gang(request: FleetRequest) -> FleetRequest:
+    """The same fleet without work."""
+    return request.model_copy(update={"spec": request.spec.model_copy(update={"workload": None})})
 
 
 def duration_text(span_ns: int) -> str:
@@ -234,20 +236,3 @@ def named_in_run(error: InputError) -> InputError:
     if not error.where.startswith(shape):
         return error
     return InputError("spec.shape" + error.where[len(shape) :], error.found, error.expected)
-
-
-def with_interval(request: FleetRequest, interval_ns: int) -> FleetRequest:
-    """The same request with a fixed checkpoint interval [ns]."""
-    gang, workload = request.gang, request.spec.workload
-    if gang is None or workload is None:
-        raise InputError("spec.workload", "no gang", "a gang with a checkpoint")
-    saves = gang.checkpoint.model_copy(
-        update={"interval": duration_text(interval_ns), "optimum": None}
-    )
-    changed = gang.model_copy(update={"checkpoint": saves})
-    spec = request.spec.model_copy(
-        update={"workload": workload.model_copy(update={"gang": changed})}
-    )
-    return request.model_copy(update={"spec": spec})
-
-
