@@ -77,10 +77,11 @@ class Futures:
         [bins] time with so many nodes down, in bins of `bin_nodes`, all futures together [ns].
     lost_h
         [K + 1, CAUSES] accelerator-hours lost in one future on average, by class, drains last.
-    events, outages, tries, helped
-        [K] of one class in one future on average.
-    waited
-        [futures] whether the gang ever waited for a node; empty without one.
+    tally
+        [K, TALLIES] of one future on average, by class.
+    waited, wait_share
+        [futures] whether the gang ever waited for a node, and for what share of its time; None
+        without one.
     """
 
     fleet: CompiledFleet
@@ -90,13 +91,11 @@ class Futures:
     down_ns: Ints
     bin_nodes: int
     lost_h: Floats
-    events: Floats
-    outages: Floats
-    tries: Floats
-    helped: Floats
+    tally: Floats
     notes: tuple[str, ...] = ()
     interval_ns: int | None = None
     waited: Floats | None = None
+    wait_share: Floats | None = None
 
 
 def play(
@@ -183,18 +182,8 @@ def _alone(request: FleetRequest, progress: Progress | None, workers: int | None
         down_ns=np.sum([part.histogram.sum(axis=0) for part in parts], axis=0),
         bin_nodes=1,
         lost_h=lost,
-        **_counts(tallies[:, :-1].mean(axis=0)),
+        tally=tallies[:, :-1].mean(axis=0),
     )
-
-
-def _counts(mean: Floats) -> dict[str, Floats]:
-    """Columns of a mean tally [K, TALLIES] by name."""
-    return {
-        "events": mean[:, c.EVENTS],
-        "outages": mean[:, c.OUTAGES],
-        "tries": mean[:, c.TRIES],
-        "helped": mean[:, c.HELPED],
-    }
 
 
 def compile_gang(request: FleetRequest) -> tuple[Model, Ints]:
@@ -249,7 +238,6 @@ def of_outcome(request: FleetRequest, model: Model, outcome: Outcome) -> Futures
     lost = outcome.class_lost_ns.mean(axis=0) / NS_PER_HOUR
     total = np.array([np.mean(metrics[f"lost_accelerator_hours_{cause}"]) for cause in CAUSES])
     rest = np.maximum(total - lost.sum(axis=0), 0.0)  # of no failure class: drains, saves
-    tallies = outcome.class_tally.mean(axis=0)
     step = outcome.down_at.shape[1] // POINTS
     return Futures(
         fleet=model.fleet,
@@ -259,8 +247,9 @@ def of_outcome(request: FleetRequest, model: Model, outcome: Outcome) -> Futures
         down_ns=outcome.down_ns.sum(axis=0),
         bin_nodes=down_bin(model.nodes),
         lost_h=np.vstack([lost, rest]),
+        tally=outcome.class_tally[:, :-1].mean(axis=0),
         notes=model.warnings if request.spec.shape is None else (),
         interval_ns=int(model.columns.workloads.interval_ns[0]),
         waited=(outcome.unit_times_ns[:, 0, 3] > 0).astype(np.float64),
-        **_counts(tallies[:-1]),
+        wait_share=outcome.unit_times_ns[:, 0, 3] / outcome.unit_times_ns[:, 0, 1],
     )

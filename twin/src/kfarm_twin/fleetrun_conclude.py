@@ -181,16 +181,17 @@ def _failures(request: FleetRequest, played: Futures) -> list[ClassCount]:
     for row, name in enumerate(played.fleet.classes):
         cluster = _cluster(played, row)
         node_days = float(tables.clusters[cluster, c.NODES]) * days
-        tries = float(played.tries[row])
+        mean = [float(value) for value in played.tally[row]]
+        tries = mean[c.TRIES]
         found.append(
             ClassCount(
                 name=name,
                 cluster=played.clusters[cluster],
                 takes=_TAKES[int(tables.classes[row, c.TAKES])],
-                events=significant(float(played.events[row])),
-                outages=significant(float(played.outages[row])),
-                per_1000_node_days=significant(1000.0 * float(played.events[row]) / node_days),
-                recovered_share=significant(float(played.helped[row]) / tries) if tries else None,
+                events=significant(mean[c.EVENTS]),
+                outages=significant(mean[c.OUTAGES]),
+                per_1000_node_days=significant(1000.0 * mean[c.EVENTS] / node_days),
+                recovered_share=significant(mean[c.HELPED] / tries) if tries else None,
             )
         )
     return sorted(found, key=lambda count: -count.events)
