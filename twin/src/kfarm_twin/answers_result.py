@@ -106,7 +106,8 @@ class Optimum(Strict):
 class CheckpointAnswer(Strict):
     """The whole answer of ``kfarm checkpoint``.
 
-    `good_from_s` to `good_to_s` lose less than `tolerance` of ETTR.
+    `good_from_s` to `good_to_s` lose less than `tolerance` of ETTR; `mtti_s` is the mean time at
+    work between stops, `recover_s` that from a stop until work goes on.
     """
 
     schema_: Literal["kfarm.dev/checkpoint/v1"] = Field(CHECKPOINT_SCHEMA, alias="schema")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
-import numpy as np
 from kfarm_api.units import parse_duration_ns
 
 from kfarm_twin.answers_result import CheckpointAnswer, IntervalRow, Optimum
@@ -25,8 +25,8 @@ from kfarm_twin.whatif_stats import significant
 TOLERANCE = 0.001
 """ETTR that a good interval may lose: a tenth of a point."""
 STEPS = 16
-"""Intervals on each octave and a half about the optimum: ratio 2^(1/4) between neighbours."""
 RATIO = 2.0**0.25
+"""Between neighbours: `STEPS` of them reach from a quarter of the optimum to four times it."""
 LEAST_S = 1
 Progress = Callable[[int, int], None]
 
@@ -87,8 +87,9 @@ def answer_checkpoint(
             f"{request.spec.horizon}",
             "failures that stop it, a longer horizon or more futures: without them no save pays",
         )
-    mtti_s = float(request.horizon_ns) / NS_PER_S * len(first["ettr"]) / stops
-    recover_s = float(np.mean(first["time_to_recover_mean"]))
+    stopped = first["time_to_recover_mean"] * first["gang_interruptions"]
+    recover_s = float(stopped.sum()) / stops
+    mtti_s = float(request.horizon_ns) / NS_PER_S * len(stopped) / stops - recover_s
     return _sweep(stage, save_s, mtti_s, recover_s, progress)
 
 
@@ -99,9 +100,24 @@ def _guess(request: FleetRequest, model: Model) -> float:
 
 
 def grid(middle_s: float, longest_s: float) -> list[int]:
-    """Whole seconds in equal ratios about the middle, at least `LEAST_S` and at most `longest_s`."""
+    """Whole seconds in equal ratios about the middle, from `LEAST_S` to `longest_s`."""
     wanted = (round(middle_s * RATIO**step) for step in range(-STEPS // 2, STEPS // 2 + 1))
     return sorted({max(LEAST_S, min(value, int(longest_s))) for value in wanted})
+
+
+def formula(interval_s: float, save_s: float, recover_s: float, mtti_s: float) -> float:
+    """ETTR of a long run that is stopped at random while it works, and only then.
+
+    d / (exp((d + w) / M) - 1) of each M + u, with M the mean time at work (saves included) between
+    stops and u the mean time from a stop until work goes on; `checkpoints.ettr` differs in that
+    failures also strike while it recovers.
+    """
+    return (
+        math.exp(recover_s / mtti_s)
+        * mtti_s
+        / (mtti_s + recover_s)
+        * ettr(interval_s, save_s, recover_s, mtti_s)
+    )
 
 
 def _sweep(
@@ -109,7 +125,7 @@ def _sweep(
 ) -> CheckpointAnswer:
     request = stage.request
     horizon_s = request.horizon_ns / NS_PER_S
-    formulas = {
+    formulas: dict[Literal["young", "daly", "exact"], float] = {
         "young": young_interval(save_s, mtti_s),
         "daly": daly_interval(save_s, mtti_s),
         "exact": best_interval(save_s, mtti_s),
@@ -125,7 +141,7 @@ def _sweep(
         played[interval] = stage.play(interval)["ettr"]
     best = max(steps, key=lambda interval: math.fsum(played[interval]))
     rows = [
-        _interval_row(at, played[at], played[best], ettr(at, save_s, recover_s, mtti_s))
+        _interval_row(at, played[at], played[best], formula(at, save_s, recover_s, mtti_s))
         for at in wanted
     ]
     loss = {int(row.interval_s): row for row in rows}

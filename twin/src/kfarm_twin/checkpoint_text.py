@@ -22,7 +22,7 @@ def headline(found: CheckpointAnswer) -> list[str]:
     ]
     lines.append(
         f"By formula, for a save of {brief_span(found.save_s)} and a stop every "
-        f"{brief_span(found.mtti_s)} as simulated: {', '.join(parts)}."
+        f"{brief_span(found.mtti_s)} of work as simulated: {', '.join(parts)}."
     )
     declared = next((row for row in found.rows if row.interval_s == found.declared_s), None)
     if declared is not None:

@@ -116,13 +116,13 @@ def build(options: RunOptions) -> Asked:
 def _select(inputs: Inputs, options: RunOptions) -> Document:
     runs = [d for d in inputs.documents if isinstance(d.object, TwinRun)]
     chosen = [d for d in runs if options.run in (None, d.object.metadata.name)]
-    if len(chosen) == 1:
-        return chosen[0]
     names = ", ".join(d.object.metadata.name for d in runs) or "none"
-    if len(runs) > 1:
+    if len(runs) > 1 and len(chosen) != 1:
         refuse("--run", f"{len(chosen)} TwinRuns", f"the name of one of the files': {names}")
-    found = "no TwinRun" if options.run is None else f"no TwinRun {options.run}"
-    refuse("-f", found, f"a file with a TwinRun (there: {names}); see examples/whatif")
+    if not chosen:
+        found = "no TwinRun" if options.run is None else f"no TwinRun {options.run}"
+        refuse("-f", found, f"a file with a TwinRun (there: {names}); see examples/whatif")
+    return chosen[0]
 
 
 def _overridden(spec: TwinRunSpec, options: RunOptions) -> TwinRunSpec:

@@ -18,7 +18,7 @@ from kfarm_twin.cli_fleetrun import (
 from kfarm_twin.cli_output import Output, as_json, as_yaml
 from kfarm_twin.cli_progress import LateProgress
 from kfarm_twin.figures import NONE, brief_span
-from kfarm_twin.fleetrun_text import number, percent
+from kfarm_twin.fleetrun_text import number
 
 if TYPE_CHECKING:
     from kfarm_twin.answers_result import CheckpointAnswer, SpareRow, Spares
@@ -121,7 +121,7 @@ def _spares_table(found: Spares) -> Any:
     from kfarm_twin.cli_trace_tables import right_table  # noqa: PLC0415
 
     table = right_table(
-        "Spares", "ETTR", "5 %", "gain", "waits", "none left", "textbook", "down p95", "p99", "max"
+        "Spares", "ETTR", "5 %", "gain", "waits", "none left", "textbook", "p95", "p99", "max"
     )
     for row in found.rows:
         style = "bold" if row.spares == found.answer else ""
@@ -130,16 +130,14 @@ def _spares_table(found: Spares) -> Any:
 
 
 def _spare_cells(row: SpareRow) -> list[str]:
-    gain = NONE if row.gain is None else f"{100 * row.gain:+.2f}"
+    gain, book = NONE if row.gain is None else f"{100 * row.gain:+.2f}", row.textbook
     counts = (row.nodes_down_p95, row.nodes_down_p99, row.nodes_down_max)
     return [
         str(row.spares),
         f"{row.ettr:.4f}",
         f"{row.ettr_p05:.3f}",
         gain,
-        percent(row.waiting, 2),
-        percent(row.none_left, 2),
-        percent(row.textbook.independent, 2),
+        *(f"{100 * share:.2f}%" for share in (row.waiting, row.none_left, book.independent)),
         *(number(count) for count in counts),
     ]
 

@@ -42,14 +42,24 @@ def _of_gang(run: FleetRun) -> str:
 
 
 def _of_fleet(run: FleetRun) -> str:
-    most, half = run.metrics["nodes_down_max"], run.metrics["nodes_down_p50"]
-    often, rarely = run.metrics["nodes_down_p95"], run.metrics["nodes_down_p99"]
+    most = run.metrics["nodes_down_max"]
+    half, often, rarely = (number(_down(run, share)) for share in (0.50, 0.95, 0.99))
     return (
-        f"Of {run.inputs.nodes:,} nodes at most {number(half.mean)} are down at once during half "
-        f"of the time, {number(often.mean)} during 95 % of it and {number(rarely.mean)} during "
-        f"99 %; at the worst moment {number(most.mean)} (in 5 % of futures {number(most.p95)} or "
-        f"more). {percent(run.metrics['availability'].mean, 2)} of all node time is up."
+        f"Of {run.inputs.nodes:,} nodes at most {half} are down at once during half of the time, "
+        f"{often} during 95 % of it and {rarely} during 99 %; at the worst moment of a future "
+        f"{number(most.mean)} (in 5 % of futures {number(most.p95)} or more). "
+        f"{percent(run.metrics['availability'].mean, 2)} of all node time is up."
     )
+
+
+def _down(run: FleetRun, share: float) -> float:
+    """Least number of nodes that were down at once, or fewer, for `share` of all time."""
+    reached, found = 0.0, run.nodes_down_distribution
+    for count, part in zip(found.nodes_down, found.share, strict=True):
+        reached += part
+        if reached >= share - 1e-9:
+            return count
+    return found.nodes_down[-1]
 
 
 def _of_outages(run: FleetRun) -> str:
