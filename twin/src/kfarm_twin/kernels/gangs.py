@@ -212,14 +212,15 @@ def replace(
     """Give a stopped unit nodes for its missing members and restart it, or let it wait."""
     units, now = state.units, state.tally.counts[NOW]
     workload, count = farm.units.workload[unit], 0
-    _charge_phase(farm, state, unit)
     if units.missing[unit] > 0:
         count = find_nodes(farm, state, unit)
     if farm.units.slots[unit] - units.missing[unit] + count < farm.workloads.least[workload]:
         if units.phase[unit] != WAITING:
+            _charge_phase(farm, state, unit)
             units.phase[unit] = WAITING
             record(log, now, WAITS, unit, units.missing[unit])
         return True
+    _charge_phase(farm, state, unit)
     _fill(farm, state, log, unit, count)
     due = now + farm.workloads.restart_ns[workload]
     return _wait_for(state, queue, unit, RESTARTING, due, RESTARTED, horizon)
