@@ -77,7 +77,7 @@ class Part(Strict):
 
 
 class Repair(Strict):
-    """The hands-on repair of a class: `meanTimeToRepair` is its mean.
+    """The repair of a class, of mean `meanTimeToRepair`.
 
     `crew: true` lets it wait for one of the cluster's crews; `recurrence` percent of repairs do not
     hold, and the fault is back within a time of mean `recurs_within`.
@@ -108,6 +108,16 @@ def _repairs_after(failure: FailureClass, detection: str) -> bool:
     return parse_duration_ns(failure.mean_time_to_repair) >= parse_duration_ns(detection)
 
 
+def _whole(name: str) -> str:
+    """`FailureClass.is_whole` in CEL, of a class called `name`."""
+    return (
+        f"(!has({name}.effect) || {name}.effect == 'Stop')"
+        f" && (!has({name}.recovery) || {name}.recovery.size() == 0)"
+        f" && (!has({name}.repair) || (!has({name}.repair.part)"
+        f" && (!has({name}.repair.crew) || !{name}.repair.crew)))"
+    )
+
+
 class FailureClass(Strict):
     """One way to fail: what fails and how often, what it takes down, how it is found and mended.
 
@@ -115,8 +125,9 @@ class FailureClass(Strict):
     goes down with it; left out, the failed thing itself (a leaf takes its rail, a plant the farm).
     A class with effect ``Slow`` lets gangs run at `speed` percent; with ``Corrupt`` they go on, and
     their work since is lost once it is found. `evict: true` takes a slow node out once found.
-    `detection` is the mean time until the fault is found; left out, that of the cluster. What
-    stops is out of service meanwhile, so that its time to repair cannot be shorter.
+    `detection` is the mean time until the fault is found; left out, that of the cluster.
+    `mean_time_to_repair` is the whole time out of service; but with recovery steps, a part or a
+    crew it is the hands-on time of the repair, and detection and waiting come on top.
     `confidence` says how well the rate is known, and so how widely it is varied.
     """
 
@@ -168,13 +179,19 @@ class FailureClass(Strict):
             lambda c: c.takes not in ("Device", "Node") or c.per in ("Device", "Node", "Link"),
         ),
         Cel(
-            "!has(self.detection) || (has(self.effect) && self.effect != 'Stop')"
+            f"!has(self.detection) || !({_whole('self')})"
             " || duration(self.meanTimeToRepair) >= duration(self.detection)",
-            "meanTimeToRepair must not be shorter than detection: what stops is out of service"
-            " from the fault on",
-            lambda c: c.detection is None or c.effect != "Stop" or _repairs_after(c, c.detection),
+            "meanTimeToRepair must not be shorter than detection: without recovery, part or crew it"
+            " is the whole time out of service",
+            lambda c: c.detection is None or not c.is_whole or _repairs_after(c, c.detection),
         ),
     )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the time to repair runs from the fault on, detection included."""
+        aided = self.repair is not None and (self.repair.crew or self.repair.part is not None)
+        return self.effect == "Stop" and not self.recovery and not aided
 
 
 class Frailty(Strict):
@@ -332,15 +349,20 @@ class Reliability(Strict):
             lambda r: r.reference is not None or len(r.classes) > 0,
         ),
         Cel(
-            "!has(self.classes) || self.classes.all(c, has(c.detection)"
-            " || (has(c.effect) && c.effect != 'Stop') || duration(c.meanTimeToRepair)"
-            f" >= {_DETECTION})",
-            "a class is repaired sooner than found: meanTimeToRepair must not be shorter than"
-            " reliability.detection (60s unless given); give the class a detection of its own",
+            f"!has(self.classes) || self.classes.all(c, has(c.detection) || !({_whole('c')})"
+            f" || duration(c.meanTimeToRepair) >= {_DETECTION})",
+            "each class needs a meanTimeToRepair not shorter than reliability.detection (60s unless"
+            " given), or a detection of its own: nothing is repaired before it is found",
             lambda r: all(
-                c.detection is not None or c.effect != "Stop" or _repairs_after(c, r.detection)
+                c.detection is not None or not c.is_whole or _repairs_after(c, r.detection)
                 for c in r.classes
             ),
+        ),
+        Cel(
+            "has(self.crews) || !has(self.classes) || self.classes.all(c,"
+            " !has(c.repair) || !has(c.repair.crew) || !c.repair.crew)",
+            "reliability.crews is needed: a class waits for a crew (repair.crew)",
+            lambda r: r.crews is not None or not any(c.repair and c.repair.crew for c in r.classes),
         ),
         Cel(
             f"!has(self.meanTimeToRepair) || duration(self.meanTimeToRepair) >= {_DETECTION}",
@@ -351,27 +373,6 @@ class Reliability(Strict):
             ),
         ),
     )
-
-
-_DRAINS = "self.reliability.drains"
-DRAINS_FIT = Cel(
-    f"!has(self.reliability) || !has({_DRAINS})"
-    f" || self.nodes * duration({_DRAINS}.duration).getSeconds()"
-    f" <= (has({_DRAINS}.atOnce) ? {_DRAINS}.atOnce : 1) * duration({_DRAINS}.every).getSeconds()",
-    "drains cannot be kept up: nodes x drains.duration must not exceed drains.atOnce x"
-    " drains.every; drain more nodes at once, or less often",
-    lambda owner: drains_fit(owner.nodes, owner.reliability),
-)
-"""For what has `nodes` and `reliability`."""
-
-
-def drains_fit(nodes: int, reliability: Reliability | None) -> bool:
-    """Whether all nodes can be drained once a period; in whole seconds, as the server counts."""
-    drains = None if reliability is None else reliability.drains
-    if drains is None:
-        return True
-    length, period = (parse_duration_ns(t) // 10**9 for t in (drains.duration, drains.every))
-    return nodes * length <= drains.at_once * period
 
 
 def repair_ns(failure: FailureClass) -> int:

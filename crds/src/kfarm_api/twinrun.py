@@ -18,8 +18,9 @@ from kfarm_api.base import (
     Reference,
     Strict,
 )
+from kfarm_api.fleet_rules import DRAINS_FIT, needs_pdus
 from kfarm_api.plan import Checkpoint, Level
-from kfarm_api.reliability import DRAINS_FIT, Reliability
+from kfarm_api.reliability import Reliability
 from kfarm_api.twinrun_status import TwinRunStatus
 from kfarm_api.units import Duration, parse_duration_ns
 
@@ -82,6 +83,19 @@ class Shape(Strict):
             lambda s: s.spares < s.nodes,
         ),
         DRAINS_FIT,
+        Cel(
+            "!has(self.reliability) || !has(self.reliability.classes)"
+            " || self.reliability.classes.all(c, (!has(c.per) || c.per != 'Pdu')"
+            " && (!has(c.takes) || c.takes != 'Pdu'))",
+            "a shape has no PDUs, which a failure class names: describe a farm",
+            lambda s: not needs_pdus(s.reliability),
+        ),
+        Cel(
+            "!has(self.reliability) || !has(self.reliability.temperature)",
+            "a shape has no device temperatures, which reliability.temperature needs: describe a"
+            " farm",
+            lambda s: s.reliability is None or s.reliability.temperature is None,
+        ),
     )
 
 

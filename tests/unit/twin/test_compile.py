@@ -180,3 +180,21 @@ def test_a_class_of_rate_zero_is_left_out_by_name() -> None:
     compiled = model(reliability=farms.one_class("0", "20h"))
     assert compiled.names.classes == ()
     assert any("failure class any has rate 0 and is left out" in w for w in compiled.warnings)
+
+
+def test_crews_that_nobody_waits_for_are_told() -> None:
+    body = farms.one_class("5", "20h") | {"crews": {"count": 2}}
+    assert any("crews have nothing to do" in told for told in model(reliability=body).warnings)
+    body["classes"][0]["repair"] = {"crew": True}
+    assert not any("crews have" in told for told in model(reliability=body).warnings)
+
+
+def test_a_reference_mended_sooner_than_found_is_refused() -> None:
+    """Software is back after 11 minutes in llama3-h100."""
+    with pytest.raises(InputError, match="longer than the repair of software-bug"):
+        model(reliability={"reference": "llama3-h100", "detection": "12m"})
+    repeated = {"failuresPer1000NodeDays": "0.4", "meanTimeToRepair": "1h"}
+    names = ("software-bug", "nccl-watchdog", "dependency")
+    own = [{"name": name, **repeated} for name in names]
+    body = {"reference": "llama3-h100", "detection": "12m", "classes": own}
+    assert len(model(reliability=body).names.classes) == 18

@@ -14,7 +14,7 @@ from kfarm_api.units import parse_decimal, parse_duration_ns, parse_quantity
 
 from kfarm_twin import arrays
 from kfarm_twin.arrays import Floats
-from kfarm_twin.reliability import FailureMode, failure_modes, references
+from kfarm_twin.reliability import FailureMode, failure_modes, idle_parts, references
 from kfarm_twin.request import InputError
 
 RECIRCULATION_RISE_K = 12.0
@@ -147,22 +147,13 @@ def _labels(refs: Sequence[HasFacts]) -> str:
     return ", ".join(ref.label for ref in refs)
 
 
-def _left_out(ref: HasFacts) -> list[str]:
-    """Classes of a cluster that are not played, and why."""
-    return [
-        f"{ref.label}: failure class {own.name} has rate 0 and is left out"
-        for own in ref.cluster.reliability.classes
-        if parse_decimal(own.failures_per_1000_days or own.failures_per_1000_node_days or "0") == 0
-    ]
-
-
 def _assumptions(refs: Sequence[HasFacts]) -> list[str]:
     told = [
         f"{ref.label}: airSupplyTemperature is not given; {ROOM_SUPPLY_C:g} degC is assumed"
         for ref in refs
         if ref.facts.air_assumed
     ]
-    told += [text for ref in refs for text in _left_out(ref)]
+    told += [text for ref in refs for text in idle_parts(ref.label, ref.cluster.reliability)]
     for name, study in references().items():
         users = [ref for ref in refs if ref.cluster.reliability.reference == name]
         if users and study.confidence == "Low":

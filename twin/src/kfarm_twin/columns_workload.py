@@ -14,6 +14,7 @@ from kfarm_twin import arrays
 from kfarm_twin.arrays import Ints
 from kfarm_twin.checkpoints import interval_ns
 from kfarm_twin.columns_node import mebibytes
+from kfarm_twin.interruptions import cluster_sizes, interruptions_per_ns
 from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.request import InputError
 
@@ -48,7 +49,7 @@ def _need(workload: Workload) -> list[int]:
 
 
 def gang_rate_per_ns(workload: Workload, refs: Sequence[ClusterRef]) -> float:
-    """Interruptions of a workload by failures of its nodes [1/ns].
+    """Interruptions of a gang by failures of its nodes and of what they share [1/ns].
 
     Its nodes stand in the first cluster of the accelerator that it names first.
     """
@@ -56,10 +57,14 @@ def gang_rate_per_ns(workload: Workload, refs: Sequence[ClusterRef]) -> float:
     if not takers:
         return 0.0
     home = min(takers, key=lambda ref: _rank(workload, ref))
-    per_node = home.cluster.accelerators_per_node // workload.accelerators_per_pod
-    nodes = -(-workload.pods // per_node)
     devices = home.cluster.accelerators_per_node
-    return nodes * sum(mode.node_rate_per_ns(devices) for mode in home.facts.modes)
+    return interruptions_per_ns(
+        home.facts.modes,
+        home.cluster.reliability,
+        cluster_sizes(home.cluster),
+        nodes=-(-workload.pods // (devices // workload.accelerators_per_pod)),
+        devices=devices,
+    )
 
 
 def _interval(workload: Workload, refs: Sequence[ClusterRef]) -> int:
