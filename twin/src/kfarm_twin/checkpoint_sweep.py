@@ -176,7 +176,7 @@ def _sweep(
             )
             for name, value in formulas.items()
         ],
-        notes=list(stage.model.warnings) if request.spec.shape is None else [],
+        notes=list(stage.model.warnings),
     )
     return found.model_copy(update={"headline": headline(found)})
 

@@ -34,6 +34,8 @@ POINTS = 256
 """Points of time of the nodes down that are kept."""
 BATCH = 64
 """Futures between two words on how far it is, at least."""
+CELLS = 16_000_000
+"""Nodes x futures that are held at once, at most: a future keeps a histogram of its nodes."""
 NS_PER_HOUR = 3.6e12
 _OF_MEASURES = {
     "availability": m.AVAILABILITY,
@@ -87,7 +89,7 @@ class Futures:
     fleet: CompiledFleet
     clusters: tuple[str, ...]
     metrics: dict[str, Floats]
-    down_at: NDArray[np.int64]
+    down_at: NDArray[np.int32]
     down_ns: Ints
     bin_nodes: int
     lost_h: Floats
@@ -139,51 +141,56 @@ def play_futures(
         raise named_in_run(error) from error
 
 
-def _batches(futures: int) -> list[tuple[int, int]]:
-    """First future and number of futures of each batch: some twenty, but not too small."""
-    size = max(BATCH, -(-futures // 20))
+def _batches(futures: int, nodes: int) -> list[tuple[int, int]]:
+    """First future and number of futures of each batch: some twenty, neither small nor huge."""
+    size = min(max(BATCH, -(-futures // 20)), max(CELLS // nodes, 1))
     return [(first, min(size, futures - first)) for first in range(0, futures, size)]
 
 
 def _alone(request: FleetRequest, progress: Progress | None, workers: int | None) -> Futures:
-    fleet, labels = compile_alone(request)
+    fleet, labels, told = compile_alone(request)
     spec, parts = request.spec, []
-    for first, count in _batches(spec.replicas):
-        parts.append(
-            play_alone(
-                fleet,
-                seed=spec.seed,
-                futures=count,
-                horizon_ns=request.horizon_ns,
-                first=first,
-                points=POINTS,
-                workers=workers,
-            )
+    down_ns = np.zeros(fleet.nodes + 1, np.int64)
+    for first, count in _batches(spec.replicas, fleet.nodes):
+        part = play_alone(
+            fleet,
+            seed=spec.seed,
+            futures=count,
+            horizon_ns=request.horizon_ns,
+            first=first,
+            points=POINTS,
+            workers=workers,
         )
+        down_ns += part.histogram.sum(axis=0)
+        parts.append((part.measures, part.tallies, part.series.astype(np.int32)))
         if progress is not None:
             progress(first + count, spec.replicas)
-    measures = np.concatenate([part.measures for part in parts])
-    tallies = np.concatenate([part.tallies for part in parts])
-    down_h = tallies[:, :, c.DOWN_NS].sum(axis=1) / NS_PER_HOUR
-    metrics = {name: measures[:, column] for name, column in _OF_MEASURES.items()}
-    for name in ("top_decile_share", "outage_mean", "outage_p50", "outage_p95", "repair_wait_mean"):
-        metrics[name] = np.nan_to_num(metrics[name], nan=0.0)
-    for cause in CAUSES:  # without work nothing is lost but what is down
-        metrics[f"lost_accelerator_hours_{cause}"] = np.zeros(spec.replicas)
-    metrics["lost_accelerator_hours"] = down_h
-    metrics["lost_accelerator_hours_down"] = down_h
+    measures, tallies, series = (np.concatenate(column) for column in zip(*parts, strict=True))
     lost = np.zeros((tallies.shape[1], len(CAUSES)))
     lost[:, 0] = tallies[:, :, c.DOWN_NS].mean(axis=0) / NS_PER_HOUR
     return Futures(
         fleet=fleet,
         clusters=labels,
-        metrics=metrics,
-        down_at=np.concatenate([part.series for part in parts]),
-        down_ns=np.sum([part.histogram.sum(axis=0) for part in parts], axis=0),
+        metrics=_metrics_alone(measures, tallies[:, :, c.DOWN_NS].sum(axis=1) / NS_PER_HOUR),
+        down_at=series,
+        down_ns=down_ns,
         bin_nodes=1,
         lost_h=lost,
         tally=tallies[:, :-1].mean(axis=0),
+        notes=told,
     )
+
+
+def _metrics_alone(measures: Floats, down_h: Floats) -> dict[str, Floats]:
+    """Metrics by name; 0 where there was no failure to take a mean of, as with a gang."""
+    metrics = {
+        name: np.nan_to_num(measures[:, column], nan=0.0) for name, column in _OF_MEASURES.items()
+    }
+    for cause in CAUSES:  # without work nothing is lost but what is down
+        metrics[f"lost_accelerator_hours_{cause}"] = np.zeros(len(down_h))
+    metrics["lost_accelerator_hours"] = down_h
+    metrics["lost_accelerator_hours_down"] = down_h
+    return metrics
 
 
 def compile_gang(request: FleetRequest) -> tuple[Model, Ints]:
@@ -220,8 +227,9 @@ def play_model(
     """Play every future of a gang that is compiled and placed."""
     spec, parts = request.spec, []
     simulator = Simulator(model, placed, spec.seed, request.horizon_ns, workers)
-    for first, count in _batches(spec.replicas):
-        parts.append(simulator.play(first, count))
+    for first, count in _batches(spec.replicas, model.nodes):
+        part = simulator.play(first, count)
+        parts.append(part._replace(down_ns=part.down_ns.sum(axis=0, keepdims=True)))
         if progress is not None:
             progress(first + count, spec.replicas)
     return of_outcome(request, model, join_outcomes(parts))
@@ -243,12 +251,12 @@ def of_outcome(request: FleetRequest, model: Model, outcome: Outcome) -> Futures
         fleet=model.fleet,
         clusters=model.names.clusters,
         metrics=metrics,
-        down_at=outcome.down_at[:, ::step].astype(np.int64),
+        down_at=outcome.down_at[:, ::step],
         down_ns=outcome.down_ns.sum(axis=0),
         bin_nodes=down_bin(model.nodes),
         lost_h=np.vstack([lost, rest]),
         tally=outcome.class_tally[:, :-1].mean(axis=0),
-        notes=model.warnings if request.spec.shape is None else (),
+        notes=model.warnings,
         interval_ns=int(model.columns.workloads.interval_ns[0]),
         waited=(outcome.unit_times_ns[:, 0, 3] > 0).astype(np.float64),
         wait_share=outcome.unit_times_ns[:, 0, 3] / outcome.unit_times_ns[:, 0, 1],

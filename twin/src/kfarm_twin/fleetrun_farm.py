@@ -14,7 +14,7 @@ from kfarm_api.twinrun import GangWorkload, Shape
 from kfarm_twin.arrays import BY_EQUILIBRIUM, Ints
 from kfarm_twin.fleet_tables import CompiledFleet, FleetCluster, compile_fleet
 from kfarm_twin.fleetrun_request import FleetRequest
-from kfarm_twin.reliability import failure_modes
+from kfarm_twin.reliability import failure_modes, idle_parts
 from kfarm_twin.request import InputError
 
 SHAPE_FARM = "shape"
@@ -84,8 +84,8 @@ def profiles_of(request: FleetRequest) -> list[AcceleratorProfile]:
     return request.named_profiles()
 
 
-def compile_alone(request: FleetRequest) -> tuple[CompiledFleet, tuple[str, ...]]:
-    """Tables of the fleet without work, and the labels of its clusters.
+def compile_alone(request: FleetRequest) -> tuple[CompiledFleet, tuple[str, ...], tuple[str, ...]]:
+    """Tables of the fleet without work, the labels of its clusters, and what has no effect.
 
     Raises
     ------
@@ -94,6 +94,7 @@ def compile_alone(request: FleetRequest) -> tuple[CompiledFleet, tuple[str, ...]
     """
     clusters: list[FleetCluster] = []
     labels: list[str] = []
+    told: list[str] = []
     taken = [0] * 5
     for number, farm in enumerate(farms_of(request)):
         for index, cluster in enumerate(farm.spec.clusters):
@@ -115,7 +116,8 @@ def compile_alone(request: FleetRequest) -> tuple[CompiledFleet, tuple[str, ...]
                 )
             )
             labels.append(f"{farm.metadata.name}/{cluster.name}")
-    return compile_fleet(clusters), tuple(labels)
+            told += idle_parts(labels[-1], cluster.reliability)
+    return compile_fleet(clusters), tuple(labels), tuple(told)
 
 
 def _domains(farm: Farm, cluster: Cluster, number: int, taken: list[int]) -> Ints:
@@ -219,15 +221,6 @@ def with_spares(request: FleetRequest, spares: int) -> FleetRequest:
 def without_gang(request: FleetRequest) -> FleetRequest:
     """The same fleet without work."""
     return request.model_copy(update={"spec": request.spec.model_copy(update={"workload": None})})
-
-
-def duration_text(span_ns: int) -> str:
-    """A duration as manifests have it, to the millisecond."""
-    hours, rest = divmod(span_ns // 10**6, 3_600_000)
-    minutes, rest = divmod(rest, 60_000)
-    seconds, millis = divmod(rest, 1000)
-    parts = ((hours, "h"), (minutes, "m"), (seconds, "s"), (millis, "ms"))
-    return "".join(f"{count}{unit}" for count, unit in parts if count) or "0s"
 
 
 def named_in_run(error: InputError) -> InputError:

@@ -104,6 +104,16 @@ class FleetRequest(Strict):
         return list(named.values())
 
 
+FLEET_MARK = b'{"failures":'
+"""How the JSON of a `FleetOrder` begins."""
+
+
+class FleetOrder(Strict):
+    """A run of failures to be played in a process of its own."""
+
+    failures: FleetRequest
+
+
 def _content(named: GPUFarm | NPUFarm | AcceleratorProfile) -> dict[str, Any]:
     spec = named.spec.model_dump(mode="json", by_alias=True)
     return {"name": named.metadata.name, "spec": spec}

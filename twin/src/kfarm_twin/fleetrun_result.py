@@ -7,13 +7,27 @@ from typing import Any, Literal
 
 from kfarm_api.base import Strict
 from kfarm_api.twinrun import GangWorkload
+from kfarm_api.twinrun_status import MetricDigest
 from pydantic import Field
 
 from kfarm_twin.request import MetricSummary
+from kfarm_twin.whatif_result import quantity
 
 SCHEMA: Literal["kfarm.dev/simulate-fleet/v1"] = "kfarm.dev/simulate-fleet/v1"
 CAUSES = ("down", "rework", "detection", "waiting", "restart", "saves", "slow")
 """Why accelerator time is lost; the ends of the names of metrics."""
+
+IN_STATUS = (
+    "ettr",
+    "goodput",
+    "mtti",
+    "time_to_recover_mean",
+    "availability",
+    "nodes_down_p95",
+    "nodes_down_max",
+    "outage_mean",
+)
+"""Metrics that the status of a TwinRun shows."""
 
 
 class Band(Strict):
@@ -91,6 +105,20 @@ class FleetRun(Strict):
     def as_data(self) -> dict[str, Any]:
         """Keys as in docs/cli.md."""
         return self.model_dump(mode="json", by_alias=True)
+
+    def digests(self) -> list[MetricDigest]:
+        """The few figures that stand in the status of a TwinRun."""
+        found = ((name, self.metrics[name]) for name in IN_STATUS)
+        return [
+            MetricDigest(
+                name=name,
+                mean=quantity(figure.mean),
+                p05=quantity(figure.p05),
+                p95=quantity(figure.p95),
+            )
+            for name, figure in found
+            if figure.applicable
+        ]
 
     def as_text(self) -> str:
         """The JSON that the command prints and the operator keeps, byte for byte."""
