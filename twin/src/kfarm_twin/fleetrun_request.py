@@ -141,13 +141,6 @@ def check(request: FleetRequest) -> None:
         )
     request.named_farms()
     request.named_profiles()
-    reliability = spec.shape.reliability if spec.shape else None
-    if reliability is not None and reliability.temperature is not None:
-        raise InputError(
-            "spec.shape.reliability.temperature",
-            "a dependence on device temperature",
-            "a farm with an AcceleratorProfile (spec.farms): a shape has no devices to heat",
-        )
     if gang is not None:
         _check_gang(request, gang)
 
