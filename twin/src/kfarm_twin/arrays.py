@@ -246,7 +246,7 @@ def down_bin(nodes: int) -> int:
 
 GRID = 512
 """Most points of `Outcome.down_at`."""
-BINS = 512
+BINS = 2048
 """Most bins of `Outcome.down_ns`."""
 
 # Columns of NodeState.health: class that the node is down with, and since when; speed of its pods and

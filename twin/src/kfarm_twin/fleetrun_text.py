@@ -53,8 +53,13 @@ def _of_fleet(run: FleetRun) -> str:
 
 
 def _down(run: FleetRun, share: float) -> float:
-    """Least number of nodes that were down at once, or fewer, for `share` of all time."""
+    """Least number of nodes that were down at once, or fewer, for `share` of all time.
+
+    Of a fleet whose distribution is kept in bins, the mean over the futures instead.
+    """
     reached, found = 0.0, run.nodes_down_distribution
+    if len(found.nodes_down) > 1 and found.nodes_down[1] > 1:
+        return run.metrics[f"nodes_down_p{100 * share:.0f}"].mean or 0.0
     for count, part in zip(found.nodes_down, found.share, strict=True):
         reached += part
         if reached >= share - 1e-9:
