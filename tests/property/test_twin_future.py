@@ -44,28 +44,30 @@ simple = st.sampled_from(
 def full(draw: Any) -> dict[str, Any]:
     """Some of all that may befall a fleet, often."""
     rate = st.sampled_from(["40", "300", "900"])
-    repair = st.sampled_from(["30m", "9h", "60h"])
+    times = st.sampled_from(
+        [("0s", "30m"), ("10m", "30m"), ("10m", "9h"), ("7h", "9h"), ("0s", "60h"), ("7h", "60h")]
+    )
 
     def entry(name: str, **more: Any) -> dict[str, Any]:
-        found = draw(st.sampled_from(["0s", "10m", "7h"]))
-        times = {"meanTimeToRepair": draw(repair), "detection": found}
-        return {"name": name, "failuresPer1000Days": draw(rate)} | times | more
+        found, mended = draw(times)
+        spans = {"meanTimeToRepair": mended, "detection": found}
+        return {"name": name, "failuresPer1000Days": draw(rate)} | spans | more
 
     entries = [
-        entry("device", per="Device"),
+        entry("device", per="Device", takes="Device"),
         entry("stop"),
         entry("slow", effect="Slow", speed=draw(st.sampled_from([1, 40, 90]))),
         entry("evicted", effect="Slow", speed=60, evict=True),
         entry("corrupt", effect="Corrupt"),
-        entry("corrupt-device", effect="Corrupt", per="Device"),
+        entry("corrupt-device", effect="Corrupt", per="Device", takes="Device"),
         entry("rack", per="Rack"),
         entry("leaf", per="Leaf"),
     ]
     chosen = draw(st.lists(st.sampled_from(entries), min_size=1, max_size=5, unique_by=id))
     found: dict[str, Any] = {"classes": chosen, "detection": "60s"}
     if draw(st.booleans()):
-        found["drains"] = {"every": "90h", "duration": draw(st.sampled_from(["1h", "30h"])),
-                           "atOnce": draw(st.integers(1, 2))}  # fmt: skip
+        span, together = draw(st.sampled_from([("1h", 1), ("1h", 2), ("30h", 3)]))
+        found["drains"] = {"every": "90h", "duration": span, "atOnce": together}
     if draw(st.booleans()):
         found["falseAlarms"] = {"per1000NodeDays": "90", "check": "2h"}
     return found

@@ -230,7 +230,7 @@ class _Run:
     def conclude(self, placed: Ints, outcome: Outcome, worst: int) -> Verdict:
         """Put the decisions together."""
         checks = [
-            check_result(self.model, bound.check, sequence, outcome, self.horizon_ns)
+            check_result(self.model, bound.check, sequence, outcome)
             for bound, sequence in zip(self.bounds, self.sequences, strict=True)
         ]
         failed = [check.message for check in checks if check.result == "Failed"]

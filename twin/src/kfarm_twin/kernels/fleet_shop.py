@@ -263,8 +263,7 @@ def fault(
     """A patient falls ill with a class of failure; one that is ill already is mended of both."""
     row = state.patient[patient]
     if row[c.STAGE] != c.WELL:
-        if row[c.STAGE] == c.SILENT and fleet.classes[row[c.CLASS], c.EFFECT] == c.CORRUPT:
-            emit(state, c.CORRUPTED, patient, NONE, 0, 0)
+        _end_corruption(fleet, state, patient, failed)
         withdraw(fleet, state, patient, seed, future)
         _unstrike(fleet, state, patient, seed, future)
     row[c.CLASS] = failed
@@ -292,6 +291,16 @@ def fault(
     else:
         emit(state, c.CORRUPTED, patient, failed, 0, 0)
         _go_unseen(fleet, state, patient, seed, future)
+
+
+@inner
+def _end_corruption(fleet: Fleet, state: FleetState, patient: int, failed: int) -> None:
+    """A fault that is not silent as well lets a silent one of the same patient be found."""
+    row = state.patient[patient]
+    if row[c.STAGE] != c.SILENT or fleet.classes[failed, c.EFFECT] == c.CORRUPT:
+        return
+    if fleet.classes[row[c.CLASS], c.EFFECT] == c.CORRUPT:
+        emit(state, c.CORRUPTED, patient, NONE, 0, 0)
 
 
 @inner
