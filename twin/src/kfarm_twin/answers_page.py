@@ -99,6 +99,7 @@ def render_spares(found: Spares, command: str) -> str:
     """The page of ``kfarm spares``."""
     rows = found.rows
     x = [row.spares for row in rows]
+    left = _positive(row.none_left for row in rows)
     marks = [] if found.answer is None else [{"x": found.answer, "text": "answer"}]
     goal = [] if found.target_ettr is None else [
         line("target", [found.target_ettr] * len(rows), 6, dash="dot")
@@ -116,7 +117,7 @@ def render_spares(found: Spares, command: str) -> str:
         chart(
             "waits", x, ("spare nodes", "share of time"),
             [
-                line("none left, simulated", _positive(row.none_left for row in rows), 0, dots=True),
+                line("none left, simulated", left, 0, dots=True),
                 line("independent repairs", [row.textbook.independent for row in rows], 2),
                 line("Erlang B", [row.textbook.erlang_b for row in rows], 4, dash="dash"),
                 line("Erlang C", [row.textbook.erlang_c for row in rows], 3, dash="dash"),
