@@ -123,7 +123,7 @@ def render_spares(found: Spares, command: str) -> str:
                 line("Erlang C", [row.textbook.erlang_c for row in rows], 3, dash="dash"),
                 line("gang waits, simulated", _positive(row.waiting for row in rows), 1, dots=True),
             ],
-            tickFormat=".1~%", format=".3~%", yType="log",
+            tickFormat=".3~%", format=".3~%", yType="log",
         ),
     ]  # fmt: skip
     headers = ("Spares", "ETTR", "95 % reach", "Gain [points]", "Waits", "Futures that wait",

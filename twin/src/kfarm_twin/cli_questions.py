@@ -121,7 +121,7 @@ def _spares_table(found: Spares) -> Any:
     from kfarm_twin.cli_trace_tables import right_table  # noqa: PLC0415
 
     table = right_table(
-        "Spares", "ETTR", "5 %", "gain", "waits", "none left", "textbook", "p95", "p99", "max"
+        "Spares", "ETTR", "5 %", "gain", "waits", "none left", "textbook", "p95", "max"
     )
     for row in found.rows:
         style = "bold" if row.spares == found.answer else ""
@@ -131,15 +131,19 @@ def _spares_table(found: Spares) -> Any:
 
 def _spare_cells(row: SpareRow) -> list[str]:
     gain, book = NONE if row.gain is None else f"{100 * row.gain:+.2f}", row.textbook
-    counts = (row.nodes_down_p95, row.nodes_down_p99, row.nodes_down_max)
+    counts = (row.nodes_down_p95, row.nodes_down_max)
     return [
         str(row.spares),
         f"{row.ettr:.4f}",
         f"{row.ettr_p05:.3f}",
         gain,
-        *(f"{100 * share:.2f}%" for share in (row.waiting, row.none_left, book.independent)),
+        *(_narrow(share) for share in (row.waiting, row.none_left, book.independent)),
         *(number(count) for count in counts),
     ]
+
+
+def _narrow(share: float) -> str:
+    return f"{100 * share:.{1 if share >= 0.1 else 2}f}%"
 
 
 def _intervals_table(found: CheckpointAnswer) -> Any:
