@@ -127,6 +127,14 @@ def test_without_failures_only_saves_cost() -> None:
     assert any("rate 0" in note for note in found.notes)
 
 
+def test_a_rule_that_never_saves_is_told() -> None:
+    gang = {"nodes": 6, "checkpoint": {"optimum": "Daly", "save": "10m"}}
+    found = play(request(workload={"gang": gang}, horizon="1h", replicas=2))
+    assert any("nothing is saved" in note for note in found.notes)
+    longer = play(request(workload={"gang": gang}, replicas=2))
+    assert not any("nothing is saved" in note for note in longer.notes)
+
+
 def test_yaml_holds_what_json_holds(tmp_path: Path) -> None:
     options = files(tmp_path, run=text(manifest()))
     as_json = run("simulate", *options, "-o", "json")

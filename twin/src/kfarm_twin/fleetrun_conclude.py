@@ -12,6 +12,7 @@ from kfarm_twin.fleetrun import Futures
 from kfarm_twin.fleetrun_request import NS_PER_S, FleetRequest
 from kfarm_twin.fleetrun_result import (
     CAUSES,
+    PLANNED,
     Band,
     Blame,
     ClassCount,
@@ -29,8 +30,6 @@ SHARES = (0.05, 0.50, 0.95, 0.99)
 NS_PER_DAY = 86_400 * NS_PER_S
 DUST_H = 1e-6
 """Less is what sums of floats leave over [h]."""
-PLANNED = "planned"
-"""Losses of no failure class: drains and saves."""
 _TAKES = {
     c.DEVICE: "Device",
     c.NODE: "Node",
@@ -61,7 +60,7 @@ def conclude(request: FleetRequest, played: Futures) -> FleetRun:
         nodes_down_distribution=distribution(played),
         lost_accelerator_hours=_blame(played),
         failures=_failures(request, played),
-        notes=list(dict.fromkeys(played.notes)),
+        notes=[*dict.fromkeys(played.notes), *_never_saves(request, played)],
     )
     return result.model_copy(update={"headline": headline(result)})
 
@@ -106,6 +105,17 @@ def _inputs(request: FleetRequest, played: Futures) -> FleetInputs:
         checkpoint_interval_s=None if interval is None else interval / NS_PER_S,
         warm_up_s=played.fleet.warm_ns / NS_PER_S,
     )
+
+
+def _never_saves(request: FleetRequest, played: Futures) -> list[str]:
+    """Say so where a rule's interval is longer than the horizon."""
+    interval = played.interval_ns
+    if interval is None or interval < request.horizon_ns:
+        return []
+    return [
+        f"the horizon of {request.spec.horizon} is shorter than the interval between saves by the "
+        "checkpoint's rule: nothing is saved; raise the horizon, or give an interval"
+    ]
 
 
 def _over_time(played: Futures, horizon_ns: int) -> Band:

@@ -17,6 +17,8 @@ SCHEMA: Literal["kfarm.dev/simulate-fleet/v1"] = "kfarm.dev/simulate-fleet/v1"
 CAUSES = ("down", "rework", "detection", "waiting", "restart", "saves", "slow")
 """Why accelerator time is lost; the ends of the names of metrics."""
 
+PLANNED = "planned"
+"""Losses of no failure class: drains and saves."""
 IN_STATUS = (
     "ettr",
     "goodput",

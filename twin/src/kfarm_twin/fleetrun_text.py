@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kfarm_twin.figures import brief_span, digits
-from kfarm_twin.fleetrun_result import FleetRun
+from kfarm_twin.fleetrun_result import PLANNED, FleetRun
 from kfarm_twin.request import MetricSummary
 
 _CAUSES = {
@@ -97,9 +97,12 @@ def _of_losses(run: FleetRun) -> list[str]:
         for cause, hours in ranked[:3]
         if hours >= 0.01 * total
     ]
-    blamed = next(iter(lost.by_class), None)
-    share = sum(lost.by_class[blamed].values()) / total if blamed else 0.0
-    worst = f" Most is due to {blamed} ({percent(share, 0)})." if blamed and share > 0 else ""
+    costs = {name: sum(causes.values()) for name, causes in lost.by_class.items()}
+    blamed = [(name, hours) for name, hours in costs.items() if name != PLANNED]
+    worst = ""
+    if blamed:
+        name, hours = max(blamed, key=lambda item: item[1])
+        worst = f" Of the failures {name} costs most ({percent(hours / total, 0)})."
     return [f"{digits(total)} accelerator-hours are lost: {', '.join(named)}.{worst}"]
 
 
