@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from kfarm_api.metrics import METRICS
 from kfarm_twin.fleetrun import play
 from kfarm_twin.fleetrun_request import FleetRequest
 
+pytestmark = pytest.mark.skipif(
+    os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"),
+    reason="thousands of futures: minutes each as plain Python",
+)
 Body = dict[str, Any]
 CLASS = {"name": "any", "failuresPer1000NodeDays": "20", "meanTimeToRepair": "6h"}
 GANG = {"nodes": 6, "checkpoint": {"interval": "1h", "save": "1m", "restart": "5m"}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import pytest
@@ -11,6 +12,10 @@ from kfarm_twin.erlang import erlang_b, erlang_c, poisson_tail
 from kfarm_twin.fleetrun_request import FleetRequest
 from kfarm_twin.spares import Target, answer_spares
 
+pytestmark = pytest.mark.skipif(
+    os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"),
+    reason="thousands of futures: minutes each as plain Python",
+)
 OUTAGE_H = 12
 PER_DAY = 0.05
 NODES = 60
