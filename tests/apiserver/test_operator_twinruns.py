@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import subprocess
 import sys
@@ -98,6 +100,106 @@ def test_a_generator_needs_no_config_map(runs: Any, tmp_path: Path) -> None:
     runs.cluster.apply(run)
     runs.until("generated", "Completed")
     assert runs.result("generated") == compared(tmp_path, run)
+
+
+SHAPE: Body = {
+    "nodes": 12,
+    "spares": 2,
+    "reliability": {
+        "classes": [{"name": "any", "failuresPer1000NodeDays": "20", "meanTimeToRepair": "6h"}],
+        "frailty": {"shape": "0.9"},
+    },
+}
+GANG: Body = {"gang": {"nodes": 10, "checkpoint": {"optimum": "Daly", "save": "1m"}}}
+
+
+def failures(runs: Any, name: str, workload: Body | None, **spec: Any) -> Body:
+    """A TwinRun with one gang or no workload."""
+    run = dict(runs.run(name, shape=SHAPE, horizon="240h", replicas=50, **spec))
+    del run["spec"]["policies"], run["spec"]["workload"]
+    run["spec"] |= {"workload": workload} if workload else {}
+    return run
+
+
+def simulated(folder: Path, *bodies: Body) -> str:
+    """What ``kfarm simulate -f`` says on a laptop."""
+    path = folder / "manifests.yaml"
+    path.write_text(yaml.safe_dump_all(bodies, allow_unicode=True), encoding="utf-8")
+    command = [sys.executable, "-m", "kfarm_twin.cli", "simulate", "-f", str(path), "-o", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def kept(runs: Any, name: str) -> str:
+    """The text in a run's artifact."""
+    artifact = runs.get(name)["status"]["artifact"]
+    held = runs.get(artifact["configMap"], "configmap")
+    return gzip.decompress(base64.b64decode(held["binaryData"][artifact["key"]])).decode()
+
+
+@pytest.mark.parametrize("workload", [None, GANG], ids=["fleet", "gang"])
+def test_failures_are_played_as_on_the_laptop(
+    runs: Any, tmp_path: Path, workload: Body | None
+) -> None:
+    run = failures(runs, "failures", workload)
+    runs.cluster.apply(run)
+    status = runs.until("failures", "Completed")
+    assert kept(runs, "failures") == simulated(tmp_path, run), "byte for byte"
+    assert (status["state"], status["replicasDone"]) == ("Completed", 50)
+    metrics = {metric["name"]: metric["mean"] for metric in status["metrics"]}
+    assert ("ettr" in metrics) == (workload is not None)
+    columns = runs.cluster.kubectl("get", "twr", "failures", "-n", runs.namespace)
+    assert metrics["nodes_down_p95"] in columns
+    assert metrics.get("ettr", "") in columns
+    assert status["message"].startswith("A gang of 10 nodes" if workload else "Of 12 nodes")
+    run["spec"]["seed"] = 6
+    runs.cluster.apply(run)
+    runs.until("failures", "Completed")
+    assert json.loads(kept(runs, "failures"))["seed"] == 6
+    assert len(runs.results()) == 1, "the old result is gone"
+
+
+def test_a_gang_on_a_farm_waits_for_its_profile(runs: Any, tmp_path: Path) -> None:
+    cluster = {
+        "name": "c",
+        "accelerator": "late-device",
+        "nodes": 12,
+        "spares": 1,
+        "acceleratorsPerNode": 8,
+        "rack": {"nodes": 4},
+        "cooling": {"type": "Air", "supplyTemperature": 22},
+        "reliability": {"reference": "llama3-h100"},
+        "source": {"simulated": {}},
+    }
+    farm = {
+        "apiVersion": "kfarm.dev/v1alpha1",
+        "kind": "GPUFarm",
+        "metadata": {"name": "failing-farm"},
+        "spec": {"site": {"name": "광주"}, "clusters": [cluster]},
+    }
+    run = failures(runs, "on-farm", GANG, farms=[{"kind": "GPUFarm", "name": "failing-farm"}])
+    del run["spec"]["shape"]
+    profiles = (Path(__file__).parents[2] / "examples/catalogue/nvidia.yaml").read_text("utf-8")
+    profile = next(p for p in yaml.safe_load_all(profiles) if p["metadata"]["name"] == "b200")
+    profile["metadata"] = {"name": "late-device"}
+    runs.cluster.apply(farm, run)
+    status = runs.until("on-farm", "ProfileNotFound")
+    assert "late-device of failing-farm/c" in status["message"]
+    runs.cluster.apply(profile)
+    runs.until("on-farm", "Completed")
+    assert kept(runs, "on-farm") == simulated(tmp_path, farm, profile, run)
+    runs.cluster.kubectl("delete", "gpufarm/failing-farm", "acceleratorprofile/late-device")
+
+
+def test_failures_that_contradict_themselves_say_so(runs: Any) -> None:
+    shape = {**SHAPE, "reliability": {"reference": "nobody"}}
+    run = failures(runs, "unknown", GANG)
+    run["spec"]["shape"] = shape
+    short = failures(runs, "short", {"gang": {"nodes": 10, "checkpoint": {"interval": "300h"}}})
+    runs.cluster.apply(run, short)
+    assert "'nobody'" in runs.until("unknown", "BadInput")["message"]
+    assert "nothing is ever saved" in runs.until("short", "BadInput")["message"]
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ RIGHTS: dict[str, dict[str, frozenset[str]]] = {
         "events.events.k8s.io": frozenset({"create", "patch"}),
     },
     "kfarm-whatif": {
+        "acceleratorprofiles.kfarm.dev": READ,
         **{f"{kind}.kfarm.dev": READ for kind in ("gpufarms", "npufarms", "twinruns")},
         "twinruns/status.kfarm.dev": frozenset({"patch", "update"}),
         "configmaps.": frozenset({"get", "create", "delete"}),

@@ -366,7 +366,7 @@ class TwinRunSpec(Strict):
 
 
 class TwinRun(Strict):
-    """A what-if: policies compared on the same jobs and the same chance."""
+    """A what-if: policies compared on the same jobs and the same chance, or failures played."""
 
     info: ClassVar[KindInfo] = KindInfo(
         plural="twinruns",
@@ -379,6 +379,8 @@ class TwinRun(Strict):
             ("Jobs", "integer", ".status.jobs", 0),
             ("State", "string", ".status.state", 0),
             ("Best", "string", ".status.best", 0),
+            ("ETTR", "string", '.status.metrics[?(@.name=="ettr")].mean', 0),
+            ("Down", "string", '.status.metrics[?(@.name=="nodes_down_p95")].mean', 0),
             ("Message", "string", ".status.message", 1),
         ),
         summary="policies compared on the same jobs: a what-if",

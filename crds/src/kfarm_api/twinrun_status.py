@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kfarm_api.base import Conditions, Name, Strict
+from kfarm_api.base import BY_NAME, Conditions, Name, Strict
 from kfarm_api.units import Quantity
 
 RunState = Literal["Pending", "Running", "Completed", "Failed", "Suspended"]
@@ -30,8 +30,23 @@ class PolicyDigest(Strict):
     difference_high: Quantity | None = None
 
 
+class MetricDigest(Strict):
+    """One metric of a run of failures: mean over the futures, and their 5th and 95th percentile.
+
+    Names and units are those of docs/metrics.md.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    mean: Quantity | None = None
+    p05: Quantity | None = None
+    p95: Quantity | None = None
+
+
 class Artifact(Strict):
-    """The ConfigMap that holds the whole result: gzipped JSON of `kfarm compare`."""
+    """The ConfigMap that holds the whole result.
+
+    It is the gzipped JSON of `kfarm compare`, or of `kfarm simulate` for a gang or no workload.
+    """
 
     config_map: Annotated[str, Field(max_length=253)]
     key: Annotated[str, Field(max_length=253)]
@@ -40,7 +55,10 @@ class Artifact(Strict):
 
 
 class TwinRunStatus(Strict):
-    """Written by the operator alone; `compared` lists the names of the policies."""
+    """Written by the operator alone; `compared` lists the names of the policies.
+
+    `metrics` stands in the status of a run with a gang or no workload.
+    """
 
     observed_generation: Annotated[int, Field(ge=0)] | None = None
     state: RunState | None = None
@@ -54,5 +72,8 @@ class TwinRunStatus(Strict):
     best: Annotated[str, Field(max_length=63)] | None = None
     message: Annotated[str, Field(max_length=2048)] | None = None
     policies: Annotated[list[PolicyDigest], Field(max_length=16)] = Field(default_factory=list)
+    metrics: Annotated[list[MetricDigest], Field(max_length=16), BY_NAME] = Field(
+        default_factory=list
+    )
     artifact: Artifact | None = None
     conditions: Conditions = Field(default_factory=list)

@@ -9,6 +9,8 @@ from typing import Literal
 
 from kfarm_api.base import Strict
 from kfarm_twin import wire
+from kfarm_twin.fleetrun_request import FleetOrder, FleetRequest
+from kfarm_twin.fleetrun_result import FleetRun
 from kfarm_twin.request import ValidationRequest, Verdict
 from kfarm_twin.whatif_request import PlayOrder, WhatIfRequest
 from kfarm_twin.whatif_result import Played
@@ -228,8 +230,15 @@ class PlayedReply(Strict):
     error: ReplyError | None = None
 
 
+class FleetReply(Strict):
+    """What a child that played a run of failures says: exactly one of the two."""
+
+    verdict: FleetRun | None = None
+    error: ReplyError | None = None
+
+
 class WhatIfRunner(TwinRunner):
-    """Plays replicas of what-ifs in processes of their own, forked from a warm server."""
+    """Plays TwinRuns in processes of their own, forked from a warm server."""
 
     def __init__(
         self, concurrency: int | None = None, command: ServerCommand = WHATIF_COMMAND
@@ -246,6 +255,21 @@ class WhatIfRunner(TwinRunner):
             reply = PlayedReply.model_validate_json(raw)
         except ValidationError as error:
             raise TwinFailed("Crashed", f"the run's answer is no replica: {error}") from error
+        if reply.verdict is None:
+            failed = reply.error or ReplyError(kind="Crash", message="the reply is empty")
+            raise TwinFailed(_REASONS[failed.kind], failed.message)
+        return reply.verdict
+
+    async def play_failures(
+        self, request: FleetRequest, *, deadline_s: float, memory_bytes: int
+    ) -> FleetRun:
+        """Play a run of failures; limits and failures as in `TwinRunner.run`."""
+        body = FleetOrder(failures=request).model_dump_json(by_alias=True).encode()
+        raw = await self.exchange(body, deadline_s=deadline_s, memory_bytes=memory_bytes)
+        try:
+            reply = FleetReply.model_validate_json(raw)
+        except ValidationError as error:
+            raise TwinFailed("Crashed", f"the run's answer is no result: {error}") from error
         if reply.verdict is None:
             failed = reply.error or ReplyError(kind="Crash", message="the reply is empty")
             raise TwinFailed(_REASONS[failed.kind], failed.message)

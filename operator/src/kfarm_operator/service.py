@@ -52,7 +52,7 @@ _FARM_KINDS = ("GPUFarm", "NPUFarm")
 CATALOGUE_KINDS = ("AcceleratorProfile", "ValidationPolicy")
 ROLE_KINDS: dict[Role, tuple[type[Kind], ...]] = {
     "farm": (AcceleratorProfile, GPUFarm, NPUFarm),
-    "whatif": (GPUFarm, NPUFarm),
+    "whatif": (AcceleratorProfile, GPUFarm, NPUFarm),
     "gate": GATE_KINDS,
     "all": GATE_KINDS,
 }

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from kfarm_api.farm import GPUFarm
 from kfarm_api.twinrun import TwinRun
 from kfarm_operator.plans.status import same
 from kfarm_operator.twinruns import status as wanted
@@ -22,6 +23,8 @@ from kfarm_operator.twinruns.artifact import (
     read_artifact,
 )
 from kfarm_operator.twinruns.decide import Finish, Gathered, Play, Ready, Rest, decide, resolve
+from kfarm_twin.fleetrun import play
+from kfarm_twin.fleetrun_request import FleetRequest
 from kfarm_twin.whatif_conclude import conclude
 from kfarm_twin.whatif_request import Source, WhatIfRequest
 from kfarm_twin.whatif_result import Farmland, Part, PolicyPart, Series, WhatIf
@@ -143,13 +146,74 @@ def test_a_suspended_run_looks_at_nothing() -> None:
     assert rest.state == "Suspended"
 
 
+SHAPE = {
+    "nodes": 8,
+    "reliability": {
+        "classes": [
+            {"name": "any", "failuresPer1000NodeDays": "20", "meanTimeToRepair": "6h"},
+        ]
+    },
+}
+
+
+def failures(workload: Any, **spec: Any) -> TwinRun:
+    made = {"shape": SHAPE, "workload": workload, "policies": [], "horizon": "48h", **spec}
+    return twin_run(**made)
+
+
 @pytest.mark.parametrize("workload", [None, {"gang": GANG}])
-def test_a_run_of_failures_alone_says_who_plays_it(workload: Any) -> None:
-    shape = {"nodes": 8, "reliability": {"reference": "llama3-h100"}}
-    rest = resolve(Gathered(twin_run(workload=workload, policies=[], shape=shape), (), None))
-    assert isinstance(rest, Rest)
-    assert (rest.state, rest.reason) == ("Failed", "NoJobs")
-    assert "kfarm simulate -f" in rest.message
+def test_a_run_of_failures_becomes_a_result(workload: Any) -> None:
+    run = failures(workload)
+    ready = resolve(Gathered(run, (), None))
+    assert isinstance(ready, Ready)
+    assert isinstance(ready.request, FleetRequest)
+    found = play(ready.request, workers=1)
+    raw, left = packed(found)
+    assert left == ()
+    assert gzip.decompress(raw).decode() == found.as_text(), "as kfarm simulate -o json prints it"
+    body = artifact_body(run, ready.digest, raw)
+    body["metadata"]["ownerReferences"][0]["uid"] = "u"
+    finish = decide(run, ready.digest, body)
+    assert isinstance(finish, Finish)
+    assert finish.result == found
+    status = wanted.completed(run, finish.result, finish.artifact, NOW)
+    assert status["state"] == "Completed"
+    assert status["inputsDigest"] == ready.digest
+    assert status["replicasDone"] == 2
+    assert status["policies"] == []
+    names = [metric["name"] for metric in status["metrics"]]
+    assert ("ettr" in names) == (workload is not None)
+    assert "nodes_down_p95" in names
+    assert status["message"].startswith(found.headline[0])
+    TwinRun.model_validate({"metadata": {"name": "r"}, "spec": run.spec, "status": status})
+
+
+def test_a_run_of_failures_says_what_it_lacks() -> None:
+    cluster = {
+        "name": "c",
+        "accelerator": "b200",
+        "nodes": 8,
+        "acceleratorsPerNode": 8,
+        "rack": {"nodes": 4},
+        "cooling": {"type": "Air", "supplyTemperature": 22},
+        "reliability": {"reference": "llama3-h100"},
+        "source": {"simulated": {}},
+    }
+    farm = GPUFarm.model_validate(
+        {"metadata": {"name": "f"}, "spec": {"site": {"name": "x"}, "clusters": [cluster]}}
+    )
+    named = {"shape": None, "farms": [{"kind": "GPUFarm", "name": "f"}]}
+    gone = resolve(Gathered(failures(None, **named), (None,), None))
+    assert isinstance(gone, Rest)
+    assert (gone.state, gone.reason) == ("Pending", "FarmNotFound")
+    assert isinstance(resolve(Gathered(failures(None, **named), (farm,), None)), Ready)
+    lacks = resolve(Gathered(failures({"gang": GANG}, **named), (farm,), None))
+    assert isinstance(lacks, Rest)
+    assert (lacks.state, lacks.reason) == ("Pending", "ProfileNotFound")
+    short = resolve(Gathered(failures({"gang": GANG}, horizon="30m"), (), None))
+    assert isinstance(short, Rest)
+    assert (short.state, short.reason) == ("Failed", "BadInput")
+    assert "nothing is ever saved" in short.message
 
 
 def test_the_artifact_is_the_result() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from kfarm_api.twinrun import TwinRunSpec
 from kfarm_operator.runner import TwinFailed, WhatIfRunner
+from kfarm_twin.fleetrun import play as play_failures
+from kfarm_twin.fleetrun_request import FleetRequest
 from kfarm_twin.whatif import play_replica, prepare
 from kfarm_twin.whatif_request import Source, WhatIfRequest
 
@@ -47,6 +49,31 @@ async def test_a_process_plays_what_this_one_plays(runner: WhatIfRunner) -> None
     for replica in (0, 1):
         played = await runner.play(asked, replica, **LIMITS)
         assert played.part == play_replica(prepare(asked), replica)
+
+
+@pytest.mark.parametrize("gang", [None, {"nodes": 4, "checkpoint": {"interval": "1h"}}])
+async def test_a_process_plays_failures_as_this_one_does(
+    runner: WhatIfRunner, gang: dict[str, Any] | None
+) -> None:
+    failure = {"name": "any", "failuresPer1000NodeDays": "20", "meanTimeToRepair": "6h"}
+    spec = {
+        "shape": {"nodes": 6, "reliability": {"classes": [failure]}},
+        "workload": None if gang is None else {"gang": gang},
+        "horizon": "48h",
+        "replicas": 100,
+    }
+    asked = FleetRequest(name="x", spec=TwinRunSpec.model_validate(spec))
+    found = await runner.play_failures(asked, **LIMITS)
+    assert found.as_text() == play_failures(asked).as_text()
+
+
+async def test_failures_of_an_unknown_reference_are_bad_input(runner: WhatIfRunner) -> None:
+    spec = {"shape": {"nodes": 6, "reliability": {"reference": "nobody"}}}
+    asked = FleetRequest(name="x", spec=TwinRunSpec.model_validate(spec))
+    with pytest.raises(TwinFailed) as failed:
+        await runner.play_failures(asked, **LIMITS)
+    assert failed.value.reason == "BadInput"
+    assert failed.value.message.startswith("spec.shape.reliability.reference")
 
 
 async def test_a_bad_line_is_bad_input(runner: WhatIfRunner) -> None:

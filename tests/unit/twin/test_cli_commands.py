@@ -127,7 +127,7 @@ def test_describe_without_profiles_says_so(tmp_path: Path) -> None:
 def test_describe_refuses_an_unknown_reference(tmp_path: Path) -> None:
     result = run("describe", *files(tmp_path, farm=FARM.replace("llama3-h100", "lama3")))
     assert result.exit_code == 2
-    assert "farm.yaml, document 1: spec.clusters[0].reliability.reference" in result.stderr
+    assert "farm.yaml, line 15, document 1: spec.clusters[0].reliability.reference" in result.stderr
     assert "found 'lama3'; expected one of " in result.stderr
 
 

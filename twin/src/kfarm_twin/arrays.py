@@ -219,6 +219,7 @@ class Outcome(NamedTuple):
     stops: Ints  # [futures, W, 2] interruptions, planned moves
     down_at: NDArray[np.int32]  # [futures, <= GRID] nodes down at equal steps from the start
     down_ns: Ints  # [futures, <= BINS] time by number of nodes down, in bins of `down_bin` nodes
+    class_tally: Floats  # [futures, K + 1, TALLIES] of the fleet, drains last
 
 
 def down_bin(nodes: int) -> int:
@@ -228,7 +229,7 @@ def down_bin(nodes: int) -> int:
 
 GRID = 512
 """Most points of `Outcome.down_at`."""
-BINS = 512
+BINS = 2048
 """Most bins of `Outcome.down_ns`."""
 
 # Columns of NodeState.health: class that the node is down with, and since when; speed of its pods,

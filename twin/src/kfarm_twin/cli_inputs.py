@@ -80,7 +80,12 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
 def problem(document: Document, path: str, found: str, expected: str) -> Problem:
     """A problem at a field of a document."""
     return Problem(
-        file=document.file, document=document.index, path=path, found=found, expected=expected
+        file=document.file,
+        document=document.index,
+        path=path,
+        found=found,
+        expected=expected,
+        line=document.line_of(path),
     )
 
 

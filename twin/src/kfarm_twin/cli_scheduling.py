@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kfarm_twin.cli_answers import simulate_failures
 from kfarm_twin.cli_app import (
     Format,
     FormatOfTrace,
@@ -23,7 +24,23 @@ from kfarm_twin.disciplines import Backfill, Level, Order, Placement
 
 @app.command()
 def simulate(
-    trace: Annotated[Path, typer.Option(help="Trace of jobs; may be gzip.")],
+    trace: Annotated[Path | None, typer.Option(help="Trace of jobs; may be gzip.")] = None,
+    filename: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--filename", "-f", help="Instead of a trace: a TwinRun of failures, and its farms."
+        ),
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="With -f: only this TwinRun.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="With -f: futures to play instead of replicas.")
+    ] = None,
+    horizon: Annotated[
+        str | None, typer.Option(help="With -f: time to play in each, such as 720h.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="With -f: write a self-contained HTML page.")
+    ] = None,
     nodes: Annotated[
         int | None, typer.Option(min=1, max=1 << 20, help="Nodes of the farm, all equal.")
     ] = None,
@@ -67,7 +84,9 @@ def simulate(
     restart: Annotated[
         float, typer.Option(parser=seconds, metavar="TIME", help="Of a restart: 300 [s] or 5m.")
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of random placement.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Of all chance; 0 with a trace.")
+    ] = None,
     jobs_out: Annotated[
         Path | None, typer.Option(help="Write the jobs there: .csv, .parquet, else JSON.")
     ] = None,
@@ -83,7 +102,20 @@ def simulate(
     ] = 30,
     output: Format = Output.TABLE,
 ) -> None:
-    """Play a trace of jobs on a farm: waits, slowdown, utilisation, and when each job ran."""
+    """Play a trace of jobs on a farm (--trace), or the failures of a fleet (-f).
+
+    A trace gives waits, slowdown, utilisation, and when each job ran; a TwinRun with one gang or no
+    workload gives ETTR, nodes down at once, outages, and what is to blame.
+    """
+    if filename:
+        if trace or nodes or node_list or queues or jobs_out:
+            refuse("-f plays a TwinRun; --trace and its options play jobs: give one of the two")
+        simulate_failures(filename, run, seeds, seed, horizon, report, output)
+        return
+    if trace is None:
+        refuse("nothing to play: give --trace FILE, or a TwinRun with -f")
+    if run or seeds or horizon or report:
+        refuse("--run, --seeds, --horizon and --report belong to -f")
     from kfarm_twin.cli_failures import FailureOptions  # noqa: PLC0415
     from kfarm_twin.cli_queues import Sharing, simulate_queues  # noqa: PLC0415
     from kfarm_twin.cli_simulate import Request  # noqa: PLC0415
@@ -106,7 +138,7 @@ def simulate(
         required=required,
         preferred=preferred,
         restart_s=restart,
-        seed=seed,
+        seed=seed or 0,
         jobs_out=jobs_out,
         failures=FailureOptions(reliability, checkpoint, save, restart, until),
     )

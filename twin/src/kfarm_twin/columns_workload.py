@@ -48,13 +48,6 @@ def _need(workload: Workload) -> list[int]:
     return [workload.accelerators_per_pod, _millicores(workload.cpu), memory, 1]
 
 
-def _least(workload: Workload) -> int:
-    """Pods with which a unit of a workload goes on."""
-    if workload.elastic is not None:
-        return workload.elastic.min_pods
-    return workload.pods if workload.gang else 1
-
-
 def gang_rate_per_ns(workload: Workload, refs: Sequence[ClusterRef]) -> float:
     """Interruptions of a gang by failures of its nodes and of what they share [1/ns].
 
@@ -84,6 +77,13 @@ def _interval(workload: Workload, refs: Sequence[ClusterRef]) -> int:
     most = parse_duration_ns(workload.duration) if workload.duration else FAR_NS
     rate = gang_rate_per_ns(workload, refs)
     return interval_ns(saves.optimum, parse_duration_ns(saves.save), rate, most)
+
+
+def _least(workload: Workload) -> int:
+    """Pods with which a unit of a workload goes on."""
+    if workload.elastic is not None:
+        return workload.elastic.min_pods
+    return workload.pods if workload.gang else 1
 
 
 def _behaviour(workload: Workload, refs: Sequence[ClusterRef]) -> list[int]:

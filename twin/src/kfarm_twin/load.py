@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,6 +66,12 @@ class Problem:
         return f"{place}: found {self.found}; expected {self.expected}"
 
 
+def _steps(path: str) -> Iterator[str | int]:
+    """``spec.clusters[2].name`` as keys and indices."""
+    for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
+        yield int(index) if index else name
+
+
 class ManifestError(ValueError):
     """Manifests that cannot be used; carries every problem."""
 
@@ -85,12 +92,22 @@ class Document:
         Kind as in the manifest.
     object
         The parsed model.
+    text, prefix
+        The text that it was read from, and where in it the object stands.
     """
 
     file: Path
     index: int
     kind: str
     object: Kind
+    text: TextDocument | None = field(default=None, compare=False, repr=False)
+    prefix: tuple[str | int, ...] = ()
+
+    def line_of(self, path: str) -> int | None:
+        """Line of a field such as ``spec.clusters[2].name``, or of what contains it."""
+        if self.text is None:
+            return None
+        return self.text.line_of((*self.prefix, *_steps(path)))
 
 
 def load_files(paths: Sequence[Path]) -> list[Document]:
@@ -275,7 +292,7 @@ def _document(file: Path, text: TextDocument, problems: list[Problem]) -> Iterat
             problems += [_place(file, text, prefix, problem) for problem in invalid.problems]
             continue
         if made is not None:
-            yield Document(file, text.index, made.kind, made)
+            yield Document(file, text.index, made.kind, made, text, prefix)
 
 
 def _bodies(value: Any) -> Iterator[tuple[tuple[str | int, ...], Any]]:

@@ -13,6 +13,7 @@ from kfarm_twin.arrays import EventLog, EventQueue, Ints, Outcome, State
 from kfarm_twin.compile import Model
 from kfarm_twin.fleet import first_room, new_state
 from kfarm_twin.kernels import unit_columns
+from kfarm_twin.kernels.fleet_columns import TALLIES
 from kfarm_twin.kernels.fleet_measure import MEASURES
 from kfarm_twin.kernels.loop import run_batch
 
@@ -121,6 +122,7 @@ def new_outcome(model: Model, futures: int) -> Outcome:
         stops=_zeros(futures, workloads, 2),
         down_at=np.zeros((futures, arrays.GRID), np.int32),
         down_ns=_zeros(futures, bins),
+        class_tally=np.zeros((futures, classes + 1, TALLIES)),
     )
 
 

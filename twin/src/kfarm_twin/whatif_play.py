@@ -1,9 +1,13 @@
-"""What the fork server runs for what-ifs: one replica per process, and the warm-up before."""
+"""What the fork server runs for TwinRuns, and the warm-up before.
+
+One replica of a what-if per process; a run of failures is one process, with all its futures.
+"""
 
 from __future__ import annotations
 
 from kfarm_api.twinrun import TwinRunSpec
 
+from kfarm_twin.fleetrun_request import FLEET_MARK, FleetOrder, FleetRequest
 from kfarm_twin.whatif_request import PlayOrder, WhatIfRequest
 from kfarm_twin.whatif_result import Played
 
@@ -16,7 +20,12 @@ _WARM_POLICIES = (
 
 
 def play_json(order: bytes) -> bytes:
-    """A `PlayOrder` as JSON in, a `Played` as JSON out."""
+    """A `PlayOrder` or a `FleetOrder` as JSON in, a `Played` or a `FleetRun` as JSON out."""
+    if FLEET_MARK in order[:64]:
+        from kfarm_twin.fleetrun import play as play_failures  # noqa: PLC0415 - numba
+
+        run = play_failures(FleetOrder.model_validate_json(order).failures)
+        return run.model_dump_json(by_alias=True).encode()
     from kfarm_twin.whatif import play_replica, prepare  # noqa: PLC0415 - numba
 
     asked = PlayOrder.model_validate_json(order)
@@ -53,3 +62,18 @@ def warm() -> None:
     }
     body = spec.model_dump(mode="json", by_alias=True, exclude_none=True) | failing
     play(WhatIfRequest(name="warm", spec=TwinRunSpec.model_validate(body)), workers=1)
+    warm_failures()
+
+
+def warm_failures() -> None:
+    """Play a few futures of a fleet alone and of a gang, on one thread: a server must not fork."""
+    from kfarm_twin.fleetrun import play as play_failures  # noqa: PLC0415 - numba
+
+    failure = {"name": "any", "failuresPer1000NodeDays": "50", "meanTimeToRepair": "2h"}
+    shape = {"nodes": 4, "spares": 1, "reliability": {"classes": [failure]}}
+    gang = {"nodes": 2, "checkpoint": {"interval": "1h", "save": "1m", "restart": "5m"}}
+    for workload in ({}, {"workload": {"gang": gang}}):
+        spec = TwinRunSpec.model_validate(
+            {"shape": shape, "horizon": "48h", "replicas": 2, **workload}
+        )
+        play_failures(FleetRequest(name="warm", spec=spec), workers=1)

@@ -165,18 +165,18 @@ def _digest(policy: PolicyResult) -> PolicyDigest:
     change = policy.differences.get("waitMeanS")
     return PolicyDigest(
         name=policy.name,
-        wait_mean=_quantity(policy.metrics["waitMeanS"].mean),
-        wait_p99=_quantity(policy.metrics["waitP99S"].mean),
-        slowdown=_quantity(policy.metrics["slowdownMean"].mean),
-        utilisation=_quantity(policy.metrics["utilisation"].mean),
-        goodput=_quantity(policy.metrics["goodput"].mean) if "goodput" in policy.metrics else None,
-        wait_mean_difference=_quantity(change.mean if change else None),
-        difference_low=_quantity(change.low if change else None),
-        difference_high=_quantity(change.high if change else None),
+        wait_mean=quantity(policy.metrics["waitMeanS"].mean),
+        wait_p99=quantity(policy.metrics["waitP99S"].mean),
+        slowdown=quantity(policy.metrics["slowdownMean"].mean),
+        utilisation=quantity(policy.metrics["utilisation"].mean),
+        goodput=quantity(policy.metrics["goodput"].mean) if "goodput" in policy.metrics else None,
+        wait_mean_difference=quantity(change.mean if change else None),
+        difference_low=quantity(change.low if change else None),
+        difference_high=quantity(change.high if change else None),
     )
 
 
-def _quantity(value: Value) -> str | None:
+def quantity(value: Value) -> str | None:
     """Quantity text with at most three decimals; None for what no quantity can hold."""
     if value is None or not math.isfinite(value) or abs(value) >= 1e15:
         return None

@@ -13,9 +13,12 @@ from typing import Any
 from kfarm_api.base import API_VERSION
 from kfarm_api.twinrun import TwinRun
 from kfarm_api.twinrun_status import Artifact
+from kfarm_twin.fleetrun_result import SCHEMA as FLEET_SCHEMA
+from kfarm_twin.fleetrun_result import FleetRun
 from kfarm_twin.whatif_result import WhatIf
 
 JSON = dict[str, Any]
+Result = WhatIf | FleetRun
 KEY = "result.json.gz"
 LABEL = "kfarm.dev/twin-run"
 DIGEST = "kfarm.dev/inputs-digest"
@@ -31,11 +34,14 @@ def artifact_name(run: TwinRun, digest: str) -> str:
     return f"{run.metadata.name[:_NAME_ROOM].rstrip('.-')}-result-{content}"
 
 
-def packed(result: WhatIf) -> tuple[bytes, tuple[str, ...]]:
+def packed(result: Result) -> tuple[bytes, tuple[str, ...]]:
     """The result as gzipped JSON, the same bytes every time, and what was left out to fit.
 
-    Series go first, then the figures of single replicas.
+    Series go first, then the figures of single replicas. A run of failures is kept as `kfarm
+    simulate -o json` prints it.
     """
+    if isinstance(result, FleetRun):
+        return gzip.compress(result.as_text().encode(), mtime=0), ()
     left: list[str] = []
     raw = _zipped(result)
     if len(raw) > MAX_BYTES:
@@ -84,12 +90,15 @@ def is_ours(body: JSON, run: TwinRun, digest: str | None = None) -> bool:
     return run.metadata.uid in owners and LABEL in (meta.get("labels") or {}) and same
 
 
-def read_artifact(body: JSON) -> tuple[WhatIf, Artifact] | None:
+def read_artifact(body: JSON) -> tuple[Result, Artifact] | None:
     """The result in a ConfigMap; None when it is damaged."""
     try:
         raw = base64.b64decode(body["binaryData"][KEY], validate=True)
-        result = WhatIf.model_validate_json(_unzipped(raw))
-    except (KeyError, TypeError, ValueError, binascii.Error, zlib.error):
+        text = _unzipped(raw)
+        failures = json.loads(text).get("schema") == FLEET_SCHEMA
+        model: type[Result] = FleetRun if failures else WhatIf
+        result = model.model_validate_json(text)
+    except (AttributeError, KeyError, TypeError, ValueError, binascii.Error, zlib.error):
         return None
     return result, describe(body["metadata"]["name"], raw)
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfarm_api.farm import Farm
+from kfarm_api.profile import AcceleratorProfile
 from kfarm_api.twinrun import TwinRun
 from kfarm_api.twinrun_status import Artifact
+from kfarm_twin.fleetrun_request import FleetRequest, check, plays_failures
 from kfarm_twin.request import InputError
-from kfarm_twin.whatif_request import Source, WhatIfRequest, jobs_workload, source_key
-from kfarm_twin.whatif_result import WhatIf
+from kfarm_twin.whatif_request import Source, WhatIfRequest, source_key
 
-from kfarm_operator.twinruns.artifact import artifact_name, is_ours, read_artifact
+from kfarm_operator.twinruns.artifact import Result, artifact_name, is_ours, read_artifact
 
 MAX_ATTEMPTS = 3
 """Of a run that fails for no fault of its inputs; then it rests until they change."""
@@ -34,11 +35,14 @@ class Gathered:
         By place in ``spec.farms``; None where there is none.
     source
         The ConfigMap that the workload names; None when there is none or none is named.
+    profiles
+        All that are known.
     """
 
     run: TwinRun
     farms: tuple[Farm | None, ...]
     source: Mapping[str, Any] | None
+    profiles: tuple[AcceleratorProfile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Rest:
 class Ready:
     """All is there: these inputs."""
 
-    request: WhatIfRequest
+    request: WhatIfRequest | FleetRequest
     digest: str
 
 
@@ -63,7 +67,7 @@ class Ready:
 class Finish:
     """The result is there already."""
 
-    result: WhatIf
+    result: Result
     artifact: Artifact
 
 
@@ -79,14 +83,12 @@ def resolve(gathered: Gathered) -> Rest | Ready:
     run, spec = gathered.run, gathered.run.spec
     if spec.suspend:
         return Rest("Suspended", "Suspended", "suspended: set suspend: false to play it")
-    try:
-        jobs_workload(spec)
-    except InputError as error:
-        return Rest("Failed", "NoJobs", str(error))
     for ref, farm in zip(spec.farms, gathered.farms, strict=True):
         if farm is None:
             text = f"{ref.kind} {ref.name} does not exist: apply it, or correct spec.farms"
             return Rest("Pending", "FarmNotFound", text)
+    if plays_failures(spec):
+        return _failures(gathered)
     source: Source | None = None
     wanted = source_key(spec)
     if wanted is not None:
@@ -110,6 +112,31 @@ def resolve(gathered: Gathered) -> Rest | Ready:
         source = Source(name=wanted.key, raw=raw)
     farms = [farm for farm in gathered.farms if farm is not None]
     request = WhatIfRequest(name=run.metadata.name, spec=spec, farms=farms, source=source)
+    return Ready(request, request.digest())
+
+
+def _failures(gathered: Gathered) -> Rest | Ready:
+    """The request of a run of failures, or what contradicts itself in it."""
+    run = gathered.run
+    farms = [farm for farm in gathered.farms if farm is not None]
+    known = {profile.metadata.name for profile in gathered.profiles}
+    if run.spec.workload is not None:
+        for farm in farms:
+            for cluster in farm.spec.clusters:
+                if cluster.accelerator not in known:
+                    text = (
+                        f"AcceleratorProfile {cluster.accelerator} of {farm.metadata.name}/"
+                        f"{cluster.name} does not exist: apply it; examples/catalogue has those "
+                        "that kfarm ships"
+                    )
+                    return Rest("Pending", "ProfileNotFound", text, MISSING_S)
+    request = FleetRequest(
+        name=run.metadata.name, spec=run.spec, farms=farms, profiles=list(gathered.profiles)
+    )
+    try:
+        check(request)
+    except InputError as error:
+        return Rest("Failed", "BadInput", str(error))
     return Ready(request, request.digest())
 
 

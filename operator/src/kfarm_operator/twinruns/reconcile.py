@@ -16,6 +16,8 @@ from kfarm_api.farm import Farm
 from kfarm_api.parse import InvalidObject, parse
 from kfarm_api.twinrun import TwinRun
 from kfarm_api.twinrun_status import RunState
+from kfarm_twin.fleetrun_request import FleetRequest
+from kfarm_twin.fleetrun_result import FleetRun
 from kfarm_twin.whatif_conclude import conclude
 from kfarm_twin.whatif_request import WhatIfRequest, source_key
 from kfarm_twin.whatif_result import Played, WhatIf
@@ -28,6 +30,7 @@ from kfarm_operator.runner import TwinFailed
 from kfarm_operator.twinruns import status as wanted_status
 from kfarm_operator.twinruns.artifact import (
     MAX_BYTES,
+    Result,
     artifact_body,
     artifact_name,
     describe,
@@ -65,6 +68,11 @@ class Player(Protocol):
         self, request: WhatIfRequest, replica: int, *, deadline_s: float, memory_bytes: int
     ) -> Played:
         """Play one replica; raises TwinFailed."""
+
+    async def play_failures(
+        self, request: FleetRequest, *, deadline_s: float, memory_bytes: int
+    ) -> FleetRun:
+        """Play a run of failures; raises TwinFailed."""
 
 
 class Superseded(Exception):
@@ -142,7 +150,11 @@ class TwinRunReconciler:
 
     def _farm_marks(self, run: TwinRun) -> tuple[tuple[str | None, int], ...]:
         farms = self._farms(run)
-        return tuple((f.metadata.uid, f.metadata.generation) if f else ("", 0) for f in farms)
+        named = {c.accelerator for farm in farms if farm for c in farm.spec.clusters}
+        profiles = self._index.profiles() if run.spec.workload is not None else {}
+        known = [profiles[name] for name in sorted(named & set(profiles))]
+        seen = [*farms, *known]
+        return tuple((x.metadata.uid, x.metadata.generation) if x else ("", 0) for x in seen)
 
     def _is_settled(self, key: Key, run: TwinRun) -> bool:
         known, status = self._settled.get(key), run.status
@@ -161,7 +173,8 @@ class TwinRunReconciler:
             source = await asyncio.to_thread(
                 self._client.get, CONFIG_MAPS, wanted.name, run.metadata.namespace
             )
-        resolved = await asyncio.to_thread(resolve, Gathered(run, farms, source))
+        profiles = tuple(self._index.profiles().values())
+        resolved = await asyncio.to_thread(resolve, Gathered(run, farms, source, profiles))
         if isinstance(resolved, Rest):
             return await self._rest(run, body, resolved)
         found = await asyncio.to_thread(
@@ -249,7 +262,11 @@ class TwinRunReconciler:
         run = await asyncio.to_thread(self._write, run, begun)
         _LOG.info("%s/%s: playing %d replicas", *key, run.spec.replicas)
         try:
-            run, result = await self._played(key, run, ready, attempts)
+            result: Result
+            if isinstance(ready.request, FleetRequest):
+                result = await self._played_failures(key, run, ready.request)
+            else:
+                run, result = await self._played(key, run, ready, ready.request, attempts)
             await asyncio.to_thread(self._store, run, digest, result)
         except TwinFailed as error:
             return await self._failed(run, digest, error, attempts)
@@ -284,15 +301,31 @@ class TwinRunReconciler:
         await self._transition(fresh, {}, status, "Warning", "Retrying", text)
         return pause
 
+    async def _played_failures(self, key: Key, run: TwinRun, request: FleetRequest) -> FleetRun:
+        """Play a run of failures in one process, as long as it is what is asked for."""
+        marks = self._farm_marks(run)
+        work = asyncio.ensure_future(
+            self._player.play_failures(
+                request, deadline_s=self._deadline_s, memory_bytes=self._memory_bytes
+            )
+        )
+        try:
+            while not (await asyncio.wait([work], timeout=CANCEL_CHECK_S))[0]:
+                self._check_current(key, run, marks)
+            return work.result()
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
     async def _played(
-        self, key: Key, run: TwinRun, ready: Ready, attempts: int
+        self, key: Key, run: TwinRun, ready: Ready, request: WhatIfRequest, attempts: int
     ) -> tuple[TwinRun, WhatIf]:
         """Play all replicas, some at a time; progress goes to the status now and then."""
         played: dict[int, Played] = {}
         todo = iter(range(run.spec.replicas))
         marks = self._farm_marks(run)
         work = [
-            asyncio.ensure_future(self._worker(ready, todo, played)) for _ in range(self._width)
+            asyncio.ensure_future(self._worker(request, todo, played)) for _ in range(self._width)
         ]
         said, said_at = 0, time.monotonic()
         try:
@@ -313,12 +346,12 @@ class TwinRunReconciler:
             await asyncio.gather(*work, return_exceptions=True)
         farm = played[0].farm
         parts = [item.part for item in played.values()]
-        return run, await asyncio.to_thread(conclude, ready.request, farm, parts)
+        return run, await asyncio.to_thread(conclude, request, farm, parts)
 
-    async def _worker(self, ready: Ready, todo: Any, played: dict[int, Played]) -> None:
+    async def _worker(self, request: WhatIfRequest, todo: Any, played: dict[int, Played]) -> None:
         for replica in todo:
             played[replica] = await self._player.play(
-                ready.request,
+                request,
                 replica,
                 deadline_s=self._deadline_s,
                 memory_bytes=self._memory_bytes,
@@ -340,7 +373,7 @@ class TwinRunReconciler:
             return await asyncio.to_thread(self._write, run, status)
         return run
 
-    def _store(self, run: TwinRun, digest: str, result: WhatIf) -> None:
+    def _store(self, run: TwinRun, digest: str, result: Result) -> None:
         """Create the artifact of a run that still is; there already is as good."""
         raw, left = packed(result)
         if len(raw) > MAX_BYTES:

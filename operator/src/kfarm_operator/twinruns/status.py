@@ -7,9 +7,11 @@ from typing import Any
 
 from kfarm_api.twinrun import TwinRun
 from kfarm_api.twinrun_status import Artifact, RunState, TwinRunStatus
-from kfarm_twin.whatif_result import WhatIf
+from kfarm_twin.fleetrun_request import plays_failures
+from kfarm_twin.fleetrun_result import FleetRun
 
 from kfarm_operator.conditions import Status, condition, shorten, timestamp
+from kfarm_operator.twinruns.artifact import Result
 
 JSON = dict[str, Any]
 
@@ -37,6 +39,8 @@ def running(
     before = _without_stale(before, digest)
     total = run.spec.replicas
     message = f"{done} of {total} replicas played"
+    if plays_failures(run.spec):
+        message = f"playing {total:,} futures of {run.spec.horizon}"
     status = before.model_copy(
         update={
             "state": "Running",
@@ -55,7 +59,7 @@ def _without_stale(status: TwinRunStatus, digest: str) -> TwinRunStatus:
     """Without the figures of other inputs; their artifact is named until it is replaced."""
     if status.inputs_digest == digest:
         return status
-    return status.model_copy(update={"jobs": None, "best": None, "policies": []})
+    return status.model_copy(update={"jobs": None, "best": None, "policies": [], "metrics": []})
 
 
 def failed(
@@ -76,23 +80,31 @@ def failed(
     return _finish(run, status, "False", reason, message, now)
 
 
-def completed(run: TwinRun, result: WhatIf, artifact: Artifact, now: datetime) -> JSON:
+def completed(run: TwinRun, result: Result, artifact: Artifact, now: datetime) -> JSON:
     """The result in few figures, and where the whole of it is."""
     before = run.status or TwinRunStatus()
-    same = before.state == "Completed" and before.inputs_digest == result.inputs_digest
+    digest = result.inputs.digest if isinstance(result, FleetRun) else result.inputs_digest
+    same = before.state == "Completed" and before.inputs_digest == digest
     message = " ".join(result.headline)
+    own: JSON = (
+        {"replicas_done": result.futures, "metrics": result.digests()}
+        if isinstance(result, FleetRun)
+        else {
+            "jobs": result.workload.jobs,
+            "replicas_done": result.replicas,
+            "best": result.best,
+            "policies": result.digests(),
+        }
+    )
     status = TwinRunStatus(
         state="Completed",
-        inputs_digest=result.inputs_digest,
-        jobs=result.workload.jobs,
-        replicas_done=result.replicas,
+        inputs_digest=digest,
         started_at=before.started_at,
         completed_at=before.completed_at if same and before.completed_at else timestamp(now),
-        best=result.best,
         message=shorten(message),
-        policies=result.digests(),
         artifact=artifact,
         conditions=before.conditions,
+        **own,
     )
     return _finish(run, status, "True", "Completed", message, now)
 
@@ -103,12 +115,15 @@ def _finish(
     """Add the conditions; explicit nulls clear what stood there before."""
     generation = run.metadata.generation
     before = run.status.conditions if run.status else []
-    body = status.model_dump(by_alias=True, mode="json", exclude={"conditions", "policies"})
+    body = status.model_dump(
+        by_alias=True, mode="json", exclude={"conditions", "policies", "metrics"}
+    )
     if status.artifact is not None:
         body["artifact"] = status.artifact.as_manifest()
     body["observedGeneration"] = generation
     body["compared"] = ", ".join(policy.name for policy in run.spec.policies)
     body["policies"] = [policy.as_manifest() for policy in status.policies]
+    body["metrics"] = [metric.as_manifest() for metric in status.metrics]
     row = condition("Ready", ready, reason, message, generation=generation, before=before, now=now)
     body["conditions"] = [row]
     return body

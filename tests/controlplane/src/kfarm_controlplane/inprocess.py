@@ -16,6 +16,8 @@ from kfarm_operator.client import KubeClient
 from kfarm_operator.handlers import register
 from kfarm_operator.runner import TwinFailed
 from kfarm_operator.service import Accounts, Role, Service
+from kfarm_twin.fleetrun_request import FleetRequest
+from kfarm_twin.fleetrun_result import FleetRun
 from kfarm_twin.request import InputError, ValidationRequest, Verdict
 from kfarm_twin.whatif_request import WhatIfRequest
 from kfarm_twin.whatif_result import Played
@@ -92,6 +94,26 @@ class HeldPlayer:
         if not await asyncio.to_thread(self.door.wait, deadline_s):
             raise ControlPlaneError("the door stayed shut", "open it in the test.")
         return played
+
+    async def play_failures(
+        self, request: FleetRequest, *, deadline_s: float, memory_bytes: int
+    ) -> FleetRun:
+        """Play once the door is open."""
+        del memory_bytes
+        played = await asyncio.to_thread(play_failures, request)
+        if not await asyncio.to_thread(self.door.wait, deadline_s):
+            raise ControlPlaneError("the door stayed shut", "open it in the test.")
+        return played
+
+
+def play_failures(request: FleetRequest) -> FleetRun:
+    """A run of failures, as the fork server's child plays it; input at fault fails as there."""
+    from kfarm_twin.fleetrun import play
+
+    try:
+        return play(request)
+    except InputError as error:
+        raise TwinFailed("BadInput", str(error)) from error
 
 
 def play_one(request: WhatIfRequest, replica: int) -> Played:

@@ -112,6 +112,9 @@ def _write_fleet(state: State, outcome: Outcome, row: int) -> None:
     outcome.down_ns[row, :] = 0
     for down in range(nodes + 1):
         outcome.down_ns[row, down // width] += state.fleet.down_ns[down]
+    for failed in range(state.fleet.tally.shape[0]):
+        for column in range(state.fleet.tally.shape[1]):
+            outcome.class_tally[row, failed, column] = state.fleet.tally[failed, column]
 
 
 @spliced
