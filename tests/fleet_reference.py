@@ -592,6 +592,8 @@ class Future:
     # -- the shop ----------------------------------------------------------------------------------
     def fault(self, patient: Patient, way: Way, at: int, clock: Clock | None) -> None:
         if patient.stage != "well":
+            if patient.stage == "silent" and patient.way and patient.way.effect == "Corrupt":
+                self.corrupt(patient, None)
             self.dismiss(patient)
         patient.way, patient.at, patient.clock = way, at, clock
         patient.ordinal += 1
@@ -610,10 +612,13 @@ class Future:
             else:
                 self.wait(patient, "mending", self.hands_on(patient))
         else:
-            whom = [patient] if isinstance(patient, Node) else self.taken(patient)
-            for node in whom:
-                self.tell(c.CORRUPTED, node, way, 0, 0)
+            self.corrupt(patient, way)
             self.hide(patient)
+
+    def corrupt(self, patient: Patient, way: Way | None) -> None:
+        """Work is wrong from now on, or right again."""
+        for node in [patient] if isinstance(patient, Node) else self.taken(patient):
+            self.tell(c.CORRUPTED, node, way, 0, 0)
 
     def hide(self, patient: Patient) -> None:
         assert patient.way is not None
@@ -814,6 +819,8 @@ class Future:
         if patient.way.effect == "Slow":
             self.release(patient)
             detail = c.FAULT
+        elif patient.way.takes == "Rail":
+            self.corrupt(patient, None)
         patient.began = self.now
         self.grasp(patient, detail, 0)
         self.admit(patient, 0)
@@ -1105,7 +1112,7 @@ class Future:
                         self.taken(patient)
                     ) and way.takes not in ("Rail", "Device"):  # fmt: skip
                         self.dismiss(patient, keep=False)
-                if node.causes and node.stage != "well":
+                if node.stage != "well":
                     self.dismiss(node, keep=False)
 
     def run(self, until: int) -> None:

@@ -10,10 +10,13 @@ is in no gang), S slots, L levels, Q resources.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from kfarm_twin.kernels.fleet_columns import Fleet, FleetState
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -49,25 +52,13 @@ class Nodes(NamedTuple):
 class Clusters(NamedTuple):
     """One row per cluster [C]."""
 
-    mean_to_failure_ns: Floats  # of a node, all classes together; inf when it never fails
-    down_share: Floats  # stationary probability of being down
-    first_class: Ints
-    classes: Ints
-    detection_ns: Ints
+    detection_ns: Ints  # of classes that name none
     base_mw: Ints  # node with idle devices
     inlet_c: Floats  # coolant or air at the device [degC]
     rack_inlet_c: Floats  # air at the rack [degC]
     resistance_k_per_w: Floats
     throttle_c: Floats
     idle_device_mw: Ints
-
-
-class Classes(NamedTuple):
-    """Failure classes, cluster by cluster [K]; shares are cumulative within the cluster."""
-
-    failure_share: Floats
-    down_share: Floats  # by rate times time to repair
-    repair_ns: Floats  # mean
 
 
 class Sites(NamedTuple):
@@ -92,6 +83,7 @@ class Workloads(NamedTuple):
     save_ns: Ints
     restart_ns: Ints
     duration_ns: Ints  # work to be done; FAR_NS when it never ends
+    least: Ints  # pods with which a gang goes on; all of them unless it is elastic
 
 
 class Loads(NamedTuple):
@@ -118,28 +110,27 @@ class Farm(NamedTuple):
 
     nodes: Nodes
     clusters: Clusters
-    classes: Classes
     sites: Sites
     workloads: Workloads
     loads: Loads
     units: Units
     domains: Ints  # [L] number of domains per level
+    fleet: Fleet  # what fails, and how it is mended
 
 
 class NodeState(NamedTuple):
     """Nodes and what they share, as of now."""
 
     up: Ints  # [N]
-    failures: Ints  # [N] so far
-    failed_class: Ints  # [N]
-    failed_ns: Ints  # [N]
+    health: Ints  # [N, HEALTH]
+    devices: Ints  # [N, devices of the largest, 3] state, class and time of a lost device
     free: Ints  # [N, Q]
     pods_mw: Ints  # [N] above idle, as the pods ask for
     power_mw: Ints  # [N] as drawn
     rack_mw: Ints  # [R]
     plant_mw: Ints  # [F]
     first_slot: Ints  # [N] head of the list of slots, ascending; -1
-    rack_dirty: Ints  # [R]
+    rack_dirty: Ints  # [2, R] whether power changed; the racks where it did
 
 
 class LoopState(NamedTuple):
@@ -149,6 +140,8 @@ class LoopState(NamedTuple):
     pods_mw: Ints  # above idle, as asked for
     speed_ppm: Ints  # what the loop's capacity lets devices draw above idle
     dirty: Ints
+    throttled: Ints  # devices that throttle
+    hottest_c: Floats  # hottest device
     running: Ints  # [W, U] pods that work
 
 
@@ -158,13 +151,18 @@ class UnitState(NamedTuple):
     phase: Ints
     stamp: Ints  # of its valid timer
     missing: Ints  # slots without a node
-    since_ns: Ints  # progress is known up to here
+    since_ns: Ints  # progress, or what was lost, is known up to here
     kept_ns: Ints  # work behind the last save
     work_ns: Ints  # work since
     saving_ns: Ints  # into the running save
     rate_ppm: Ints
+    due_ns: Ints  # end of detection
     stopped_ns: Ints
+    planned: Ints  # 1 while it stands to be moved or to grow, not for a failure
     blamed_class: Ints
+    slow_class: Ints  # of its slowest member, or -1
+    clean_ns: Ints  # work before it was silently spoilt; FAR_NS where it is sound
+    spoilt_class: Ints
     slot_node: Ints  # [S] or -1
     next_slot: Ints  # [S] next on the same node
 
@@ -179,6 +177,11 @@ class Tally(NamedTuple):
     unit_down_ns: Ints  # [G] time stopped
     unit_wait_ns: Ints  # [G] of that, waiting for a node
     unit_end_ns: Ints  # [G] 0: not finished
+    lost_ns: Floats  # [CAUSES] device time
+    class_lost_ns: Floats  # [K, CAUSES] of that, by class
+    workload_lost_ns: Floats  # [W, CAUSES] of that, by workload
+    stops: Ints  # [W, 2] interruptions, planned moves
+    measures: Floats  # of the fleet, as `kernels.fleet_measure` writes them
     scratch: Ints  # [3, N] for placement: rooms, ranks, usable
     domain_scratch: Ints  # [3, most domains of a level]
     found: Ints  # [S] nodes found for missing members
@@ -217,6 +220,7 @@ class State(NamedTuple):
     loops: LoopState
     units: UnitState
     tally: Tally
+    fleet: FleetState
 
 
 class Outcome(NamedTuple):
@@ -227,18 +231,48 @@ class Outcome(NamedTuple):
     class_down_ns: Floats  # [futures, K]
     class_gang_ns: Floats  # [futures, K]
     unit_times_ns: Ints  # [futures, G, 4] retained, span, stopped, of that waiting
+    class_lost_ns: Floats  # [futures, K, CAUSES] device time
+    workload_lost_ns: Floats  # [futures, W, CAUSES] device time; a gang is a workload
+    stops: Ints  # [futures, W, 2] interruptions, planned moves
+    down_at: NDArray[np.int32]  # [futures, <= GRID] nodes down at equal steps from the start
+    down_ns: Ints  # [futures, <= BINS] time by number of nodes down, in bins of `down_bin` nodes
 
+
+def down_bin(nodes: int) -> int:
+    """Nodes per bin of `Outcome.down_ns`, which begins at 0 nodes down."""
+    return -(-(nodes + 1) // BINS)
+
+
+GRID = 512
+"""Most points of `Outcome.down_at`."""
+BINS = 512
+"""Most bins of `Outcome.down_ns`."""
+
+# Columns of NodeState.health: class that the node is down with, and since when; speed of its pods and
+# the class that makes them slow; the class that silently spoils what runs here; devices lost, in all
+# and of others. Classes are rows, or -1.
+FAILED_CLASS, FAILED_NS, SPEED_PPM, SLOW_CLASS, CORRUPT_CLASS, LOST_DEVICES, OTHERS_LOST = range(7)
+HEALTH = 7
+
+SOUND, LOST_OURS, LOST_OTHERS = 0, 1, 2
+"""State of a device; a lost one was held by others, or not."""
+
+LOST_DOWN, LOST_REWORK, LOST_DETECTION, LOST_WAITING, LOST_RESTART, LOST_SAVES, LOST_SLOW = range(7)
+CAUSES = 7
+"""Why device time is lost: its node (or it itself) is down; work since the last save, or spoilt;
+until a failure is found; waiting for a node; restarts; saves; slow or hot members."""
 
 # Places of Tally.counts.
 NOW, DOWN, SERVING, REPLICAS, INTERRUPTIONS, TOTAL_MW, PEAK_MW, DOWN_MAX = 0, 1, 2, 3, 4, 5, 6, 7
 RECOVER_MAX, SERVING_MIN, RACK_PEAK, RACK_AT, LOAD_AT, LOOP_AT, PLANT_AT = 8, 9, 10, 11, 12, 13, 14
 HOT_AT, THROTTLED_MAX, RECOVER_AT = 15, 16, 17
-COUNTS = 18
+SHORT, DIRTY_RACKS, GRID_AT, RECOVERIES, MOVES, THROTTLED = 18, 19, 20, 21, 22, 23
+COUNTS = 24
 
 # Places of Tally.totals.
 UP_TIME, SERVING_TIME, ENERGY, RACK_LOAD, LOOP_LOAD = 0, 1, 2, 3, 4
-PLANT_LOAD, HOTTEST, HEADROOM, LOST, HOT_NOW = 5, 6, 7, 8, 9
-TOTALS = 10
+PLANT_LOAD, HOTTEST, HEADROOM, LOST, HOT_NOW, RECOVER_TIME = 5, 6, 7, 8, 9, 10
+TOTALS = 11
 
 # Columns of Outcome.places.
 WORST_UNIT, WORST_RACK, WORST_LOAD_RACK, WORST_LOOP = 0, 1, 2, 3
@@ -264,6 +298,27 @@ METRIC_ORDER = (
     "accelerator_temperature_max",
     "throttle_headroom_min",
     "throttled_accelerators_max",
+    "goodput",
+    "mtti",
+    "time_to_recover_mean",
+    "nodes_down_mean",
+    "nodes_down_p50",
+    "nodes_down_p95",
+    "nodes_down_p99",
+    "node_failures",
+    "nodes_failed",
+    "top_decile_share",
+    "outage_mean",
+    "outage_p50",
+    "outage_p95",
+    "repair_wait_mean",
+    "lost_accelerator_hours_down",
+    "lost_accelerator_hours_rework",
+    "lost_accelerator_hours_detection",
+    "lost_accelerator_hours_waiting",
+    "lost_accelerator_hours_restart",
+    "lost_accelerator_hours_saves",
+    "lost_accelerator_hours_slow",
 )
 """Columns of Outcome.metrics; the names of ``kfarm_api.metrics``."""
 METRIC_COUNT = len(METRIC_ORDER)

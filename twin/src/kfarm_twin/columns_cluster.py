@@ -143,33 +143,6 @@ def _ints(values: Sequence[int]) -> arrays.Ints:
     return column
 
 
-def _cumulative(weights: Sequence[float]) -> list[float]:
-    total = sum(weights)
-    reached, shares = 0.0, []
-    for weight in weights:
-        reached += weight
-        shares.append(reached / total if total > 0 else 1.0)
-    return shares
-
-
-def _class_columns(refs: Sequence[HasFacts]) -> arrays.Classes:
-    failure: list[float] = []
-    down: list[float] = []
-    repair: list[float] = []
-    for ref in refs:
-        modes = ref.facts.modes
-        failure += _cumulative([mode.rate_per_ns for mode in modes])
-        down += _cumulative([mode.rate_per_ns * mode.repair_ns for mode in modes])
-        repair += [float(mode.repair_ns) for mode in modes]
-    return arrays.Classes(_floats(failure), _floats(down), _floats(repair))
-
-
-def down_share(modes: Sequence[FailureMode]) -> float:
-    """Stationary share of time down: a / (1 + a), a the sum of rate times time to repair."""
-    load = sum(mode.rate_per_ns * mode.repair_ns for mode in modes)
-    return load / (1.0 + load)
-
-
 def _labels(refs: Sequence[HasFacts]) -> str:
     return ", ".join(ref.label for ref in refs)
 
@@ -190,18 +163,10 @@ def _assumptions(refs: Sequence[HasFacts]) -> list[str]:
     return told
 
 
-def cluster_columns(
-    refs: Sequence[HasFacts],
-) -> tuple[arrays.Clusters, arrays.Classes, list[str], list[str]]:
-    """Columns of clusters and failure classes, names of the classes, and what was assumed."""
+def cluster_columns(refs: Sequence[HasFacts]) -> tuple[arrays.Clusters, list[str]]:
+    """Columns of clusters, and what was assumed."""
     facts = [ref.facts for ref in refs]
-    counts = [len(fact.modes) for fact in facts]
-    rates = [sum(mode.rate_per_ns for mode in fact.modes) for fact in facts]
     clusters = arrays.Clusters(
-        mean_to_failure_ns=_floats([1.0 / rate if rate > 0 else np.inf for rate in rates]),
-        down_share=_floats([down_share(fact.modes) for fact in facts]),
-        first_class=_ints([sum(counts[:index]) for index in range(len(counts))]),
-        classes=_ints(counts),
         detection_ns=_ints([fact.detection_ns for fact in facts]),
         base_mw=_ints([fact.base_mw for fact in facts]),
         inlet_c=_floats([fact.inlet_c for fact in facts]),
@@ -210,5 +175,4 @@ def cluster_columns(
         throttle_c=_floats([fact.throttle_c for fact in facts]),
         idle_device_mw=_ints([fact.idle_device_mw for fact in facts]),
     )
-    names = [mode.name for fact in facts for mode in fact.modes]
-    return clusters, _class_columns(refs), names, _assumptions(refs)
+    return clusters, _assumptions(refs)

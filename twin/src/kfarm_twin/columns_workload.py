@@ -46,8 +46,15 @@ def _need(workload: Workload) -> list[int]:
     return [workload.accelerators_per_pod, _millicores(workload.cpu), memory, 1]
 
 
+def _least(workload: Workload) -> int:
+    """Pods with which a unit of a workload goes on."""
+    if workload.elastic is not None:
+        return workload.elastic.min_pods
+    return workload.pods if workload.gang else 1
+
+
 def _behaviour(workload: Workload) -> list[int]:
-    """gang, training, inference, required, preferred, interval, save, restart, duration."""
+    """gang, training, inference, required, preferred, interval, save, restart, duration, least."""
     topology, saves = workload.topology, workload.checkpoint
     required = _LEVEL[topology.required] if topology else arrays.CLUSTER
     preferred = required
@@ -63,6 +70,7 @@ def _behaviour(workload: Workload) -> list[int]:
         parse_duration_ns(saves.save) if saves else 0,
         parse_duration_ns(saves.restart) if saves else 0,
         parse_duration_ns(workload.duration) if workload.duration else FAR_NS,
+        _least(workload),
     ]
 
 
@@ -141,7 +149,7 @@ def workload_columns(
     for index, workload in enumerate(workloads):
         _check(workload, index, refs, plan)
     need = [_need(workload) for workload in workloads] + [[1, 0, 0, 0]]
-    others = [0, 0, 0, arrays.CLUSTER, arrays.CLUSTER, FAR_NS, 0, 0, FAR_NS]
+    others = [0, 0, 0, arrays.CLUSTER, arrays.CLUSTER, FAR_NS, 0, 0, FAR_NS, 1]
     behaviour = np.array([_behaviour(workload) for workload in workloads] + [others], np.int64).T
     rank = [[_rank(workload, ref) for ref in refs] for workload in workloads] + [[-1] * len(refs)]
     asks = [(w.load, w.accelerators_per_pod) for w in workloads] + [(100, 1)]

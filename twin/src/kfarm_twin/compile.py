@@ -22,6 +22,7 @@ from kfarm_twin.columns_cluster import (
 )
 from kfarm_twin.columns_node import node_columns
 from kfarm_twin.columns_workload import unit_columns, workload_columns
+from kfarm_twin.fleet_tables import CompiledFleet, FleetCluster, compile_fleet
 from kfarm_twin.request import InputError
 
 
@@ -86,6 +87,8 @@ class Model:
     ----------
     columns
         What kernels read.
+    fleet
+        What fails and how it is mended, with the names of its classes.
     ready
         [N] 1 where pods can be placed now.
     slot_workload, slot_index
@@ -95,6 +98,7 @@ class Model:
     """
 
     columns: arrays.Farm
+    fleet: CompiledFleet
     trees: Trees
     names: Names
     clusters: tuple[ClusterRef, ...]
@@ -298,7 +302,7 @@ def _names(
     builder: _TreeBuilder,
     farms: list[Farm],
     refs: list[ClusterRef],
-    classes: list[str],
+    classes: tuple[str, ...],
 ) -> Names:
     return Names(
         nodes=tuple(nodes),
@@ -308,8 +312,35 @@ def _names(
         units=tuple(builder.units.labels),
         plants=tuple(farm.metadata.name for farm in farms),
         clusters=tuple(ref.label for ref in refs),
-        classes=tuple(classes),
+        classes=classes,
     )
+
+
+def _fleet_clusters(
+    refs: list[ClusterRef], trees: Trees, nodes: arrays.Nodes
+) -> list[FleetCluster]:
+    """What fails and how it is mended, cluster by cluster, with the domains of each node."""
+    hall = trees.row_hall[trees.rack_row[trees.node_rack]]
+    domains = np.stack(
+        [trees.node_rack, trees.node_unit, trees.node_pdu, trees.node_loop, hall, nodes.plant],
+        axis=1,
+    )
+    found = []
+    for ref in refs:
+        own = slice(ref.first_node, ref.first_node + ref.cluster.nodes)
+        fabric = ref.cluster.fabric
+        rails = fabric is not None and fabric.topology.startswith("Rail")
+        found.append(
+            FleetCluster(
+                modes=ref.facts.modes,
+                reliability=ref.cluster.reliability,
+                devices=ref.cluster.accelerators_per_node,
+                domains=domains[own],
+                start=nodes.start[own],
+                rails=rails,
+            )
+        )
+    return found
 
 
 def compile_farm(
@@ -335,14 +366,14 @@ def compile_farm(
         for state, place in zip(states, (p for r in refs for p in r.places), strict=True)
     ]
     nodes, ready, more = node_columns(refs, states, trees)
-    clusters, classes, class_names, assumed = cluster_columns(refs)
+    clusters, assumed = cluster_columns(refs)
+    fleet = compile_fleet(_fleet_clusters(refs, trees, nodes))
     workloads = plan.spec.workloads
     behaviour, loads, told = workload_columns(workloads, refs, plan.metadata.name)
     units, slot_workload, slot_index = unit_columns(workloads)
     columns = arrays.Farm(
         nodes=nodes,
         clusters=clusters,
-        classes=classes,
         sites=_sites(refs, used, builder),
         workloads=behaviour,
         loads=loads,
@@ -350,11 +381,13 @@ def compile_farm(
         domains=frozen(
             [len(names), len(builder.racks.labels), len(builder.units.labels), len(refs)]
         ),
+        fleet=fleet.tables,
     )
     return Model(
         columns=columns,
         trees=trees,
-        names=_names(names, builder, used, refs, class_names),
+        names=_names(names, builder, used, refs, fleet.classes),
+        fleet=fleet,
         clusters=tuple(refs),
         workloads=tuple(workloads),
         ready=ready,

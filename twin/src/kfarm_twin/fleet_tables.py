@@ -116,6 +116,14 @@ class CompiledFleet:
         """Number of nodes."""
         return len(self.tables.nodes)
 
+    @property
+    def faults_per_ns(self) -> float:
+        """Faults of all that may fail, about, where nothing is down or ages [1/ns]."""
+        tables = self.tables
+        pooled = tables.rates[:, c.RATE] * tables.clusters[:, c.NODES]
+        own = 1.0 / tables.laws[tables.clocks[:, 0], c.LIFE_MEAN]
+        return float(pooled.sum() + own.sum())
+
 
 def _duration(text: str | None, otherwise: int = 0) -> int:
     return otherwise if text is None else parse_duration_ns(text)

@@ -11,7 +11,8 @@ from kfarm_api.metrics import METRICS
 
 from kfarm_twin.arrays import METRIC_ORDER, EventLog, Floats, Ints, Outcome
 from kfarm_twin.compile import Model
-from kfarm_twin.kernels.gangs import MOVED, STARTED, STOPPED, WAITS
+from kfarm_twin.kernels.changes import DEVICE_BACK, DEVICE_LOST, DRAINED, RAIL_LOST, SLOWED, SPOILT
+from kfarm_twin.kernels.gangs import MOVED, SAVES, STARTED, STOPPED, WAITS
 from kfarm_twin.kernels.heap import FAILED, FINISHED, REPAIRED
 
 NS_PER_S = 1e9
@@ -23,6 +24,13 @@ EVENT_NAMES = {
     STARTED: "UnitStarted",
     MOVED: "SlotMoved",
     WAITS: "UnitWaits",
+    SAVES: "UnitSaves",
+    DRAINED: "NodeDrained",
+    DEVICE_LOST: "DeviceLost",
+    DEVICE_BACK: "DeviceRepaired",
+    SLOWED: "NodeSpeedChanged",
+    SPOILT: "NodeCorrupts",
+    RAIL_LOST: "RailLost",
 }
 
 

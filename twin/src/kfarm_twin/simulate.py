@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,8 @@ import numpy as np
 from kfarm_twin import arrays
 from kfarm_twin.arrays import EventLog, EventQueue, Ints, Outcome, State
 from kfarm_twin.compile import Model
+from kfarm_twin.fleet import first_room, new_state
+from kfarm_twin.kernels.fleet_measure import MEASURES
 from kfarm_twin.kernels.loop import run_batch
 
 if TYPE_CHECKING:
@@ -27,29 +28,31 @@ def _zeros(*shape: int) -> Ints:
     return np.zeros(shape, np.int64)
 
 
-def _state(model: Model) -> State:
+def _state(model: Model, events: int, outages: int) -> State:
     farm = model.columns
     nodes, racks, loops = model.nodes, len(farm.sites.rack_limit_mw), len(farm.sites.loop_limit_mw)
     units, slots = len(farm.units.workload), len(farm.units.slot_unit)
-    plants, classes = len(farm.sites.plant_limit_mw), len(farm.classes.repair_ns)
+    plants, classes = len(farm.sites.plant_limit_mw), len(farm.fleet.classes)
+    workloads = len(farm.workloads.gang) - 1
     node_state = arrays.NodeState(
         up=_zeros(nodes),
-        failures=_zeros(nodes),
-        failed_class=_zeros(nodes),
-        failed_ns=_zeros(nodes),
+        health=_zeros(nodes, arrays.HEALTH),
+        devices=_zeros(nodes, int(farm.nodes.devices.max()), 3),
         free=_zeros(nodes, arrays.RESOURCES),
         pods_mw=_zeros(nodes),
         power_mw=_zeros(nodes),
         rack_mw=_zeros(racks),
         plant_mw=_zeros(plants),
         first_slot=_zeros(nodes),
-        rack_dirty=_zeros(racks),
+        rack_dirty=_zeros(2, racks),
     )
     loop_state = arrays.LoopState(
         idle_mw=_zeros(loops),
         pods_mw=_zeros(loops),
         speed_ppm=_zeros(loops),
         dirty=_zeros(loops),
+        throttled=_zeros(loops),
+        hottest_c=np.zeros(loops),
         running=_zeros(len(farm.loads.rank), loops),
     )
     unit_state = arrays.UnitState(
@@ -61,8 +64,13 @@ def _state(model: Model) -> State:
         work_ns=_zeros(units),
         saving_ns=_zeros(units),
         rate_ppm=_zeros(units),
+        due_ns=_zeros(units),
         stopped_ns=_zeros(units),
+        planned=_zeros(units),
         blamed_class=_zeros(units),
+        slow_class=_zeros(units),
+        clean_ns=_zeros(units),
+        spoilt_class=_zeros(units),
         slot_node=_zeros(slots),
         next_slot=_zeros(slots),
     )
@@ -74,11 +82,16 @@ def _state(model: Model) -> State:
         unit_down_ns=_zeros(units),
         unit_wait_ns=_zeros(units),
         unit_end_ns=_zeros(units),
+        lost_ns=np.zeros(arrays.CAUSES),
+        class_lost_ns=np.zeros((classes, arrays.CAUSES)),
+        workload_lost_ns=np.zeros((workloads, arrays.CAUSES)),
+        stops=_zeros(workloads, 2),
+        measures=np.zeros(MEASURES),
         scratch=_zeros(3, nodes),
         domain_scratch=_zeros(3, int(farm.domains.max())),
         found=_zeros(slots),
     )
-    return State(node_state, loop_state, unit_state, tally)
+    return State(node_state, loop_state, unit_state, tally, new_state(model.fleet, events, outages))
 
 
 def _queue(length: int) -> EventQueue:
@@ -110,23 +123,39 @@ def _log(length: int, racks: int) -> EventLog:
 def new_outcome(model: Model, futures: int) -> Outcome:
     """Empty results."""
     farm = model.columns
-    classes, units = len(farm.classes.repair_ns), len(farm.units.workload)
+    classes, units = len(farm.fleet.classes), len(farm.units.workload)
+    workloads = len(farm.workloads.gang) - 1
+    bins = -(-(model.nodes + 1) // arrays.down_bin(model.nodes))
     return Outcome(
         metrics=np.full((futures, arrays.METRIC_COUNT), np.nan),
         places=_zeros(futures, arrays.PLACES),
         class_down_ns=np.zeros((futures, classes)),
         class_gang_ns=np.zeros((futures, classes)),
         unit_times_ns=_zeros(futures, units, 4),
+        class_lost_ns=np.zeros((futures, classes, arrays.CAUSES)),
+        workload_lost_ns=np.zeros((futures, workloads, arrays.CAUSES)),
+        stops=_zeros(futures, workloads, 2),
+        down_at=np.zeros((futures, arrays.GRID), np.int32),
+        down_ns=_zeros(futures, bins),
     )
 
 
-@dataclass
 class _Worker:
     """Buffers of one thread."""
 
-    state: State
-    queue: EventQueue
-    log: EventLog
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._length = 2 * len(model.columns.units.workload) + QUEUE_MARGIN
+        self._room = first_room(model.fleet)
+        self.state = _state(model, *self._room)
+        self.queue = _queue(self._length)
+        self.log = _log(0, len(model.columns.sites.rack_limit_mw))
+
+    def grow(self) -> None:
+        """Twice the room for events and outages."""
+        self._length, self._room = 2 * self._length, (2 * self._room[0], 2 * self._room[1])
+        self.state = _state(self._model, *self._room)
+        self.queue = _queue(self._length)
 
 
 class Simulator:
@@ -154,9 +183,7 @@ class Simulator:
 
     def _worker(self, index: int) -> _Worker:
         while len(self._pool) <= index:
-            length = self.model.nodes + 2 * len(self.model.columns.units.workload) + QUEUE_MARGIN
-            racks = len(self.model.columns.sites.rack_limit_mw)
-            self._pool.append(_Worker(_state(self.model), _queue(length), _log(0, racks)))
+            self._pool.append(_Worker(self.model))
         return self._pool[index]
 
     def _play_rows(
@@ -175,10 +202,11 @@ class Simulator:
                 first + played,
                 row + played,
                 futures - played,
+                self.model.fleet.warm_ns,
                 self.horizon_ns,
             )
             if played < futures:
-                worker.queue = _queue(2 * len(worker.queue.time_ns))
+                worker.grow()
 
     def play(self, first: int, futures: int) -> Outcome:
         """Results of the futures `first` to `first + futures - 1`."""
@@ -220,10 +248,11 @@ class Simulator:
                 future,
                 0,
                 1,
+                self.model.fleet.warm_ns,
                 self.horizon_ns,
             )
             if played == 0:
-                worker.queue = _queue(2 * len(worker.queue.time_ns))
+                worker.grow()
             elif int(log.size.max()) <= length:
                 return Replay.from_log(self.model, log, outcome, future, self.horizon_ns)
             else:

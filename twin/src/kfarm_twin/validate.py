@@ -132,8 +132,7 @@ class _Run:
                 "the longest duration in the plan; set simulation.horizon to "
                 f"{_hours(3 * longest / 2)} or more",
             )
-        rates = 1.0 / self.model.columns.clusters.mean_to_failure_ns
-        events = float(rates[self.model.columns.nodes.cluster].sum()) * self.horizon_ns
+        events = self.model.fleet.faults_per_ns * self.horizon_ns
         slots = len(self.model.slot_workload)
         if slots > MAX_SLOTS or events * self.request.futures_range[0] > MAX_EVENTS:
             return self.verdict(

@@ -416,7 +416,7 @@ def _set_right(fleet: Fleet, state: FleetState, hold: Ints, seed: int, future: i
             continue
         if start == STARTS_DOWN and hold[node] == 0 and causes == 0:
             _set_down(fleet, state, node, seed, future)
-        elif (start == STARTS_UP or hold[node] == 1) and causes > 0:
+        elif start == STARTS_UP or hold[node] == 1:
             _set_up(fleet, state, node, seed, future)
         state.now[c.CHANGES] = 0
 
@@ -436,7 +436,7 @@ def _set_down(fleet: Fleet, state: FleetState, node: int, seed: int, future: int
 
 @inner
 def _set_up(fleet: Fleet, state: FleetState, node: int, seed: int, future: int) -> None:
-    """A node was seen in service at time 0: whatever keeps it out, there or elsewhere, is mended.
+    """A node was seen in service at time 0: what ails it, there or elsewhere, is mended.
 
     Domains come before nodes.
     """
@@ -445,6 +445,8 @@ def _set_up(fleet: Fleet, state: FleetState, node: int, seed: int, future: int) 
         patient = nodes + index if index < patients - nodes else index - (patients - nodes)
         if state.node[node, c.CAUSES] > 0 and state.patient[patient, c.STRUCK] == 1:
             heal(fleet, state, patient, node, seed, future)
+    if state.patient[node, c.STAGE] != c.WELL:
+        heal(fleet, state, node, node, seed, future)
 
 
 @inner

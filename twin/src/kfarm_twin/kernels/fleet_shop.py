@@ -264,6 +264,8 @@ def fault(
     """A patient falls ill with a class of failure; one that is ill already is mended of both."""
     row = state.patient[patient]
     if row[c.STAGE] != c.WELL:
+        if row[c.STAGE] == c.SILENT and fleet.classes[row[c.CLASS], c.EFFECT] == c.CORRUPT:
+            _corrupt(fleet, state, patient, NONE)
         _back(fleet, state, patient, seed, future)
     row[c.CLASS] = failed
     row[c.ORDINAL] += 1
@@ -288,18 +290,17 @@ def fault(
         else:
             _timer(state, patient, c.MENDING, _hands_on(fleet, state, patient, seed, future))
     else:
-        _corrupt(fleet, state, patient)
+        _corrupt(fleet, state, patient, failed)
         _go_unseen(fleet, state, patient, seed, future)
 
 
 @inner
-def _corrupt(fleet: Fleet, state: FleetState, patient: int) -> None:
-    """What a node, or each node of a domain, computes from now on is wrong."""
-    failed = state.patient[patient, c.CLASS]
+def _corrupt(fleet: Fleet, state: FleetState, patient: int, failed: int) -> None:
+    """What a node, or each of a domain, computes from now on is wrong; right with class NONE."""
     if patient < fleet.nodes.shape[0]:
         emit(state, c.CORRUPTED, patient, failed, 0, 0)
         return
-    level = _level(fleet, fleet.classes[failed, c.TAKES])
+    level = _level(fleet, fleet.classes[state.patient[patient, c.CLASS], c.TAKES])
     domain = _domain(fleet, patient, level)
     for at in range(fleet.first[level, domain], fleet.first[level, domain + 1]):
         emit(state, c.CORRUPTED, fleet.members[level, at], failed, 0, 0)
@@ -634,6 +635,8 @@ def _found(fleet: Fleet, state: FleetState, patient: int, seed: int, future: int
     if fleet.classes[failed, c.EFFECT] == c.SLOW:
         _slow(fleet, state, patient, False)
         detail = c.FAULT
+    elif fleet.classes[failed, c.TAKES] == c.RAIL:
+        _corrupt(fleet, state, patient, NONE)
     state.patient[patient, c.BEGAN] = state.now[c.TIME]
     strike(fleet, state, patient, detail, 0)
     _admit(fleet, state, patient, 0, seed, future)

@@ -10,6 +10,7 @@ FAILED = 1
 DETECTED = 2
 RESTARTED = 3
 FINISHED = 4
+SAVED = 9
 
 
 @inner

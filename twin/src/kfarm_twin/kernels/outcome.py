@@ -6,6 +6,9 @@ import math
 
 from kfarm_twin._jit import inner
 from kfarm_twin.arrays import (
+    ACCELERATORS,
+    BINS,
+    CAUSES,
     DOWN_MAX,
     ENERGY,
     HEADROOM,
@@ -25,6 +28,8 @@ from kfarm_twin.arrays import (
     RACK_PEAK,
     RECOVER_AT,
     RECOVER_MAX,
+    RECOVER_TIME,
+    RECOVERIES,
     REPLICAS,
     SERVING_MIN,
     SERVING_TIME,
@@ -37,8 +42,22 @@ from kfarm_twin.arrays import (
     WORST_RACK,
     WORST_UNIT,
     Farm,
+    Floats,
     Outcome,
     State,
+)
+from kfarm_twin.kernels.fleet_measure import (
+    DOWN_MEAN,
+    DOWN_P50,
+    DOWN_P95,
+    DOWN_P99,
+    FAILURES,
+    NODES_HIT,
+    OUTAGE_MEAN,
+    OUTAGE_P50,
+    OUTAGE_P95,
+    TOP_DECILE,
+    WAIT_MEAN,
 )
 from kfarm_twin.kernels.gangs import DONE
 from kfarm_twin.kernels.power import KILO, any_positive
@@ -50,6 +69,7 @@ NS_PER_HOUR = 3.6e12
 @inner
 def _write_units(farm: Farm, state: State, outcome: Outcome, row: int, horizon: int) -> None:
     worst = math.inf
+    kept, spans, alone = 0.0, 0.0, 0.0
     for unit in range(farm.units.workload.shape[0]):
         span = state.tally.unit_end_ns[unit]
         if state.units.phase[unit] != DONE:
@@ -61,11 +81,36 @@ def _write_units(farm: Farm, state: State, outcome: Outcome, row: int, horizon: 
         outcome.unit_times_ns[row, unit, 3] = state.tally.unit_wait_ns[unit]
         if farm.workloads.training[farm.units.workload[unit]] == 0:
             continue
+        workload = farm.units.workload[unit]
+        devices = float(farm.units.slots[unit] * farm.workloads.need[workload, ACCELERATORS])
+        kept += float(retained) * devices
+        spans += float(span) * devices
+        alone += float(span)
         share = float(retained) / float(span)
         if share < worst:
             worst = share
             outcome.places[row, WORST_UNIT] = unit
-    outcome.metrics[row, 0] = worst if worst < math.inf else math.nan
+    interruptions = float(max(state.tally.counts[INTERRUPTIONS], 1))
+    trains = worst < math.inf
+    outcome.metrics[row, 0] = worst if trains else math.nan
+    outcome.metrics[row, 18] = kept / spans if trains else math.nan
+    outcome.metrics[row, 19] = alone / interruptions * NS if trains else math.nan
+
+
+@inner
+def _write_fleet(state: State, outcome: Outcome, row: int) -> None:
+    """Figures of the fleet; 0 where there was no failure to take a mean of."""
+    found, metrics = state.tally.measures, outcome.metrics[row]
+    places = (DOWN_MEAN, DOWN_P50, DOWN_P95, DOWN_P99, FAILURES, NODES_HIT, TOP_DECILE,
+              OUTAGE_MEAN, OUTAGE_P50, OUTAGE_P95, WAIT_MEAN)  # fmt: skip
+    for index in range(len(places)):
+        value = found[places[index]]
+        metrics[21 + index] = 0.0 if math.isnan(value) else value
+    nodes = state.nodes.up.shape[0]
+    width = (nodes + BINS) // BINS
+    outcome.down_ns[row, :] = 0
+    for down in range(nodes + 1):
+        outcome.down_ns[row, down // width] += state.fleet.down_ns[down]
 
 
 @inner
@@ -96,6 +141,18 @@ def _write_metrics(farm: Farm, state: State, outcome: Outcome, row: int, horizon
     for node in range(farm.nodes.devices.shape[0]):
         devices += farm.nodes.devices[node]
     metrics[17] = float(count[THROTTLED_MAX]) / float(devices)
+    recoveries = float(max(count[RECOVERIES], 1))
+    _write_fleet(state, outcome, row)
+    metrics[20] = total[RECOVER_TIME] / recoveries * NS if trains else math.nan
+    for cause in range(CAUSES):
+        metrics[32 + cause] = state.tally.lost_ns[cause] / NS_PER_HOUR
+
+
+@inner
+def _copy(source: Floats, target: Floats) -> None:
+    for index in range(source.shape[0]):
+        for cause in range(CAUSES):
+            target[index, cause] = source[index, cause]
 
 
 @inner
@@ -111,5 +168,10 @@ def write_outcome(farm: Farm, state: State, outcome: Outcome, row: int, horizon:
     for index in range(state.tally.class_down_ns.shape[0]):
         outcome.class_down_ns[row, index] = state.tally.class_down_ns[index]
         outcome.class_gang_ns[row, index] = state.tally.class_gang_ns[index]
+    _copy(state.tally.class_lost_ns, outcome.class_lost_ns[row])
+    _copy(state.tally.workload_lost_ns, outcome.workload_lost_ns[row])
+    for workload in range(state.tally.stops.shape[0]):
+        outcome.stops[row, workload, 0] = state.tally.stops[workload, 0]
+        outcome.stops[row, workload, 1] = state.tally.stops[workload, 1]
     _write_units(farm, state, outcome, row, horizon)
     _write_metrics(farm, state, outcome, row, horizon)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from kfarm_twin._jit import inner, kernel
 from kfarm_twin.arrays import (
     ACCELERATORS,
+    DIRTY_RACKS,
     HEADROOM,
     HOT_AT,
     HOT_NOW,
@@ -18,12 +19,14 @@ from kfarm_twin.arrays import (
     LOAD_AT,
     LOOP_AT,
     LOOP_LOAD,
+    OTHERS_LOST,
     PEAK_MW,
     PLANT_AT,
     PLANT_LOAD,
     RACK_AT,
     RACK_LOAD,
     RACK_PEAK,
+    THROTTLED,
     THROTTLED_MAX,
     TOTAL_MW,
     Farm,
@@ -32,6 +35,8 @@ from kfarm_twin.arrays import (
 )
 
 FULL_PPM = 1_000_000
+ABSENT_C = -273.15
+"""Temperature of what is off."""
 KILO = 0.001
 
 
@@ -65,7 +70,10 @@ def redraw(farm: Farm, state: State, node: int) -> None:
     rack = farm.nodes.rack[node]
     nodes.power_mw[node] = power
     nodes.rack_mw[rack] += change
-    nodes.rack_dirty[rack] = 1
+    if nodes.rack_dirty[0, rack] == 0:
+        nodes.rack_dirty[0, rack] = 1
+        nodes.rack_dirty[1, state.tally.counts[DIRTY_RACKS]] = rack
+        state.tally.counts[DIRTY_RACKS] += 1
     nodes.plant_mw[farm.nodes.plant[node]] += change
     state.tally.counts[TOTAL_MW] += change
 
@@ -90,7 +98,8 @@ def switch_node(farm: Farm, state: State, node: int, up: int) -> None:
     sign = 1 if up == 1 else -1
     state.nodes.up[node] = up
     state.loops.idle_mw[loop] += sign * farm.clusters.base_mw[farm.nodes.cluster[node]]
-    change_pods(farm, state, node, others, sign * farm.nodes.others[node])
+    theirs = farm.nodes.others[node] - state.nodes.health[node, OTHERS_LOST]
+    change_pods(farm, state, node, others, sign * theirs)
 
 
 @inner
@@ -115,10 +124,9 @@ def balance_loops(farm: Farm, state: State) -> bool:
 @inner
 def _note_racks(farm: Farm, state: State) -> None:
     nodes, tally = state.nodes, state.tally
-    for rack in range(nodes.rack_mw.shape[0]):
-        if nodes.rack_dirty[rack] == 0:
-            continue
-        nodes.rack_dirty[rack] = 0
+    for at in range(tally.counts[DIRTY_RACKS]):
+        rack = nodes.rack_dirty[1, at]
+        nodes.rack_dirty[0, rack] = 0
         power = nodes.rack_mw[rack]
         if power > tally.counts[RACK_PEAK]:
             tally.counts[RACK_PEAK] = power
@@ -127,6 +135,7 @@ def _note_racks(farm: Farm, state: State) -> None:
         if limit > 0 and power / limit > tally.totals[RACK_LOAD]:
             tally.totals[RACK_LOAD] = power / limit
             tally.counts[LOAD_AT] = rack
+    tally.counts[DIRTY_RACKS] = 0
 
 
 @inner
@@ -135,7 +144,7 @@ def _note_temperature(farm: Farm, state: State, loop: int, device_mw: int) -> No
     cluster = farm.sites.loop_cluster[loop]
     rise = clusters.resistance_k_per_w[cluster] * (device_mw * KILO)
     temperature = clusters.inlet_c[cluster] + rise
-    tally.totals[HOT_NOW] = max(tally.totals[HOT_NOW], temperature)
+    state.loops.hottest_c[loop] = max(state.loops.hottest_c[loop], temperature)
     if temperature > tally.totals[HOTTEST]:
         tally.totals[HOTTEST] = temperature
         tally.counts[HOT_AT] = cluster
@@ -143,10 +152,11 @@ def _note_temperature(farm: Farm, state: State, loop: int, device_mw: int) -> No
 
 
 @inner
-def _note_devices(farm: Farm, state: State, loop: int) -> int:
-    """Temperatures of the devices on a loop; returns how many of them throttle."""
+def _note_devices(farm: Farm, state: State, loop: int) -> None:
+    """Temperatures of the devices on a loop, and how many of them throttle."""
     cluster, speed = farm.sites.loop_cluster[loop], state.loops.speed_ppm[loop]
     idle, throttled = farm.clusters.idle_device_mw[cluster], 0
+    state.loops.hottest_c[loop] = ABSENT_C
     if state.loops.idle_mw[loop] > 0:
         _note_temperature(farm, state, loop, idle)
     for workload in range(state.loops.running.shape[0]):
@@ -157,13 +167,36 @@ def _note_devices(farm: Farm, state: State, loop: int) -> int:
         _note_temperature(farm, state, loop, idle + asked * speed // FULL_PPM)
         if speed < FULL_PPM or farm.loads.speed_ppm[workload, cluster] < FULL_PPM:
             throttled += pods * farm.workloads.need[workload, ACCELERATORS]
-    return throttled
+    state.tally.counts[THROTTLED] += throttled - state.loops.throttled[loop]
+    state.loops.throttled[loop] = throttled
+
+
+@inner
+def _note_loops(farm: Farm, state: State) -> None:
+    """Look again at the loops whose demand changed."""
+    loops, tally = state.loops, state.tally
+    for loop in range(loops.dirty.shape[0]):
+        if loops.dirty[loop] == 0:
+            continue
+        loops.dirty[loop] = 0
+        _note_devices(farm, state, loop)
+        limit = farm.sites.loop_limit_mw[loop]
+        asked = loops.idle_mw[loop] + loops.pods_mw[loop]
+        if limit > 0 and asked / limit > tally.totals[LOOP_LOAD]:
+            tally.totals[LOOP_LOAD] = asked / limit
+            tally.counts[LOOP_AT] = loop
+    tally.counts[THROTTLED_MAX] = max(tally.counts[THROTTLED_MAX], tally.counts[THROTTLED])
+    tally.totals[HOT_NOW] = ABSENT_C
+    for loop in range(loops.dirty.shape[0]):
+        tally.totals[HOT_NOW] = max(tally.totals[HOT_NOW], loops.hottest_c[loop])
 
 
 @inner
 def note_extremes(farm: Farm, state: State) -> None:
     """Update the extremes with the state that is about to last for a while."""
-    loops, tally = state.loops, state.tally
+    tally = state.tally
+    if tally.counts[DIRTY_RACKS] == 0:
+        return
     tally.counts[PEAK_MW] = max(tally.counts[PEAK_MW], tally.counts[TOTAL_MW])
     _note_racks(farm, state)
     for plant in range(state.nodes.plant_mw.shape[0]):
@@ -171,16 +204,4 @@ def note_extremes(farm: Farm, state: State) -> None:
         if limit > 0 and state.nodes.plant_mw[plant] / limit > tally.totals[PLANT_LOAD]:
             tally.totals[PLANT_LOAD] = state.nodes.plant_mw[plant] / limit
             tally.counts[PLANT_AT] = plant
-    if not any_positive(loops.dirty):
-        return
-    throttled = 0
-    tally.totals[HOT_NOW] = -273.15
-    for loop in range(loops.dirty.shape[0]):
-        loops.dirty[loop] = 0
-        throttled += _note_devices(farm, state, loop)
-        limit = farm.sites.loop_limit_mw[loop]
-        asked = loops.idle_mw[loop] + loops.pods_mw[loop]
-        if limit > 0 and asked / limit > tally.totals[LOOP_LOAD]:
-            tally.totals[LOOP_LOAD] = asked / limit
-            tally.counts[LOOP_AT] = loop
-    tally.counts[THROTTLED_MAX] = max(tally.counts[THROTTLED_MAX], throttled)
+    _note_loops(farm, state)
