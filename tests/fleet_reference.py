@@ -463,16 +463,20 @@ class Future:
             domain = patient.domains[LEVEL[level]]
             return [n for n in self.nodes if n.domains[LEVEL[level]] == domain]
         assert way is not None
-        inside = LEVEL[patient.level]
-        mine = [n for n in self.nodes if n.domains[inside] == patient.domain]
-        if way.takes not in LEVEL:
+        mine = [n for n in self.nodes if n.domains[LEVEL[patient.level]] == patient.domain]
+        if not self.is_around(way):
             return mine
         column = LEVEL[way.takes]
-        for other in [p for p in self.domains if p.kind is patient.kind]:
-            around = {n.domains[column] for n in self.nodes if n.domains[inside] == other.domain}
-            if len(around) > 1 or around == {-1}:
-                return mine  # what is to go down lies within what failed
         return [n for n in self.nodes if n.domains[column] == mine[0].domains[column]]
+
+    def is_around(self, way: Way) -> bool:
+        """Whether what a class takes lies around each of the domains that can fail, in one piece."""
+        inside, column = LEVEL[OF_DOMAIN[way.mode.per]], LEVEL[way.takes]
+        for domain in {p.domain for p in self.domains if p.kind is way}:
+            around = {n.domains[column] for n in self.nodes if n.domains[inside] == domain}
+            if len(around) > 1 or around == {-1}:
+                return False
+        return True
 
     def speed(self, node: Node) -> int:
         slowest, lost = FULL, 0
@@ -546,12 +550,13 @@ class Future:
             due = self.now + int(left / rate)
             node.clock_event = self.at(due, c.NODE_CLOCK, lambda: self.node_fails(node))
 
-    @staticmethod
-    def is_rail(patient: Patient) -> bool:
+    def is_rail(self, patient: Patient) -> bool:
         """Whether a patient takes one rail of a scalable unit, not all of its nodes."""
         if patient.way is None or patient.way.takes != "Rail":
             return False
-        return not isinstance(patient, Node) or patient.domains[LEVEL["Rail"]] >= 0
+        if isinstance(patient, Node):
+            return patient.domains[LEVEL["Rail"]] >= 0
+        return self.is_around(patient.way)
 
     def grasp(self, patient: Patient, detail: int, found: int) -> None:
         """Take out of service what a patient takes with it."""
@@ -819,7 +824,7 @@ class Future:
         if patient.way.effect == "Slow":
             self.release(patient)
             detail = c.FAULT
-        elif patient.way.takes == "Rail":
+        elif self.is_rail(patient):
             self.corrupt(patient, None)
         patient.began = self.now
         self.grasp(patient, detail, 0)
@@ -1098,11 +1103,12 @@ class Future:
                 if node.stage != "well":
                     self.dismiss(node, keep=False)
                 pool = node.home.pool
-                if pool:
+                if sum(self.loads(node.home)) > 0.0:
                     u = self.u(node.number, c.STARTS_CLASS, 1)
                     self.lie_down(node, self.pick(pool, self.loads(node.home), u))
                 if node.causes == 0:
                     node.causes = 1
+                    node.blame = None
                     if node.clock_event:
                         node.clock_event.off = True
             elif node.start == STARTS_UP or (held and node.start != NEVER_UP):
