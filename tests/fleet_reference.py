@@ -1113,13 +1113,16 @@ class Future:
                         node.clock_event.off = True
             elif node.start == STARTS_UP or (held and node.start != NEVER_UP):
                 for patient in [*self.domains, *self.nodes]:
-                    way = patient.way
-                    if node.causes and patient.grip == "stop" and way and node in (
-                        self.taken(patient)
-                    ) and way.takes not in ("Rail", "Device"):  # fmt: skip
+                    if node.causes and self.keeps_down(patient, node):
                         self.dismiss(patient, keep=False)
                 if node.stage != "well":
                     self.dismiss(node, keep=False)
+
+    def keeps_down(self, patient: Patient, node: Node) -> bool:
+        way = patient.way
+        if patient.grip != "stop" or (way and way.takes == "Device") or self.is_rail(patient):
+            return False
+        return node in self.taken(patient)
 
     def run(self, until: int) -> None:
         while self.queue and self.queue[0][0] < until:

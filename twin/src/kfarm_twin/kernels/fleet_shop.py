@@ -668,10 +668,11 @@ def heal(fleet: Fleet, state: FleetState, patient: int, node: int, seed: int, fu
     """Undo an outage that takes a node with it, as if it had not been."""
     row = state.patient[patient]
     if patient != node:
-        takes = fleet.classes[row[c.CLASS], c.TAKES]
+        takes = c.NODE if row[c.CLASS] == NONE else fleet.classes[row[c.CLASS], c.TAKES]
         if row[c.STRUCK] != 1 or takes >= c.LEVELS:
             return
-        if fleet.nodes[node, takes] != _domain(fleet, patient, takes):
+        domain = _domain(fleet, patient, takes)
+        if domain == NONE or fleet.nodes[node, takes] != domain:
             return
     withdraw(fleet, state, patient, seed, future)
     _unstrike(fleet, state, patient, seed, future)
