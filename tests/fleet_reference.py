@@ -1035,6 +1035,7 @@ class Future:
         self.grasp(patient, c.FAULT, 0)
         if way.crew and patient.home.free_crews <= 0:
             patient.stage, patient.waits = "queue", self.now
+            patient.ordinal += 1
             patient.home.line.append(patient)
             return
         left = self.age(way.repair, patient.number, c.STARTS_REPAIR)
