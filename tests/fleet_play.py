@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 import numpy as np
-from kfarm_api.reliability import Reliability
+from kfarm_api.reliability import FailureClass, Reliability
 from kfarm_twin.fleet import FleetResult, play
 from kfarm_twin.fleet_tables import CompiledFleet, compile_fleet, plain_cluster
-from kfarm_twin.reliability import own_mode
+from kfarm_twin.reliability import FailureMode, own_mode
 
 HOUR = 3600 * 10**9
 DAY = 24 * HOUR
@@ -45,3 +45,8 @@ def deviations(sample: Any, expected: float) -> float:
 def shares_down(result: FleetResult) -> Any:
     """[futures, N + 1] share of the time with so many nodes down."""
     return result.histogram / result.horizon_ns
+
+
+def own(body: dict[str, Any]) -> FailureMode:
+    """A class of failures as a manifest has it."""
+    return own_mode(FailureClass.model_validate(body))

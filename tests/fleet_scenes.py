@@ -203,7 +203,7 @@ def unlike(asked: Scene) -> str:
     ours, plain = by_kernel(asked), by_reference(asked)
     for at, (one, other) in enumerate(zip(ours.log, plain.log, strict=False)):
         if one != other:
-            return f"event {at}: kernel {one}, reference {other}; before {ours.log[at - 3:at]}"
+            return f"event {at}: kernel {one}, reference {other}; before {ours.log[at - 3 : at]}"
     for name in ("log", "down_ns", "outages", "failures", "hit"):
         one, other = getattr(ours, name), getattr(plain, name)
         if one != other:

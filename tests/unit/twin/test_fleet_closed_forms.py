@@ -170,7 +170,9 @@ def _renewals(shape: float, mean: float, days: int) -> float:
     m = np.zeros(steps + 1)
     for k in range(1, steps + 1):
         # a first failure within a step, on average in its middle
-        before = 0.5 * (m[k - 1 :: -1][: k] + np.append(m[k - 2 :: -1][: k - 1], 0.0)) if k > 1 else [0.0]
+        before = (
+            0.5 * (m[k - 1 :: -1][:k] + np.append(m[k - 2 :: -1][: k - 1], 0.0)) if k > 1 else [0.0]
+        )
         m[k] = law[k] + float(np.dot(jumps[:k], before))
     return float(m[-1])
 
