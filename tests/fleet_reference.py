@@ -470,7 +470,7 @@ class Future:
         return [n for n in self.nodes if n.domains[column] == mine[0].domains[column]]
 
     def is_around(self, way: Way) -> bool:
-        """Whether what a class takes lies around each of the domains that can fail, in one piece."""
+        """Whether what a class takes lies around each domain that can fail, in one piece."""
         inside, column = LEVEL[OF_DOMAIN[way.mode.per]], LEVEL[way.takes]
         for domain in {p.domain for p in self.domains if p.kind is way}:
             around = {n.domains[column] for n in self.nodes if n.domains[inside] == domain}

@@ -9,7 +9,7 @@ from typing import Any
 
 import fleet_reference as reference
 import numpy as np
-from kfarm_api.reliability import FailureClass, Reliability
+from kfarm_api.reliability import Reliability
 from kfarm_twin.arrays import BY_EQUILIBRIUM, NEVER_UP, STARTS_DOWN, STARTS_UP, Floats, Ints
 from kfarm_twin.fleet import new_state
 from kfarm_twin.fleet_tables import FleetCluster, compile_fleet

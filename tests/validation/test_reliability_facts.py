@@ -153,7 +153,8 @@ def test_automatic_retries(shared: Any, facts: Any, published: Any) -> None:
     case = f"R14 automatic retries of 504 B200 ({INPUT})"
     source = "skt504: arXiv 2605.09370"
     published(case, "share of faults that a retry ends", published=study["success"],
-              ours=float(tally[c.HELPED] / tally[c.EVENTS]), tolerance=0.2, source=source)  # fmt: skip
+              ours=float(tally[c.HELPED] / tally[c.EVENTS]), tolerance=0.2,
+              source=source)  # fmt: skip
     down: dict[int, int] = {}
     minutes = []
     for time, what, node, *_ in result.log.tolist():
@@ -163,7 +164,8 @@ def test_automatic_retries(shared: Any, facts: Any, published: Any) -> None:
             minutes.append((time - down.pop(node)) / HOUR * 60.0)
     shortest = np.sort(minutes)[: int(tally[c.HELPED])]
     published(case, "median time to recover of those", published=study["median_min"],
-              ours=float(np.median(shortest)), tolerance=2.0, unit="min", source=source)  # fmt: skip
+              ours=float(np.median(shortest)), tolerance=2.0, unit="min",
+              source=source)  # fmt: skip
 
 
 def _failing_jobs(compiled: CompiledFleet, hours: float, nodes: int) -> float:
