@@ -181,13 +181,14 @@ def _in_process(measure: str, nodes: int, rules: str, cache: Path) -> dict[str, 
     return found
 
 
-def collect(show: Callable[[str], None], sizes: tuple[int, ...]) -> dict[str, Any]:
+def collect(show: Callable[[str], None], sizes: tuple[int, ...], gang: bool) -> dict[str, Any]:
     """All measurements."""
     found: dict[str, Any] = {"cpus": os.cpu_count(), "load_at_start": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder)
-        show("compiling the engine alone, then with work, from nothing")
-        cold = [_in_process(name, sizes[0], "plain", cache) for name in ("alone", "gang")]
+        show("compiling from nothing")
+        parts = ("alone", "gang") if gang else ("alone",)
+        cold = [_in_process(name, sizes[0], "plain", cache) for name in parts]
         found["cold_cpu_s"] = [part["first_call_cpu_s"] for part in cold]
         for nodes in sizes:
             show(f"{nodes:,} nodes")
@@ -195,8 +196,11 @@ def collect(show: Callable[[str], None], sizes: tuple[int, ...]) -> dict[str, An
                 "plain": _in_process("plain", nodes, "plain", cache),
                 "alone": _in_process("alone", nodes, "plain", cache),
                 "full": _in_process("alone", nodes, "full", cache),
-                "gang": _in_process("gang", nodes, "plain", cache),
             }
+            if gang:
+                found[str(nodes)]["gang"] = _in_process("gang", nodes, "plain", cache)
+        if not gang:
+            return found
         show(f"{GOAL_FUTURES:,} futures of {GOAL_NODES:,} nodes and a gang of 255")
         found["goal"] = _in_process("gang", GOAL_NODES, "plain", cache)
     return found
@@ -217,6 +221,8 @@ def table(found: dict[str, Any], sizes: tuple[int, ...]) -> Table:
         ("resident, with a gang, MiB", "gang", "resident_mib", 1.0, "{:.0f}"),
     )
     for label, part, key, factor, form in rows:
+        if part not in found[str(sizes[0])]:
+            continue
         values = [
             found[str(size)][part][key] * (factor if factor else 1e6 / size) for size in sizes
         ]
@@ -229,13 +235,13 @@ def table(found: dict[str, Any], sizes: tuple[int, ...]) -> Table:
         ),
     )
     shown.add_section()
-    goal = found["goal"]
-    shown.add_row(
-        f"{GOAL_FUTURES:,} futures, {GOAL_NODES:,} nodes, gang, s", f"{goal['all_s']:.2f}"
-    )
-    shown.add_row("growth while playing them, MiB", f"{goal['growth_mib']:.1f}")
-    alone, work = found["cold_cpu_s"]
-    shown.add_row("cold: CPU s alone, with work", f"{alone:.1f}, {work:.1f}")
+    if "goal" in found:
+        goal = found["goal"]
+        label = f"{GOAL_FUTURES:,} futures, {GOAL_NODES:,} nodes, gang, s"
+        shown.add_row(label, f"{goal['all_s']:.2f}")
+        shown.add_row("growth while playing them, MiB", f"{goal['growth_mib']:.1f}")
+    cold = ", ".join(f"{seconds:.1f}" for seconds in found["cold_cpu_s"])
+    shown.add_row("cold: CPU s alone, with work", cold)
     shown.add_row("CPUs, load at start", f"{found['cpus']}, {found['load_at_start']:.1f}")
     return shown
 
@@ -244,7 +250,7 @@ def main() -> None:
     """Measure and show."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the figures there as well")
-    parser.add_argument("--short", action="store_true", help="two sizes only")
+    parser.add_argument("--short", action="store_true", help="two sizes, no gang")
     parser.add_argument("--measure", choices=sorted(MEASURES), help=argparse.SUPPRESS)
     parser.add_argument("--nodes", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--rules", choices=sorted(RULES), help=argparse.SUPPRESS)
@@ -255,7 +261,11 @@ def main() -> None:
         return
     console = Console()
     sizes = SIZES[:2] if options.short else SIZES
-    found = collect(lambda step: console.print(f"… {step}", highlight=False), sizes)
+
+    def show(step: str) -> None:
+        console.print(f"… {step}", highlight=False)
+
+    found = collect(show, sizes, gang=not options.short)
     console.print(table(found, sizes))
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
