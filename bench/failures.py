@@ -145,6 +145,8 @@ def measure_gang(nodes: int, rules: str) -> dict[str, float]:
     body = plan.as_manifest()
     body["spec"]["farms"] = [{"kind": "GPUFarm", "name": "nhn-cloud"}]
     asked = parse(body, strict=True)
+    if not isinstance(asked, PlacementPlan):
+        raise SystemExit("the plan of the examples is no plan")
     farm = _farm(nodes)
     model = compile_farm([farm], profiles, asked, synthetic_snapshot([farm]))
     placed = place(model)

@@ -2,7 +2,8 @@
 
 No compiled code, no incremental sums, no heap of our own: after every event power, heat and counts
 are worked out from nothing. Only the columns of a model and the order of float sums are shared, so
-that results must agree to the last bit.
+that results must agree to the last bit. What the fleet does is given: the changes that its engine
+tells of.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ from typing import Any
 M32 = 0xFFFFFFFF
 FAR = 1 << 61
 PPM = 10**6
-REPAIRED, FAILED, DETECTED, RESTARTED, FINISHED, STOPPED, STARTED, MOVED, WAITS = range(9)
+REPAIRED, FAILED, DETECTED, RESTARTED, FINISHED, STOPPED, STARTED, MOVED, WAITS, SAVED = range(10)
+SAVES, DRAINED, DEVICE_LOST, DEVICE_BACK, SLOWED, SPOILT, RAIL_LOST = range(10, 17)
+WENT_DOWN, CAME_UP, LOST_DEVICE, GOT_DEVICE, SPEED, CORRUPTED, INTERRUPTED = range(7)
+DRAIN = 2
+DOWN, REWORK, DETECTION, WAITING, RESTART, SAVING, SLOW = range(7)
+
+Change = tuple[int, int, int, int, int, int, int]
+"""Time [ns], number of the event, what, node, class, detail, detection [ns]; before time 0 for what
+is so at the start."""
 
 
 def philox(counter: list[int], key: list[int]) -> list[int]:
@@ -57,11 +66,6 @@ def ln(x: float) -> float:
     )
 
 
-def exponential(u: float, mean: float) -> int:
-    span = -ln(u) * mean
-    return int(span) if span < FAR else FAR
-
-
 class Unit:
     def __init__(self, farm: Any, index: int) -> None:
         w = farm.workloads
@@ -81,27 +85,30 @@ class Unit:
             self.preferred = int(w.preferred[self.workload])
         self.need = [int(x) for x in w.need[self.workload]]
         self.devices = len(self.slots) * self.need[0]
-        self.phase, self.stamp = "running", 0
-        self.since = self.kept = self.work = self.saving = self.stopped = 0
-        self.rate, self.blamed, self.end = PPM, -1, 0
-        self.down_ns = self.wait_ns = self.wait_since = 0
+        self.least = int(w.least[self.workload])
+        self.phase, self.stamp, self.planned = "running", 0, False
+        self.since = self.kept = self.work = self.saving = self.stopped = self.due = 0
+        self.rate, self.blamed, self.slow, self.end = PPM, -1, -1, 0
+        self.down_ns = self.wait_ns = 0
+        self.clean: tuple[int, int] | None = None  # work before it was spoilt, class
 
-    def advance(self, now: int) -> None:
-        """Cycle by cycle."""
-        left, self.since = now - self.since, now
+    def advance(self, now: int) -> int:
+        """Cycle by cycle; returns the time spent on saves."""
+        left, self.since, saved = now - self.since, now, 0
         while True:
             if self.work < self.interval:
                 if self.rate == 0:
-                    return
+                    return saved
                 to_save = -(-(self.interval - self.work) * PPM // self.rate)
                 if left < to_save:
                     self.work += left * self.rate // PPM
-                    return
+                    return saved
                 left, self.work = left - to_save, self.interval
             if left < self.save - self.saving:
                 self.saving += left
-                return
+                return saved + left
             left -= self.save - self.saving
+            saved += self.save - self.saving
             self.kept, self.work, self.saving = self.kept + self.interval, 0, 0
 
     def finish_after(self, limit: int) -> int:
@@ -119,13 +126,18 @@ class Unit:
 
 
 class Future:
-    def __init__(self, farm: Any, slot_node: Any, seed: int, future: int, horizon: int) -> None:
-        self.farm, self.seed, self.future, self.horizon = farm, seed, future, horizon
+    def __init__(self, farm: Any, slot_node: Any, changes: list[Change], horizon: int) -> None:
+        self.farm, self.horizon = farm, horizon
+        self.changes = [change for change in changes if change[0] >= 0]
+        self.initial = [change for change in changes if change[0] < 0]
         n = farm.nodes
         self.count = len(n.cluster)
         self.cluster = [int(x) for x in n.cluster]
-        self.up = [False] * self.count
-        self.failures, self.failed_class = [0] * self.count, [-1] * self.count
+        self.up = [True] * self.count
+        self.failed_class = [-1] * self.count
+        self.slow = [(PPM, -1)] * self.count
+        self.corrupt = [-1] * self.count
+        self.lost: dict[tuple[int, int], tuple[bool, int, int]] = {}
         self.failed_at = [0] * self.count
         self.slot_node = [int(x) for x in slot_node]
         self.units = [Unit(farm, g) for g in range(len(farm.units.workload))]
@@ -135,35 +147,36 @@ class Future:
         self.samples: list[tuple[int, int, int, float]] = []
         self.now = 0
         self.speeds = [PPM] * len(farm.sites.loop_limit_mw)
-        self.sums = dict.fromkeys(("up", "serving", "energy", "lost"), 0.0)
+        self.sums = dict.fromkeys(("up", "serving", "energy", "lost", "recover"), 0.0)
         self.best: dict[str, float] = {
             "down": 0, "power": 0, "rack": 0, "rack_load": 0.0, "loop_load": 0.0, "plant_load": 0.0,
             "hot": -273.15, "headroom": math.inf, "throttled": 0, "recover": 0, "interruptions": 0,
+            "recoveries": 0,
         }  # fmt: skip
         self.replicas = sum(u.inference and u.counted for u in self.units)
         self.serving_min = self.replicas
-        self.class_down = [0.0] * len(farm.classes.repair_ns)
-        self.class_gang = [0.0] * len(farm.classes.repair_ns)
-
-    # -- draws ---------------------------------------------------------------------------------
-    def draw(self, node: int, purpose: int, ordinal: int) -> float:
-        return uniform(self.seed, self.future, node, purpose, ordinal)
-
-    def pick(self, shares: Any, node: int, u: float) -> int:
-        c = self.cluster[node]
-        first, count = int(self.farm.clusters.first_class[c]), int(self.farm.clusters.classes[c])
-        above = [k for k in range(first, first + count) if u < shares[k]]
-        return above[0] if above else first + count - 1
+        self.class_down = [0.0] * len(farm.fleet.classes)
+        self.class_gang = [0.0] * len(farm.fleet.classes)
+        self.causes = [0.0] * 7
+        self.class_causes = [[0.0] * 7 for _ in self.class_down]
+        workloads = len(farm.workloads.gang) - 1
+        self.workload_causes = [[0.0] * 7 for _ in range(workloads)]
+        self.stops = [[0, 0] for _ in range(workloads)]
+        self.down_spans: list[tuple[int, int, int]] = []
 
     def push(self, span: int, kind: int, entity: int, stamp: int = 0) -> None:
         if self.now + span < self.horizon:
             heapq.heappush(self.events, (self.now + span, kind, next(self.sequence), entity, stamp))
 
-    def push_failure(self, node: int) -> None:
-        mean = float(self.farm.clusters.mean_to_failure_ns[self.cluster[node]])
-        self.push(exponential(self.draw(node, 4, self.failures[node]), mean), FAILED, node)
-
     # -- state from nothing --------------------------------------------------------------------
+    def theirs(self, node: int) -> int:
+        """Devices that others use now."""
+        gone = sum(others for (n, _), (others, _, _) in self.lost.items() if n == node)
+        return int(self.farm.nodes.others[node]) - gone
+
+    def members(self, unit: Unit) -> list[int]:
+        return [slot for slot in unit.slots if self.slot_node[slot] >= 0]
+
     def demand(self) -> tuple[list[int], list[int]]:
         """Idle and pod power of each node, as asked for."""
         f = self.farm
@@ -172,12 +185,12 @@ class Future:
             for c, up in zip(self.cluster, self.up, strict=True)
         ]
         pods = [
-            int(f.nodes.others[n]) * int(f.loads.pod_mw[-1, c]) if self.up[n] else 0
+            self.theirs(n) * int(f.loads.pod_mw[-1, c]) if self.up[n] else 0
             for n, c in enumerate(self.cluster)
         ]
         for unit in self.units:
             if unit.phase == "running":
-                for slot in unit.slots:
+                for slot in self.members(unit):
                     node = self.slot_node[slot]
                     pods[node] += int(f.loads.pod_mw[unit.workload, self.cluster[node]])
         return idle, pods
@@ -196,15 +209,21 @@ class Future:
         if changed and self.started:
             for unit in self.units:
                 if unit.phase == "running":
-                    unit.advance(self.now)
+                    self.settle(unit)
                     self.schedule(unit)
 
     def schedule(self, unit: Unit) -> None:
-        f, rate = self.farm, PPM
-        for slot in unit.slots:
+        f, rate, unit.slow = self.farm, PPM, -1
+        members = self.members(unit)
+        for slot in members:
             node = self.slot_node[slot]
-            alone = int(f.loads.speed_ppm[unit.workload, self.cluster[node]])
-            rate = min(rate, alone * self.speeds[int(f.nodes.loop[node])] // PPM)
+            speed, slow_class = self.slow[node]
+            own = int(f.loads.speed_ppm[unit.workload, self.cluster[node]])
+            own = own * self.speeds[int(f.nodes.loop[node])] // PPM * speed // PPM
+            if own < rate:
+                rate, unit.slow = own, slow_class
+        if len(members) < len(unit.slots):
+            rate = rate * len(members) // len(unit.slots)
         unit.rate = rate if rate >= 1000 else 0
         unit.stamp += 1
         self.push(unit.finish_after(self.horizon), FINISHED, unit.index, unit.stamp)
@@ -237,10 +256,10 @@ class Future:
 
     def observe_devices(self) -> None:
         f, throttled, self.hot = self.farm, 0, -273.15
-        running = [(int(f.nodes.others[n]), len(f.loads.rank) - 1, n, 1) for n in range(self.count)
-                   if self.up[n] and f.nodes.others[n] > 0]  # fmt: skip
+        running = [(self.theirs(n), len(f.loads.rank) - 1, n, 1) for n in range(self.count)
+                   if self.up[n] and self.theirs(n) > 0]  # fmt: skip
         running += [(1, u.workload, self.slot_node[s], u.need[0]) for u in self.units
-                    if u.phase == "running" for s in u.slots]  # fmt: skip
+                    if u.phase == "running" for s in self.members(u)]  # fmt: skip
         for node, up in enumerate(self.up):
             if up:
                 self.temperature(node, int(f.clusters.idle_device_mw[self.cluster[node]]))
@@ -268,6 +287,7 @@ class Future:
         down = self.up.count(False)
         self.samples.append((self.now, self.power, down, self.hot))
         serving = sum(u.inference and u.counted and u.phase == "running" for u in self.units)
+        self.down_spans.append((self.now, until, down))
         self.best["down"] = max(self.best["down"], down)
         self.serving_min = min(self.serving_min, serving)
         self.sums["up"] += float(self.count - down) * span
@@ -284,6 +304,8 @@ class Future:
                 if self.slot_node[slot] >= 0:
                     for q, need in enumerate(other.need):
                         free[self.slot_node[slot]][q] -= need
+        for (node, _), (others, _, _) in self.lost.items():
+            free[node][0] -= not others
         return [
             max(
                 min(
@@ -298,30 +320,37 @@ class Future:
             for n in range(self.count)
         ]
 
-    def find(self, unit: Unit) -> list[int] | None:
+    def find(self, unit: Unit) -> list[int]:
+        """Nodes for all missing members, else, where fewer suffice, for as many as fit."""
         f = self.farm
         required = [int(x) for x in f.nodes.domain[unit.required]]
         preferred = [int(x) for x in f.nodes.domain[unit.preferred]]
-        members = [self.slot_node[s] for s in unit.slots if self.slot_node[s] >= 0]
-        need = len(unit.slots) - len(members)
-        for rank in range(f.loads.rank.shape[1]):
-            rooms = self.rooms(unit, rank)
-            sizes = {
-                d: sum(r for r, e in zip(rooms, required, strict=True) if e == d)
-                for d in set(required)
-            }
-            domains = [required[members[-1]]] if members else sorted(sizes)
-            domains = [d for d in domains if sizes[d] >= need]
-            if not domains:
-                continue
-            roomy = [d for d in domains if sizes[d] >= need + -(-need // 32)]
-            domain = max(domains, key=lambda d: (sizes[d], -d))
-            if roomy and not members:
-                domain = min(roomy, key=lambda d: (sizes[d], d))
-            return self.fill(
-                rooms, required, preferred, domain, {preferred[m] for m in members}, need
-            )
-        return None
+        members = [self.slot_node[s] for s in self.members(unit)]
+        missing = len(unit.slots) - len(members)
+        least = max(unit.least - len(members), 1)
+        for partly in (False, True):
+            for rank in range(f.loads.rank.shape[1]):
+                rooms = self.rooms(unit, rank)
+                sizes = {
+                    d: sum(r for r, e in zip(rooms, required, strict=True) if e == d)
+                    for d in set(required)
+                }
+                domains = [required[members[-1]]] if members else sorted(sizes)
+                need = missing
+                if partly:
+                    need = min(missing, max(sizes[d] for d in domains))
+                    if need < least:
+                        continue
+                domains = [d for d in domains if sizes[d] >= need]
+                if not domains:
+                    continue
+                roomy = [d for d in domains if sizes[d] >= need + -(-need // 32)]
+                domain = max(domains, key=lambda d: (sizes[d], -d))
+                if roomy and not members:
+                    domain = min(roomy, key=lambda d: (sizes[d], d))
+                held = {preferred[m] for m in members}
+                return self.fill(rooms, required, preferred, domain, held, need)
+        return []
 
     def fill(
         self, rooms: list[int], required: list[int], preferred: list[int], domain: int,
@@ -349,105 +378,320 @@ class Future:
                 rooms[n] -= take
         return out
 
-    # -- events --------------------------------------------------------------------------------
-    def blame(self, unit: Unit, span: int) -> None:
-        if unit.gang and unit.blamed >= 0:
-            self.class_gang[unit.blamed] += float(span) * float(unit.devices)
+    # -- what is lost ---------------------------------------------------------------------------
+    def charge(self, workload: int, cause: int, failed_class: int, lost: float) -> None:
+        self.causes[cause] += lost
+        if workload >= 0:
+            self.workload_causes[workload][cause] += lost
+        if failed_class >= 0:
+            self.class_causes[failed_class][cause] += lost
 
-    def interrupt(self, unit: Unit, node: int) -> None:
+    def charge_devices(self, devices: int, failed_class: int, span: int) -> None:
+        lost = float(span) * float(devices)
+        self.sums["lost"] += lost
+        if failed_class >= 0:
+            self.class_down[failed_class] += lost
+        self.charge(-1, DOWN, failed_class, lost)
+
+    def charge_span(self, unit: Unit, absent: int, cause: int, failed: int, span: int) -> None:
+        there = (len(unit.slots) - absent) * unit.need[0]
+        self.charge(unit.workload, cause, failed, float(span) * float(there))
+        if absent:
+            lost = float(span) * float(absent * unit.need[0])
+            self.charge(unit.workload, WAITING, unit.blamed, lost)
+
+    def settle(self, unit: Unit) -> None:
+        before, span = unit.kept + unit.work, self.now - unit.since
+        saved = unit.advance(self.now)
+        absent = len(unit.slots) - len(self.members(unit))
+        there = (len(unit.slots) - absent) * unit.need[0]
+        done = unit.kept + unit.work - before
+        slow = float(span - saved) * float(there) - float(done) * float(unit.devices)
+        if slow > 0:
+            self.charge(unit.workload, SLOW, unit.slow, slow)
+        if span and absent:
+            lost = float(span - saved) * float(absent * unit.need[0])
+            self.charge(unit.workload, WAITING, unit.blamed, lost)
+        if saved:
+            self.charge_span(unit, absent, SAVING, -1, saved)
+
+    def pay(self, unit: Unit) -> None:
+        """Note what the phase cost up to now."""
         if unit.phase == "running":
-            unit.advance(self.now)
-            unit.stopped, unit.blamed = self.now, self.failed_class[node]
-            self.best["interruptions"] += unit.training
-            self.blame(unit, unit.work)
-            if unit.gang:
-                self.sums["lost"] += float(unit.work) * float(unit.devices)
-            unit.work = unit.saving = 0
-            self.log.append((self.now, STOPPED, unit.index, unit.blamed))
-        elif unit.phase == "waiting":
-            unit.wait_ns += self.now - unit.wait_since
-        unit.phase = "detecting"
+            self.settle(unit)
+            return
+        span, unit.since = self.now - unit.since, self.now
+        absent = len(unit.slots) - len(self.members(unit)) if unit.phase == "restarting" else 0
+        cause = {"detecting": DETECTION, "waiting": WAITING, "restarting": RESTART,
+                 "saving": SAVING, "done": -1}[unit.phase]  # fmt: skip
+        if unit.phase == "waiting":
+            unit.wait_ns += span
+        if span and cause >= 0:
+            self.charge_span(unit, absent, cause, unit.blamed, span)
+
+    def blame(self, unit: Unit, failed_class: int, span: int) -> None:
+        if unit.gang and failed_class >= 0:
+            self.class_gang[failed_class] += float(span) * float(unit.devices)
+
+    def rework(self, unit: Unit, failed_class: int, work: int) -> None:
+        if unit.gang:
+            self.blame(unit, failed_class, work)
+            lost = float(work) * float(unit.devices)
+            self.sums["lost"] += lost
+            self.charge(unit.workload, REWORK, failed_class, lost)
+
+    def discard(self, unit: Unit, failed_class: int) -> None:
+        self.rework(unit, failed_class, unit.work)
+        unit.work = unit.saving = 0
+
+    def disclose(self, unit: Unit) -> None:
+        if unit.clean is not None:
+            kept, failed_class = unit.clean
+            self.rework(unit, failed_class, unit.kept + unit.work - kept)
+            unit.kept, unit.work, unit.saving, unit.clean = kept, 0, 0, None
+
+    # -- events --------------------------------------------------------------------------------
+    def enter(self, unit: Unit, phase: str, span: int, kind: int) -> None:
+        unit.phase = phase
         unit.stamp += 1
-        detection = int(self.farm.clusters.detection_ns[self.cluster[node]])
-        self.push(detection, DETECTED, unit.index, unit.stamp)
+        self.push(span, kind, unit.index, unit.stamp)
+
+    def interrupt(self, unit: Unit, failed_class: int, detection: int) -> None:
+        self.pay(unit)
+        if unit.phase == "running" or unit.planned:
+            if unit.planned:
+                unit.down_ns += self.now - unit.stopped
+                self.blame(unit, unit.blamed, self.now - unit.stopped)
+            unit.planned, unit.stopped, unit.blamed = False, self.now, failed_class
+            self.best["interruptions"] += unit.training
+            self.stops[unit.workload][0] += 1
+            self.discard(unit, failed_class)
+            self.log.append((self.now, STOPPED, unit.index, failed_class))
+        due = self.now + detection
+        unit.due = max(due, unit.due) if unit.phase == "detecting" else due
+        self.enter(unit, "detecting", unit.due - self.now, DETECTED)
+
+    def save_and_move(self, unit: Unit) -> None:
+        unit.planned, unit.stopped = True, self.now
+        self.stops[unit.workload][1] += 1
+        missing = len(unit.slots) - len(self.members(unit))
+        self.log.append((self.now, SAVES, unit.index, missing))
+        self.enter(unit, "saving", unit.save - unit.saving, SAVED)
+
+    def drain(self, unit: Unit) -> None:
+        self.pay(unit)
+        if unit.phase == "running":
+            unit.blamed = -1
+            self.save_and_move(unit)
+        elif unit.phase == "restarting":
+            unit.due = self.now
+            self.enter(unit, "detecting", 0, DETECTED)
+
+    def saved(self, unit: Unit) -> None:
+        self.pay(unit)
+        if unit.interval < FAR:
+            unit.kept, unit.work, unit.saving = unit.kept + unit.work, 0, 0
+        else:
+            self.discard(unit, unit.blamed)
+        self.replace(unit)
 
     def replace(self, unit: Unit) -> None:
-        found = self.find(unit)
-        if found is None:
-            if unit.phase != "waiting":
-                unit.phase, unit.wait_since = "waiting", self.now
-                missing = sum(self.slot_node[s] < 0 for s in unit.slots)
-                self.log.append((self.now, WAITS, unit.index, missing))
-            return
-        if unit.phase == "waiting":
-            unit.wait_ns += self.now - unit.wait_since
         empty = [s for s in unit.slots if self.slot_node[s] < 0]
-        for slot, node in zip(empty, found, strict=True):
+        found = self.find(unit) if empty else []
+        if len(unit.slots) - len(empty) + len(found) < unit.least:
+            if unit.phase != "waiting":
+                self.pay(unit)
+                unit.phase = "waiting"
+                self.log.append((self.now, WAITS, unit.index, len(empty)))
+            return
+        self.pay(unit)
+        for slot, node in zip(empty, found, strict=False):
             self.slot_node[slot] = node
             self.log.append((self.now, MOVED, slot, node))
-        unit.phase = "restarting"
-        unit.stamp += 1
-        self.push(unit.restart, RESTARTED, unit.index, unit.stamp)
+        self.enter(unit, "restarting", unit.restart, RESTARTED)
+
+    def spoil(self, unit: Unit) -> None:
+        spoilers = [self.corrupt[self.slot_node[s]] for s in self.members(unit)]
+        found = [failed_class for failed_class in spoilers if failed_class >= 0]
+        if unit.clean is None and found:
+            unit.clean = (unit.kept, found[0])
+
+    def start(self, unit: Unit) -> None:
+        self.pay(unit)
+        self.recovered(unit, self.now)
+        unit.phase, unit.planned = "running", False
+        self.spoil(unit)
+        missing = len(unit.slots) - len(self.members(unit))
+        self.log.append((self.now, STARTED, unit.index, missing))
+        if missing and self.find(unit):
+            self.save_and_move(unit)
+        else:
+            self.schedule(unit)
+
+    def finish(self, unit: Unit) -> None:
+        self.settle(unit)
+        unit.phase, unit.kept, unit.work, unit.end = "done", unit.duration, 0, self.now
+        self.disclose(unit)
+        for slot in unit.slots:
+            self.slot_node[slot] = -1
+        self.log.append((self.now, FINISHED, unit.index, 0))
+        self.retry()
+
+    def grow(self, unit: Unit) -> None:
+        if self.find(unit):
+            self.settle(unit)
+            self.save_and_move(unit)
 
     def retry(self) -> None:
         for unit in self.units:
             if unit.phase == "waiting":
                 self.replace(unit)
+            elif unit.phase == "running" and len(self.members(unit)) < len(unit.slots):
+                self.grow(unit)
 
     def recovered(self, unit: Unit, until: int) -> None:
         span = until - unit.stopped
         unit.down_ns += span
-        self.blame(unit, span)
-        if unit.training:
+        self.blame(unit, unit.blamed, span)
+        if unit.training and not unit.planned:
             self.best["recover"] = max(self.best["recover"], span)
+            self.best["recoveries"] += 1
+            self.sums["recover"] += float(span)
 
-    def node_lost(self, node: int, until: int) -> None:
-        lost = float(until - self.failed_at[node]) * float(self.farm.nodes.devices[node])
-        self.sums["lost"] += lost
-        if self.failed_class[node] >= 0:
-            self.class_down[self.failed_class[node]] += lost
+    # -- changes of the fleet -------------------------------------------------------------------
+    def residents(self, node: int) -> list[Unit]:
+        return [u for u in self.units if any(self.slot_node[s] == node for s in u.slots)]
 
-    def fail(self, node: int) -> None:
-        k = self.failures[node]
-        failed = self.pick(self.farm.classes.failure_share, node, self.draw(node, 5, k))
-        self.failures[node], self.failed_class[node], self.failed_at[node] = k + 1, failed, self.now
-        self.log.append((self.now, FAILED, node, failed))
-        slots = [s for s, n in enumerate(self.slot_node) if n == node]
-        for unit in self.units:
-            if any(s in slots for s in unit.slots):
-                self.interrupt(unit, node)
-        for slot in slots:
-            self.slot_node[slot] = -1
+    def pay_lost_devices(self, node: int, down: bool) -> None:
+        for key, (others, failed_class, since) in sorted(self.lost.items()):
+            if key[0] == node:
+                if not down:
+                    self.charge_devices(1, failed_class, self.now - since)
+                self.lost[key] = (others, failed_class, self.now)
+
+    def pay_down(self, node: int) -> None:
+        span = self.now - self.failed_at[node]
+        self.charge_devices(int(self.farm.nodes.devices[node]), self.failed_class[node], span)
+
+    def stop_all(self, node: int, failed_class: int, detection: int, found: bool) -> None:
+        """Interrupt all on a node; where `found`, they fall back to what was not spoilt."""
+        for unit in self.residents(node):
+            self.interrupt(unit, failed_class, detection)
+            if found:
+                self.disclose(unit)
+        if found:
+            self.corrupt[node] = -1
+
+    def go_down(self, node: int, failed_class: int, detail: int, detection: int) -> None:
+        spoilt = self.corrupt[node] >= 0
+        self.log.append((self.now, DRAINED if detail == DRAIN else FAILED, node, failed_class))
+        if detail == DRAIN and not spoilt:
+            for unit in self.residents(node):
+                self.drain(unit)
+        else:
+            self.stop_all(node, failed_class, detection, spoilt)
+        self.slot_node = [-1 if n == node else n for n in self.slot_node]
+        self.pay_lost_devices(node, False)
+        self.failed_class[node], self.failed_at[node] = failed_class, self.now
         self.up[node] = False
-        mean = float(self.farm.classes.repair_ns[failed])
-        self.push(exponential(self.draw(node, 6, k), mean), REPAIRED, node)
 
-    def repair(self, node: int) -> None:
-        self.node_lost(node, self.now)
+    def come_up(self, node: int) -> None:
+        self.pay_down(node)
+        self.pay_lost_devices(node, True)
         self.log.append((self.now, REPAIRED, node, self.failed_class[node]))
-        self.up[node] = True
-        self.push_failure(node)
-        self.retry()
+        self.up[node], self.failed_class[node] = True, -1
+
+    def owner(self, node: int, device: int) -> int:
+        """Slot that holds a device, -2 for others, -1 for none."""
+        owners: list[int] = [-2] * self.theirs(node)
+        for slot, where in enumerate(self.slot_node):
+            if where == node:
+                unit = next(u for u in self.units if slot in u.slots)
+                owners += [slot] * unit.need[0]
+        sound = [d for d in range(device + 1) if (node, d) not in self.lost]
+        return owners[len(sound) - 1] if len(sound) <= len(owners) else -1
+
+    def lose_device(self, node: int, failed_class: int, device: int, detection: int) -> None:
+        self.log.append((self.now, DEVICE_LOST, node, device))
+        owner = self.owner(node, device)
+        if self.corrupt[node] >= 0:
+            self.stop_all(node, failed_class, detection, True)
+        elif owner >= 0:
+            unit = next(u for u in self.units if owner in u.slots)
+            self.interrupt(unit, failed_class, detection)
+        if owner >= 0:
+            self.slot_node[owner] = -1
+        self.lost[node, device] = (owner == -2, failed_class, self.now)
+
+    def get_device(self, node: int, device: int) -> None:
+        self.log.append((self.now, DEVICE_BACK, node, device))
+        _, failed_class, since = self.lost.pop((node, device))
+        if self.up[node]:
+            self.charge_devices(1, failed_class, self.now - since)
+
+    def change_speed(self, node: int, failed_class: int, speed: int) -> None:
+        self.slow[node] = (speed, failed_class if speed < PPM else -1)
+        self.log.append((self.now, SLOWED, node, speed))
+        for unit in self.residents(node):
+            if unit.phase == "running":
+                self.settle(unit)
+                self.schedule(unit)
+
+    def change_corruption(self, node: int, failed_class: int) -> None:
+        if failed_class < 0:
+            if self.corrupt[node] >= 0:
+                self.stop_all(node, self.corrupt[node], 0, True)
+            return
+        self.corrupt[node] = failed_class
+        self.log.append((self.now, SPOILT, node, failed_class))
+        for unit in self.residents(node):
+            if unit.phase == "running":
+                self.settle(unit)
+                if unit.clean is None:
+                    unit.clean = (unit.kept, failed_class)
+
+    def change(self, change: Change) -> None:
+        _, _, what, node, failed_class, detail, detection = change
+        if what == WENT_DOWN:
+            self.go_down(node, failed_class, detail, detection)
+        elif what == CAME_UP:
+            self.come_up(node)
+        elif what == LOST_DEVICE:
+            self.lose_device(node, failed_class, detail, detection)
+        elif what == GOT_DEVICE:
+            self.get_device(node, detail)
+        elif what == SPEED:
+            self.change_speed(node, failed_class, detail)
+        elif what == CORRUPTED:
+            self.change_corruption(node, failed_class)
+        else:
+            self.log.append((self.now, RAIL_LOST, node, failed_class))
+            self.stop_all(node, failed_class, detection, False)
 
     def begin(self) -> None:
-        f = self.farm
-        for node in range(self.count):
-            start = int(f.nodes.start[node])
-            chance = self.draw(node, 1, 0) < float(f.clusters.down_share[self.cluster[node]])
-            healthy = node in self.slot_node or start == 1 or (start == 0 and not chance)
-            if start == 3 or not healthy:
-                failed = -1
-                if f.clusters.classes[self.cluster[node]] > 0:
-                    failed = self.pick(f.classes.down_share, node, self.draw(node, 2, 0))
-                self.failed_class[node] = failed
-                self.log.append((0, FAILED, node, failed))
-                if start != 3 and failed >= 0:
-                    mean = float(f.classes.repair_ns[failed])
-                    self.push(exponential(self.draw(node, 3, 0), mean), REPAIRED, node)
+        for _, _, what, node, failed_class, detail, _ in self.initial:
+            if what == WENT_DOWN:
+                self.up[node], self.failed_class[node] = False, failed_class
+                self.log.append((0, FAILED, node, failed_class))
+            elif what == SPEED:
+                self.slow[node] = (detail, failed_class)
+                self.log.append((0, SLOWED, node, detail))
+            elif what == LOST_DEVICE:
+                self.log.append((0, DEVICE_LOST, node, detail))
+                self.lost[node, detail] = (self.owner(node, detail) == -2, failed_class, 0)
             else:
-                self.up[node] = True
-                self.push_failure(node)
+                self.corrupt[node] = failed_class
+                self.log.append((0, SPOILT, node, failed_class))
         self.log += [(0, STARTED, unit.index, 0) for unit in self.units]
+
+    def fleet_event(self) -> None:
+        """All that one event of the fleet changes, then those who wait try."""
+        event, rows = self.changes[0][1], []
+        while self.changes and self.changes[0][1] == event:
+            rows.append(self.changes.pop(0))
+            self.change(rows[-1])
+        if any(row[2] in (CAME_UP, LOST_DEVICE, GOT_DEVICE) for row in rows):
+            self.retry()
 
     def run(self) -> None:
         self.started = False
@@ -455,51 +699,58 @@ class Future:
         self.balance()
         self.started = True
         for unit in self.units:
+            self.spoil(unit)
             self.schedule(unit)
-        while self.events:
-            at, kind, _, entity, stamp = heapq.heappop(self.events)
-            unit = self.units[entity] if kind in (DETECTED, RESTARTED, FINISHED) else None
-            if unit is not None and unit.stamp != stamp:
-                continue
-            self.last_until(at)
-            if kind == FAILED:
-                self.fail(entity)
-            elif kind == REPAIRED:
-                self.repair(entity)
-            elif unit is not None and kind == DETECTED:
-                self.replace(unit)
-            elif unit is not None and kind == RESTARTED:
-                self.recovered(unit, self.now)
-                unit.phase, unit.since = "running", self.now
-                self.log.append((self.now, STARTED, entity, 0))
-                self.schedule(unit)
-            elif unit is not None:
-                unit.phase, unit.kept, unit.work, unit.end = "done", unit.duration, 0, self.now
-                for slot in unit.slots:
-                    self.slot_node[slot] = -1
-                self.log.append((self.now, FINISHED, entity, 0))
-                self.retry()
+        while True:
+            while self.events and self.units[self.events[0][3]].stamp != self.events[0][4]:
+                heapq.heappop(self.events)
+            due = self.events[0][0] if self.events else FAR
+            change_due = self.changes[0][0] if self.changes else FAR
+            if min(due, change_due) >= self.horizon:
+                break
+            self.last_until(min(due, change_due))
+            if change_due <= due:
+                self.fleet_event()
+            else:
+                _, kind, _, entity, _ = heapq.heappop(self.events)
+                handlers = {DETECTED: self.replace, RESTARTED: self.start, FINISHED: self.finish,
+                            SAVED: self.saved}  # fmt: skip
+                handlers[kind](self.units[entity])
             self.balance()
         self.last_until(self.horizon)
         self.close()
 
     def close(self) -> None:
         for unit in self.units:
-            if unit.phase == "running":
-                unit.advance(self.horizon)
-            elif unit.phase != "done":
+            self.pay(unit)
+            if unit.phase not in ("running", "done"):
                 self.recovered(unit, self.horizon)
-                if unit.phase == "waiting":
-                    unit.wait_ns += self.horizon - unit.wait_since
+            if unit.phase != "done":
+                self.disclose(unit)
         for node in range(self.count):
-            if not self.up[node]:
-                self.node_lost(node, self.horizon)
+            if self.up[node]:
+                self.pay_lost_devices(node, False)
+            else:
+                self.pay_down(node)
+
+    def down_at(self, points: int) -> list[int]:
+        """Nodes down at equal steps from the start."""
+        times = [index * (self.horizon // points) for index in range(points)]
+        return [next(d for a, b, d in self.down_spans if a <= t < b) for t in times]
+
+    def down_for(self) -> list[int]:
+        """Time with so many nodes down [ns]."""
+        spans = [0] * (self.count + 1)
+        for begin, end, down in self.down_spans:
+            spans[down] += end - begin
+        return spans
 
     def metrics(self) -> list[float]:
         """In the order of METRIC_ORDER."""
         f, best, sums, nan = self.farm, self.best, self.sums, math.nan
-        shares = [float(u.kept + u.work) / float(u.end if u.phase == "done" else self.horizon)
-                  for u in self.units if u.training]  # fmt: skip
+        training = [u for u in self.units if u.training]
+        spans = [u.end if u.phase == "done" else self.horizon for u in training]
+        shares = [float(u.kept + u.work) / float(s) for u, s in zip(training, spans, strict=True)]
         total, span = float(self.count), float(self.horizon)
         replicas = float(self.replicas)
         return [
@@ -522,3 +773,18 @@ class Future:
             best["headroom"],
             float(best["throttled"]) / float(sum(int(d) for d in f.nodes.devices)),
         ]
+
+    def gang_metrics(self) -> list[float]:
+        """Goodput, mean time to interruption, mean time to recover."""
+        training = [u for u in self.units if u.training]
+        if not training:
+            return [math.nan] * 3
+        kept = spans = alone = 0.0
+        for unit in training:
+            span = float(unit.end if unit.phase == "done" else self.horizon)
+            kept += float(unit.kept + unit.work) * float(unit.devices)
+            spans += span * float(unit.devices)
+            alone += span
+        stops, recoveries = max(self.best["interruptions"], 1), max(self.best["recoveries"], 1)
+        mean = self.sums["recover"] / float(recoveries) * 1e-9
+        return [kept / spans, alone / float(stops) * 1e-9, mean]

@@ -106,8 +106,9 @@ def plan(*workloads: dict[str, Any], farms: tuple[str, ...] = ("farm",)) -> Plac
 
 
 def policy(*checks: dict[str, Any], **changes: Any) -> ValidationPolicy:
+    """Inputs are taken as stated unless a test asks for `assumptions`."""
     simulation = {"horizon": "720h", "futures": {"min": 64, "max": 512}, "seed": 7}
-    spec = {"checks": list(checks), "simulation": simulation} | changes
+    spec = {"checks": list(checks), "simulation": simulation, "assumptions": {"draws": 0}} | changes
     return ValidationPolicy.model_validate({"metadata": {"name": "standard"}, "spec": spec})
 
 

@@ -92,6 +92,37 @@ def test_shipped_manifests_are_accepted(cluster: Cluster) -> None:
             cluster.kubectl("apply", "--server-side", "--dry-run=server", "-f", str(folder))
 
 
+def test_the_rules_of_the_largest_farm_are_affordable(
+    server: client.CustomObjectsApi, object_bases: Bases
+) -> None:
+    """All clusters, each with all classes in all their steps: the server limits what rules cost."""
+    step = {"action": "Reboot", "success": 50, "time": "999999h59m59.999s999ms", "attempts": 3}
+    repair = {
+        "distribution": "Lognormal",
+        "shape": "1.234567",
+        "part": {"leadTime": "336h", "spread": "0.5"},
+        "recursWithin": "24h",
+    }
+    entry = {
+        "per": "Device",
+        "failuresPer1000Days": "999.999999",
+        "meanTimeToRepair": "999999h",
+        "life": {"distribution": "Weibull", "shape": "1.234567", "age": "8760h"},
+        "detection": "10s",
+        "recovery": [step] * 4,
+        "repair": repair,
+    }
+    classes = [{"name": f"a{index:062d}", **entry} for index in range(32)]
+    body = object_bases["GPUFarm"]
+    first = {
+        **body["spec"]["clusters"][0],
+        "reliability": {"classes": classes, "drains": {"every": "8760h", "duration": "4h"}},
+    }
+    body["spec"]["clusters"] = [{**first, "name": f"c{index}"} for index in range(32)]
+    stored = create(server, body, "GPUFarm")
+    assert parse(stored, strict=True).spec == parse(body, strict=True).spec
+
+
 def test_unknown_fields_are_pruned_by_the_server(
     server: client.CustomObjectsApi, object_bases: Bases
 ) -> None:

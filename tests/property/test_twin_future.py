@@ -9,9 +9,10 @@ from typing import Any
 import naive
 import numpy as np
 import twin_farms as farms
+from fleet_script import script
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from kfarm_twin.arrays import RESOURCES
+from kfarm_twin.arrays import ACCELERATORS, GRID, RESOURCES
 from kfarm_twin.compile import Model, compile_farm
 from kfarm_twin.place import Shortfall, place
 from kfarm_twin.results import Replay
@@ -21,11 +22,55 @@ TESTS = Path(__file__).parents[1]
 HOUR_NS = 3600 * 10**9
 
 quick = settings(
-    max_examples=120,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
+
+
+simple = st.sampled_from(
+    [
+        {"reference": "stepfun-400"},
+        farms.one_class("400", "10h", "45s"),
+        farms.one_class("1000", "40h", "45s"),
+        {"reference": "llama3-h100", "meanTimeToRepair": "200h",
+         "classes": farms.one_class("900", "2h")["classes"]},
+    ]
+)  # fmt: skip
+
+
+@st.composite
+def full(draw: Any) -> dict[str, Any]:
+    """Some of all that may befall a fleet, often."""
+    rate = st.sampled_from(["40", "300", "900"])
+    times = st.sampled_from(
+        [("0s", "30m"), ("10m", "30m"), ("10m", "9h"), ("7h", "9h"), ("0s", "60h"), ("7h", "60h")]
+    )
+
+    def entry(name: str, **more: Any) -> dict[str, Any]:
+        found, mended = draw(times)
+        spans = {"meanTimeToRepair": mended, "detection": found}
+        return {"name": name, "failuresPer1000Days": draw(rate)} | spans | more
+
+    entries = [
+        entry("device", per="Device"),
+        entry("stop"),
+        entry("slow", effect="Slow", speed=draw(st.sampled_from([1, 40, 90]))),
+        entry("evicted", effect="Slow", speed=60, evict=True),
+        entry("corrupt", effect="Corrupt"),
+        entry("corrupt-device", effect="Corrupt", per="Device"),
+        entry("rack", per="Rack"),
+        entry("leaf", per="Leaf"),
+    ]
+    chosen = draw(st.lists(st.sampled_from(entries), min_size=1, max_size=5, unique_by=id))
+    found: dict[str, Any] = {"classes": chosen, "detection": "60s"}
+    if draw(st.booleans()):
+        span, together = draw(st.sampled_from([("1h", 1), ("1h", 2), ("30h", 3)]))
+        found["drains"] = {"every": "90h", "duration": span, "atOnce": together}
+    if draw(st.booleans()):
+        found["falseAlarms"] = {"per1000NodeDays": "90", "check": "2h"}
+    return found
 
 
 @st.composite
@@ -46,17 +91,7 @@ def clusters(draw: Any, name: str) -> dict[str, Any]:
             ]
         )
     )
-    reliability = draw(
-        st.sampled_from(
-            [
-                {"reference": "stepfun-400"},
-                farms.one_class("400", "10h", "45s"),
-                farms.one_class("1000", "40h", "45s"),
-                {"reference": "llama3-h100", "meanTimeToRepair": "200h",
-                 "classes": farms.one_class("900", "2h")["classes"]},
-            ]
-        )
-    )  # fmt: skip
+    reliability = draw(st.one_of(simple, full()))
     rack = {"nodes": draw(st.integers(1, 4))}
     if draw(st.booleans()):
         rack["powerLimit"] = "20k"
@@ -69,7 +104,7 @@ def clusters(draw: Any, name: str) -> dict[str, Any]:
             reliability=reliability,
             rack=rack,
             fabric={
-                "topology": "FatTree",
+                "topology": draw(st.sampled_from(["FatTree", "RailOptimizedFatTree"])),
                 "nodesPerScalableUnit": draw(st.integers(1, 5)),
             },
         )
@@ -93,6 +128,8 @@ def models(draw: Any) -> Model:
         },
         load=draw(st.integers(0, 100)),
     )
+    if gang["pods"] > 1 and draw(st.booleans()):
+        gang["elastic"] = {"minPods": draw(st.integers(1, gang["pods"] - 1))}
     pods = farms.serving(
         draw(st.integers(1, 12)), acceleratorsPerPod=draw(st.sampled_from([3, 5, 1]))
     )
@@ -126,20 +163,46 @@ def replay(run: tuple[Model, Any, int, int, int]) -> Replay:
 def test_kernels_equal_naive_bit_for_bit(run: tuple[Model, Any, int, int, int]) -> None:
     model, slots, seed, future, horizon = run
     played = replay(run)
-    reference = naive.Future(model.columns, slots, seed, future, horizon)
+    changes = script(model, slots, seed, future, horizon)
+    reference = naive.Future(model.columns, slots, changes, horizon)
     reference.run()
     columns = ("time_ns", "kind", "entity", "detail")
     events = list(zip(*(played.events[name].to_pylist() for name in columns), strict=True))
     assert events == reference.log
-    metrics = played.outcome.metrics[0]
-    assert metrics.tobytes() == np.array(reference.metrics()).tobytes()
-    assert played.outcome.class_down_ns[0].tolist() == reference.class_down
-    assert played.outcome.class_gang_ns[0].tolist() == reference.class_gang
+    outcome = played.outcome
+    metrics = outcome.metrics[0]
+    assert metrics[:18].tobytes() == np.array(reference.metrics()).tobytes()
+    assert metrics[18:21].tobytes() == np.array(reference.gang_metrics()).tobytes()
+    hours = [lost / 3.6e12 for lost in reference.causes]
+    assert metrics[32:39].tobytes() == np.array(hours).tobytes()
+    assert outcome.class_down_ns[0].tolist() == reference.class_down
+    assert outcome.class_gang_ns[0].tolist() == reference.class_gang
+    assert outcome.class_lost_ns[0].tolist() == reference.class_causes
+    assert outcome.workload_lost_ns[0].tolist() == reference.workload_causes
+    assert outcome.stops[0].tolist() == reference.stops
+    assert outcome.down_ns[0].tolist() == reference.down_for()
+    assert outcome.down_at[0].tolist() == reference.down_at(GRID)
     series = [s[1] / 1000.0 for s in reference.samples], [s[3] for s in reference.samples]
     assert played.series["it_power_w"].to_pylist() == series[0]
     assert played.series["accelerator_temperature_max_c"].to_pylist() == series[1]
     waited = [[u.down_ns, u.wait_ns] for u in reference.units]
-    assert played.outcome.unit_times_ns[0, :, 2:].tolist() == waited
+    assert outcome.unit_times_ns[0, :, 2:].tolist() == waited
+
+
+@quick
+@given(runs())
+def test_time_of_gangs_is_retained_or_lost_to_a_cause(
+    run: tuple[Model, Any, int, int, int],
+) -> None:
+    """Retained work and what was lost to all causes add up to the time of a gang's devices."""
+    model = run[0]
+    outcome, farm = replay(run).outcome, model.columns
+    for unit in np.flatnonzero(farm.workloads.training[farm.units.workload] == 1):
+        workload = farm.units.workload[unit]
+        devices = float(farm.units.slots[unit] * farm.workloads.need[workload, ACCELERATORS])
+        retained, span = outcome.unit_times_ns[0, unit, :2]
+        lost = float(outcome.workload_lost_ns[0, workload].sum())
+        assert math.isclose(float(retained) * devices + lost, float(span) * devices, rel_tol=1e-9)
 
 
 @quick

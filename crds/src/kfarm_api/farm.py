@@ -20,6 +20,7 @@ from kfarm_api.base import (
     Strict,
     Text,
 )
+from kfarm_api.fleet_rules import DRAINS_FIT, needs_pdus
 from kfarm_api.profile import Celsius
 from kfarm_api.reliability import Reliability
 from kfarm_api.units import Bounds, Quantity
@@ -201,6 +202,23 @@ class Cluster(Strict):
             "!has(self.spares) || self.spares < self.nodes",
             "spares must be smaller than nodes: nodes includes spares",
             lambda c: c.spares < c.nodes,
+        ),
+        DRAINS_FIT,
+        Cel(
+            "has(self.feed) || !has(self.reliability.classes)"
+            " || self.reliability.classes.all(c, (!has(c.per) || c.per != 'Pdu')"
+            " && (!has(c.takes) || c.takes != 'Pdu'))",
+            "feed is needed: a failure class names PDUs",
+            lambda c: c.feed is not None or not needs_pdus(c.reliability),
+        ),
+        Cel(
+            "has(self.cooling.nodesPerCdu) || !has(self.reliability.classes)"
+            " || self.reliability.classes.all(c, !has(c.per) || c.per != 'Cdu')",
+            "cooling.nodesPerCdu is needed: a failure class is per Cdu",
+            lambda c: (
+                c.cooling.nodes_per_cdu is not None
+                or all(one.per != "Cdu" for one in c.reliability.classes)
+            ),
         ),
     )
 

@@ -111,7 +111,7 @@ METRICS: dict[str, Metric] = {
             "s",
             "low",
             "Training",
-            "time of the training gangs / their interruptions; with none, that time (a lower bound)",
+            "time of training gangs / their interruptions; with none, that time (a lower bound)",
         ),
         Metric(
             "time_to_recover_mean",

@@ -180,6 +180,56 @@ class SurvivalResult(Strict):
     message: Annotated[str, Field(max_length=1024)]
 
 
+Figure = Annotated[str, Field(max_length=32)]
+
+
+class AssumedInput(Strict):
+    """One uncertain input, varied alone: its central range, and what that does to the verdict.
+
+    `low` and `high` bound the central 90 % of its prior. `marginLow` and `marginHigh` are the
+    margin of `check` there (``survives`` for the faults), as a share of that at the stated value:
+    positive where the check passes, 0 where it flips. `marginStated` is 1 or -1. `breakEven` is
+    the value up to which the verdict stays, where it was `sought` and found. `unknown`: confidence
+    Low, or no source.
+    """
+
+    input: Annotated[str, Field(max_length=256)]
+    name: Annotated[str, Field(max_length=256)]
+    unit: Annotated[str, Field(max_length=64)]
+    confidence: Annotated[str, Field(max_length=16)] | None = None
+    unknown: bool = False
+    stated: Figure
+    low: Figure
+    high: Figure
+    check: Annotated[str, Field(max_length=64)]
+    margin_stated: Figure
+    margin_low: Figure
+    margin_high: Figure
+    flips: bool = False
+    sought: bool = False
+    break_even: Figure | None = None
+    message: Annotated[str, Field(max_length=512)]
+
+
+class AssumptionResult(Strict):
+    """How far the verdict rests on inputs that are not known well.
+
+    Of `draws` sets of inputs drawn from their priors, `approving` keep all checks and faults, each
+    judged with at most `futures` futures. `inputs`: the most influential first.
+    """
+
+    draws: Annotated[int, Field(ge=0)]
+    approving: Annotated[int, Field(ge=0)]
+    futures: Annotated[int, Field(ge=0)]
+    inputs: Annotated[list[AssumedInput], Field(max_length=64)] = Field(default_factory=list)
+    message: Annotated[str, Field(max_length=1024)]
+
+    @property
+    def unknowns(self) -> list[AssumedInput]:
+        """Unknown inputs that flip the verdict within their central range."""
+        return [entry for entry in self.inputs if entry.unknown and entry.flips]
+
+
 class Slot(Strict):
     """One place for one pod.
 
@@ -218,6 +268,7 @@ class PlacementPlanStatus(Strict):
     attempts: Annotated[int, Field(ge=0)] | None = None
     checks: Annotated[list[CheckResult], Field(max_length=64)] = Field(default_factory=list)
     survives: Annotated[list[SurvivalResult], Field(max_length=16)] = Field(default_factory=list)
+    assumptions: AssumptionResult | None = None
     placements: Annotated[list[WorkloadPlacement], Field(max_length=16)] = Field(
         default_factory=list
     )

@@ -78,6 +78,17 @@ class FaultLimits(Strict):
     restart: Duration = "30m"
 
 
+class Assumptions(Strict):
+    """How hard to look at inputs that are not known well.
+
+    `draws` sets of inputs are drawn from their priors and judged with at most `futures` futures
+    each. With `draws: 0` the verdict takes every input as stated.
+    """
+
+    draws: Annotated[int, Field(ge=0, le=1024)] = 64
+    futures: Annotated[int, Field(ge=1, le=256)] = 16
+
+
 class ValidationPolicySpec(Strict):
     """Checks over futures, and faults that the placement must survive."""
 
@@ -85,6 +96,7 @@ class ValidationPolicySpec(Strict):
     survives: Annotated[list[Fault], Field(max_length=8), ListOf()] = Field(default_factory=list)
     fault_limits: Annotated[FaultLimits, ServerDefault] = Field(default_factory=FaultLimits)
     simulation: Annotated[Simulation, ServerDefault] = Field(default_factory=Simulation)
+    assumptions: Annotated[Assumptions, ServerDefault] = Field(default_factory=Assumptions)
     time_to_live: Duration = "1h"
     rules: ClassVar[tuple[Cel, ...]] = (
         Cel(

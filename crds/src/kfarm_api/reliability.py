@@ -18,7 +18,19 @@ FailureRate = Annotated[Quantity, Bounds("0", "1000", "failures per 1000 node-da
 EntityRate = Annotated[Quantity, Bounds("0", "1000", "failures per 1000 days of one")]
 Shape = Annotated[Quantity, Bounds("0.1", "20")]
 Spread = Annotated[Quantity, Bounds("0", "5")]
+Portion = Annotated[int, Field(ge=0, le=99)]
+"""A share in percent that leaves something over."""
 Factor = Annotated[Quantity, Bounds("1", "1000", exclusive_least=True)]
+
+
+def _lasts(field: str) -> Cel:
+    """The rule that a required duration is more than nothing."""
+    snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in field)
+    return Cel(
+        f"duration(self.{field}) > duration('0s')",
+        f"{field} must be more than 0s",
+        lambda model: parse_duration_ns(getattr(model, snake)) > 0,
+    )
 
 
 class Life(Strict):
@@ -48,13 +60,7 @@ class Step(Strict):
     success: Percent
     time: Duration
     attempts: Annotated[int, Field(ge=1, le=100)] = 1
-    rules: ClassVar[tuple[Cel, ...]] = (
-        Cel(
-            "duration(self.time) > duration('0s')",
-            "recovery: time must be more than 0s",
-            lambda s: parse_duration_ns(s.time) > 0,
-        ),
-    )
+    rules: ClassVar[tuple[Cel, ...]] = (_lasts("time"),)
 
 
 class Part(Strict):
@@ -71,7 +77,7 @@ class Part(Strict):
 
 
 class Repair(Strict):
-    """The hands-on repair of a class: `meanTimeToRepair` is its mean.
+    """The repair of a class, of mean `meanTimeToRepair`.
 
     `crew: true` lets it wait for one of the cluster's crews; `recurrence` percent of repairs do not
     hold, and the fault is back within a time of mean `recurs_within`.
@@ -81,7 +87,7 @@ class Repair(Strict):
     shape: Shape | None = None
     crew: bool = False
     part: Part | None = None
-    recurrence: Percent = 0
+    recurrence: Portion = 0
     recurs_within: Duration = "24h"
     rules: ClassVar[tuple[Cel, ...]] = (
         Cel(
@@ -98,6 +104,20 @@ class Repair(Strict):
     )
 
 
+def _repairs_after(failure: FailureClass, detection: str) -> bool:
+    return parse_duration_ns(failure.mean_time_to_repair) >= parse_duration_ns(detection)
+
+
+def _whole(name: str) -> str:
+    """`FailureClass.is_whole` in CEL, of a class called `name`."""
+    return (
+        f"(!has({name}.effect) || {name}.effect == 'Stop')"
+        f" && (!has({name}.recovery) || {name}.recovery.size() == 0)"
+        f" && (!has({name}.repair) || (!has({name}.repair.part)"
+        f" && (!has({name}.repair.crew) || !{name}.repair.crew)))"
+    )
+
+
 class FailureClass(Strict):
     """One way to fail: what fails and how often, what it takes down, how it is found and mended.
 
@@ -106,6 +126,8 @@ class FailureClass(Strict):
     A class with effect ``Slow`` lets gangs run at `speed` percent; with ``Corrupt`` they go on, and
     their work since is lost once it is found. `evict: true` takes a slow node out once found.
     `detection` is the mean time until the fault is found; left out, that of the cluster.
+    `mean_time_to_repair` is the whole time out of service; but with recovery steps, a part or a
+    crew it is the hands-on time of the repair, and detection and waiting come on top.
     `confidence` says how well the rate is known, and so how widely it is varied.
     """
 
@@ -149,7 +171,27 @@ class FailureClass(Strict):
             "evict belongs to effect Slow",
             lambda c: not c.evict or c.effect == "Slow",
         ),
+        Cel(
+            "!has(self.takes) || !has(self.per) || !(self.takes in ['Device', 'Node'])"
+            " || self.per in ['Device', 'Node', 'Link']",
+            "takes: a rack, leaf, PDU, CDU or plant takes down more than one node; leave takes out"
+            " for what hangs on it",
+            lambda c: c.takes not in ("Device", "Node") or c.per in ("Device", "Node", "Link"),
+        ),
+        Cel(
+            f"!has(self.detection) || !({_whole('self')})"
+            " || duration(self.meanTimeToRepair) >= duration(self.detection)",
+            "meanTimeToRepair must not be shorter than detection: without recovery, part or crew it"
+            " is the whole time out of service",
+            lambda c: c.detection is None or not c.is_whole or _repairs_after(c, c.detection),
+        ),
     )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the time to repair runs from the fault on, detection included."""
+        aided = self.repair is not None and (self.repair.crew or self.repair.part is not None)
+        return self.effect == "Stop" and not self.recovery and not aided
 
 
 class Frailty(Strict):
@@ -164,6 +206,7 @@ class Bursts(Strict):
     share: Annotated[int, Field(ge=1, le=99)]
     size: Annotated[Quantity, Bounds("1", "1000", exclusive_least=True)]
     window: Duration
+    rules: ClassVar[tuple[Cel, ...]] = (_lasts("window"),)
 
 
 class Unrest(Strict):
@@ -215,6 +258,7 @@ class Quarantine(Strict):
     faults: Annotated[int, Field(ge=1, le=100)]
     within: Duration
     hold: Duration
+    rules: ClassVar[tuple[Cel, ...]] = (_lasts("within"), _lasts("hold"))
 
 
 class Lemons(Strict):
@@ -226,6 +270,7 @@ class Lemons(Strict):
     faults: Annotated[int, Field(ge=2, le=100)]
     within: Duration
     exchange: Duration
+    rules: ClassVar[tuple[Cel, ...]] = (_lasts("within"),)
 
 
 class Drains(Strict):
@@ -240,6 +285,7 @@ class Drains(Strict):
     at_once: Annotated[int, Field(ge=1, le=4096)] = 1
     renews: bool = False
     rules: ClassVar[tuple[Cel, ...]] = (
+        _lasts("duration"),
         Cel(
             "duration(self.every) > duration(self.duration)",
             "drains.every must be longer than drains.duration",
@@ -275,6 +321,9 @@ class Stress(Strict):
     )
 
 
+_DETECTION = "duration(has(self.detection) ? self.detection : '60s')"
+
+
 class Reliability(Strict):
     """Assumptions on failures: a published reference, own classes, or a reference amended."""
 
@@ -298,6 +347,30 @@ class Reliability(Strict):
             "has(self.reference) || (has(self.classes) && self.classes.size() > 0)",
             "reliability needs a reference (for example llama3-h100) or classes of its own",
             lambda r: r.reference is not None or len(r.classes) > 0,
+        ),
+        Cel(
+            f"!has(self.classes) || self.classes.all(c, has(c.detection) || !({_whole('c')})"
+            f" || duration(c.meanTimeToRepair) >= {_DETECTION})",
+            "each class needs a meanTimeToRepair not shorter than reliability.detection (60s unless"
+            " given), or a detection of its own: nothing is repaired before it is found",
+            lambda r: all(
+                c.detection is not None or not c.is_whole or _repairs_after(c, r.detection)
+                for c in r.classes
+            ),
+        ),
+        Cel(
+            "has(self.crews) || !has(self.classes) || self.classes.all(c,"
+            " !has(c.repair) || !has(c.repair.crew) || !c.repair.crew)",
+            "reliability.crews is needed: a class waits for a crew (repair.crew)",
+            lambda r: r.crews is not None or not any(c.repair and c.repair.crew for c in r.classes),
+        ),
+        Cel(
+            f"!has(self.meanTimeToRepair) || duration(self.meanTimeToRepair) >= {_DETECTION}",
+            "reliability.meanTimeToRepair must not be shorter than reliability.detection",
+            lambda r: (
+                r.mean_time_to_repair is None
+                or parse_duration_ns(r.mean_time_to_repair) >= parse_duration_ns(r.detection)
+            ),
         ),
     )
 

@@ -9,7 +9,6 @@ from pydantic import Field
 from kfarm_api.base import (
     BY_NAME,
     Cel,
-    Conditions,
     KindInfo,
     ListOf,
     Metadata,
@@ -19,9 +18,11 @@ from kfarm_api.base import (
     Reference,
     Strict,
 )
+from kfarm_api.fleet_rules import DRAINS_FIT, needs_pdus
 from kfarm_api.plan import Checkpoint, Level
 from kfarm_api.reliability import Reliability
-from kfarm_api.units import Duration, Quantity, parse_duration_ns
+from kfarm_api.twinrun_status import TwinRunStatus
+from kfarm_api.units import Duration, parse_duration_ns
 
 TraceFormat = Literal["SWF", "Openb", "Philly", "Kfarm", "CSV"]
 Order = Literal["FIFO", "SJF", "SRTF"]
@@ -37,7 +38,6 @@ Placement = Literal[
     "GpuPacking",
     "FGD",
 ]
-RunState = Literal["Pending", "Running", "Completed", "Failed", "Suspended"]
 MAX_REPLICAS = 256
 MAX_FUTURES = 65_536
 MAX_NODES = 65_536
@@ -81,6 +81,20 @@ class Shape(Strict):
             "!has(self.spares) || self.spares < self.nodes",
             "spares must be smaller than nodes: nodes includes spares",
             lambda s: s.spares < s.nodes,
+        ),
+        DRAINS_FIT,
+        Cel(
+            "!has(self.reliability) || !has(self.reliability.classes)"
+            " || self.reliability.classes.all(c, (!has(c.per) || c.per != 'Pdu')"
+            " && (!has(c.takes) || c.takes != 'Pdu'))",
+            "a shape has no PDUs, which a failure class names: describe a farm",
+            lambda s: not needs_pdus(s.reliability),
+        ),
+        Cel(
+            "!has(self.reliability) || !has(self.reliability.temperature)",
+            "a shape has no device temperatures, which reliability.temperature needs: describe a"
+            " farm",
+            lambda s: s.reliability is None or s.reliability.temperature is None,
         ),
     )
 
@@ -234,6 +248,13 @@ class RunPolicy(Strict):
 _PLAYS_JOBS = "has(self.workload) && !has(self.workload.gang)"
 
 
+_HAS_GANG = "has(self.workload) && has(self.workload.gang)"
+
+
+def _gang(run: TwinRunSpec) -> GangWorkload | None:
+    return None if run.workload is None else run.workload.gang
+
+
 def _plays_jobs(run: TwinRunSpec) -> bool:
     return run.workload is not None and run.workload.gang is None
 
@@ -312,56 +333,36 @@ class TwinRunSpec(Strict):
             ),
         ),
         Cel(
+            f"!has(self.shape) || !({_HAS_GANG}) || self.workload.gang.nodes"
+            " <= self.shape.nodes - (has(self.shape.spares) ? self.shape.spares : 0)",
+            "gang.nodes must not exceed shape.nodes less shape.spares: nodes includes spares",
+            lambda r: (
+                r.shape is None
+                or (gang := _gang(r)) is None
+                or gang.nodes <= r.shape.nodes - r.shape.spares
+            ),
+        ),
+        Cel(
+            f"!has(self.shape) || !({_HAS_GANG})"
+            " || (has(self.shape.nodesPerUnit) && self.shape.nodesPerUnit > 0)"
+            " || !((has(self.workload.gang.required) && self.workload.gang.required"
+            " == 'scalable-unit') || (has(self.workload.gang.preferred)"
+            " && self.workload.gang.preferred == 'scalable-unit'))",
+            "the gang names scalable-unit: set shape.nodesPerUnit",
+            lambda r: (
+                r.shape is None
+                or r.shape.nodes_per_unit > 0
+                or (gang := _gang(r)) is None
+                or "scalable-unit" not in (gang.required, gang.preferred)
+            ),
+        ),
+        Cel(
             "!has(self.horizon) || (duration(self.horizon) >= duration('1m')"
             " && duration(self.horizon) <= duration('87600h'))",
             "horizon must lie between 1m and 87600h (ten years)",
             lambda r: 60 * 10**9 <= parse_duration_ns(r.horizon) <= 87600 * 3600 * 10**9,
         ),
     )
-
-
-class PolicyDigest(Strict):
-    """One policy in few figures: means over the replicas; times in seconds, utilisation of 1.
-
-    `wait_mean_difference` is to the first policy, with its 95 % confidence interval.
-    """
-
-    name: Name
-    wait_mean: Quantity | None = None
-    wait_p99: Quantity | None = None
-    slowdown: Quantity | None = None
-    utilisation: Quantity | None = None
-    wait_mean_difference: Quantity | None = None
-    difference_low: Quantity | None = None
-    difference_high: Quantity | None = None
-
-
-class Artifact(Strict):
-    """The ConfigMap that holds the whole result: gzipped JSON of `kfarm compare`."""
-
-    config_map: Annotated[str, Field(max_length=253)]
-    key: Annotated[str, Field(max_length=253)]
-    bytes: Annotated[int, Field(ge=0)]
-    sha256: Annotated[str, Field(max_length=64)]
-
-
-class TwinRunStatus(Strict):
-    """Written by the operator alone; `compared` lists the names of the policies."""
-
-    observed_generation: Annotated[int, Field(ge=0)] | None = None
-    state: RunState | None = None
-    compared: Annotated[str, Field(max_length=1100)] | None = None
-    inputs_digest: Annotated[str, Field(max_length=80)] | None = None
-    jobs: Annotated[int, Field(ge=0)] | None = None
-    replicas_done: Annotated[int, Field(ge=0)] | None = None
-    attempts: Annotated[int, Field(ge=0)] | None = None
-    started_at: Annotated[str, Field(max_length=40)] | None = None
-    completed_at: Annotated[str, Field(max_length=40)] | None = None
-    best: Annotated[str, Field(max_length=63)] | None = None
-    message: Annotated[str, Field(max_length=2048)] | None = None
-    policies: Annotated[list[PolicyDigest], Field(max_length=16)] = Field(default_factory=list)
-    artifact: Artifact | None = None
-    conditions: Conditions = Field(default_factory=list)
 
 
 class TwinRun(Strict):

@@ -15,15 +15,9 @@ from kfarm_api.plan import (
 )
 from kfarm_api.policy import Check, ValidationPolicy, ValidationPolicySpec
 from kfarm_api.profile import AcceleratorProfile, AcceleratorProfileSpec
-from kfarm_api.twinrun import (
-    Artifact,
-    PolicyDigest,
-    RunPolicy,
-    Shape,
-    TwinRun,
-    TwinRunSpec,
-    TwinRunStatus,
-)
+from kfarm_api.reliability import FailureClass, Reliability
+from kfarm_api.twinrun import RunPolicy, Shape, TwinRun, TwinRunSpec
+from kfarm_api.twinrun_status import Artifact, PolicyDigest, TwinRunStatus
 
 Kind = (
     AcceleratorProfile | GPUFarm | NPUFarm | ValidationPolicy | PlacementPlan | NodeLedger | TwinRun
@@ -52,6 +46,7 @@ __all__ = [
     "Cluster",
     "Condition",
     "Cooling",
+    "FailureClass",
     "Farm",
     "FarmSpec",
     "FarmStatus",
@@ -66,6 +61,7 @@ __all__ = [
     "PlacementPlanStatus",
     "PolicyDigest",
     "Reference",
+    "Reliability",
     "RunPolicy",
     "Shape",
     "Slot",

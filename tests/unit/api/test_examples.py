@@ -18,6 +18,7 @@ from kfarm_api.v1alpha1 import (
     ValidationPolicy,
 )
 from kfarm_twin.load import load_files
+from kfarm_twin.reliability import references
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 FOLDERS = [EXAMPLES / name for name in ("catalogue", "farms", "policies", "plans", "whatif")]
@@ -62,6 +63,17 @@ def test_every_figure_has_a_source(name: str) -> None:
     assert {"uses", "resourceNames", "devicesPerCard"} <= set(fields)
     for source in spec.sources:
         assert not source.source.startswith("assumption:") or source.confidence == "Low"
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_fault_codes_name_classes_of_a_study(name: str) -> None:
+    known = {mode.name for study in references().values() for mode in study.modes}
+    spec = PROFILES[name].spec
+    assert spec.faults
+    assert {fault.failure_class for fault in spec.faults} <= known
+    assert {fault.kind for fault in spec.faults} == {"XID" if spec.vendor == "NVIDIA" else "Health"}
+    fields = {source.field for source in spec.sources}
+    assert {"faults.code", "faults.action", "faults.failureClass"} <= fields
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -228,11 +240,28 @@ def test_namespaces_are_enforced() -> None:
 
 
 def test_whatifs_are_there() -> None:
-    assert set(RUNS) == {"backfill", "placement"}
+    assert set(RUNS) == {"backfill", "placement", "fleet-alone", "gang-255"}
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_whatifs_name_farms_that_are_there(name: str) -> None:
     for reference in RUNS[name].spec.farms:
         assert FARMS[reference.name].kind == reference.kind
-    assert len(RUNS[name].spec.policies) > 1
+    workload = RUNS[name].spec.workload
+    plays_jobs = workload is not None and workload.gang is None
+    assert (len(RUNS[name].spec.policies) > 1) == plays_jobs
+
+
+def test_the_gang_leaves_its_spare() -> None:
+    spec = RUNS["gang-255"].spec
+    assert spec.shape is not None
+    assert spec.workload is not None
+    assert spec.workload.gang is not None
+    assert (spec.shape.nodes, spec.shape.spares, spec.workload.gang.nodes) == (256, 1, 255)
+
+
+def test_a_farm_shows_failures_of_what_nodes_share() -> None:
+    clusters = [cluster for farm in FARMS.values() for cluster in farm.spec.clusters]
+    classes = [one for cluster in clusters for one in cluster.reliability.classes]
+    assert {"Leaf", "Cdu", "Plant"} <= {one.per for one in classes}
+    assert all(one.confidence == "Low" for one in classes if one.per in ("Cdu", "Plant"))

@@ -8,11 +8,18 @@ from typing import Any
 import pytest
 from kfarm_api.base import Condition
 from kfarm_api.ledger import Claim, NodeClaim
+from kfarm_api.plan import AssumptionResult
 from kfarm_operator.conditions import condition, parse_timestamp, shorten, timestamp
 from kfarm_operator.plans.claims import LostRace, merged, seats_of
 from kfarm_operator.plans.decide import Assign, Report, Wait
-from kfarm_operator.plans.request import find_survivors
-from kfarm_operator.plans.status import assigned_status, report_status, same
+from kfarm_operator.plans.request import build_request, find_survivors
+from kfarm_operator.plans.status import (
+    assigned_status,
+    expiry,
+    report_status,
+    same,
+    verdict_status,
+)
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -128,6 +135,40 @@ def test_what_is_cleared_is_an_explicit_null(scene: Any) -> None:
     status = report_status(scene.observed(), Report("ChecksFailed", "m"))
     assert status["expiresAt"] is None
     assert status["worstFuture"] is None
+
+
+def assumptions() -> AssumptionResult:
+    figures = {"unit": "K/W", "stated": "4", "low": "3", "high": "5", "check": "ettr"}
+    figures |= {"marginStated": "1", "marginLow": "2", "marginHigh": "-1", "message": "m"}
+    inputs = [
+        {"input": "a", "name": "a", "sought": True, "breakEven": "4.5"},
+        {"input": "b", "name": "b", "unknown": True, "flips": True},
+        {"input": "c", "name": "c"},
+    ]
+    found = {"draws": 64, "approving": 12, "futures": 16, "message": "12 of 64"}
+    return AssumptionResult.model_validate({**found, "inputs": [i | figures for i in inputs]})
+
+
+def test_the_status_says_what_a_verdict_rests_on(scene: Any, scenes: Any) -> None:
+    """Inputs that decide it or whose break-even was sought; written once, and cleared."""
+    request = build_request(scene.observed(), {}, 0)
+    plain = scenes.pretend_verdict(request, "Inconclusive")
+    verdict = plain.model_copy(
+        update={"reason": "AssumptionDominated", "assumptions": assumptions()}
+    )
+    observed = scene.observed()
+    wanted = verdict_status(
+        observed, verdict, {}, epoch=0, attempts=0, expires=expiry(observed, NOW), now=NOW
+    )
+    assert wanted["reason"] == "AssumptionDominated"
+    assert [entry["input"] for entry in wanted["assumptions"]["inputs"]] == ["a", "b"]
+    assert wanted["assumptions"]["approving"] == 12
+    scene.plan["status"] = {key: value for key, value in wanted.items() if value is not None}
+    again = report_status(scene.observed(), Report("AssumptionDominated", verdict.message))
+    assert again["assumptions"] == wanted["assumptions"]
+    cleared = verdict_status(scene.observed(), plain, {}, epoch=1, attempts=0, expires=NOW, now=NOW)
+    assert cleared["assumptions"] is None
+    assert cleared["conditions"][0]["status"] == "False"
 
 
 def test_a_refusal_lists_survivors_and_counts_them(scene: Any) -> None:

@@ -28,6 +28,7 @@ from kfarm_twin.whatif_result import Farmland, Part, PolicyPart, Series, WhatIf
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TRACE = {"configMap": {"name": "week", "key": "week.swf"}, "format": "SWF"}
+GANG = {"nodes": 4, "checkpoint": {"interval": "1h"}}
 SOURCE = {"data": {"week.swf": "1 2 3"}}
 FARM = Farmland(farm="x", nodes=4, accelerators_per_node=8, nodes_per_rack=4, nodes_per_unit=0)
 
@@ -140,6 +141,15 @@ def test_a_suspended_run_looks_at_nothing() -> None:
     rest = resolve(Gathered(twin_run(suspend=True), (), None))
     assert isinstance(rest, Rest)
     assert rest.state == "Suspended"
+
+
+@pytest.mark.parametrize("workload", [None, {"gang": GANG}])
+def test_a_run_of_failures_alone_says_who_plays_it(workload: Any) -> None:
+    shape = {"nodes": 8, "reliability": {"reference": "llama3-h100"}}
+    rest = resolve(Gathered(twin_run(workload=workload, policies=[], shape=shape), (), None))
+    assert isinstance(rest, Rest)
+    assert (rest.state, rest.reason) == ("Failed", "NoJobs")
+    assert "kfarm simulate -f" in rest.message
 
 
 def test_the_artifact_is_the_result() -> None:

@@ -17,11 +17,16 @@ from cli_scene import EXAMPLES, FARM, POLICY, files, run
 from typer.testing import Result
 
 RESULT_KEYS = (
-    "namespace plan verdict reason message checks survives placements futures seed horizon "
-    "worstFuture inputsDigest estimates warnings problems"
+    "namespace plan verdict reason message checks survives assumptions placements futures seed "
+    "horizon worstFuture inputsDigest estimates warnings problems"
 )
 CHECK_KEYS = "metric bound quantile confidence result estimate low high futuresMet futures message"
 FAULT_KEYS = "fault instances survived result worst message"
+ASSUMPTION_KEYS = "draws approving futures inputs message"
+INPUT_KEYS = (
+    "input name unit confidence unknown stated low high check marginStated marginLow marginHigh "
+    "flips sought breakEven message"
+)
 
 
 def plan_text(
@@ -194,8 +199,11 @@ def test_the_keys_are_those_of_the_documentation(tmp_path: Path, small: list[str
     assert sorted(found) == sorted(RESULT_KEYS.split())
     assert sorted(found["checks"][0]) == sorted(CHECK_KEYS.split())
     assert sorted(found["survives"][0]) == sorted(FAULT_KEYS.split())
+    assert sorted(found["assumptions"]) == sorted(ASSUMPTION_KEYS.split())
+    assert sorted(found["assumptions"]["inputs"][0]) == sorted(INPUT_KEYS.split())
     text = (EXAMPLES.parent / "docs" / "cli.md").read_text(encoding="utf-8")
     assert all(f"`{key}`" in text or f".{key}" in text for key in found)
+    assert all(f"`{key}`" in text for key in [*ASSUMPTION_KEYS.split(), *INPUT_KEYS.split()])
     as_yaml = yaml.safe_load(run("validate", *small, *plan, "-o", "yaml").stdout)
     assert as_yaml == answer
 

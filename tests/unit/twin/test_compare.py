@@ -292,3 +292,17 @@ def test_unlike_clusters_are_refused(tmp_path: Path) -> None:
     code, _, err = kfarm("-f", path, *files)
     assert code == 2
     assert "one pool of equal nodes" in err
+
+
+@pytest.mark.parametrize(
+    "workload", [None, {"gang": {"nodes": 4, "checkpoint": {"interval": "1h"}}}]
+)
+def test_a_run_of_failures_alone_names_its_command(workload: Body | None, tmp_path: Path) -> None:
+    shape = {"nodes": 6, "reliability": {"reference": "llama3-h100"}}
+    spec = {"shape": shape, **({"workload": workload} if workload else {})}
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump({**RUN, "spec": spec}), encoding="utf-8")
+    code, out, err = kfarm("-f", file)
+    assert (code, out) == (2, "")
+    assert "spec.workload" in err
+    assert "kfarm simulate -f" in err

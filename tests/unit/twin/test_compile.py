@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -158,3 +159,42 @@ def test_cooling_that_the_profile_does_not_know() -> None:
 def test_unknown_node_selector_is_refused() -> None:
     with pytest.raises(InputError, match="nodeSelector"):
         model(farms.training(nodeSelector={"zone": "a"}))
+
+
+def test_checkpoints_at_the_optimum_of_the_gangs_failures() -> None:
+    """60 failures per 1,000 node-days: one node of the gang every 16.7 days, four every 100 h."""
+    saves = {"optimum": "Young", "save": "50s"}
+    columns = model(farms.training(pods=4, checkpoint=saves)).columns
+    assert columns.workloads.interval_ns[0] == pytest.approx(math.sqrt(2 * 50 * 360e3) * 1e9)
+
+
+def test_what_never_fails_is_never_saved() -> None:
+    """The interval is then the whole duration, which the workload gives."""
+    saves = {"optimum": "Daly", "save": "50s"}
+    work = farms.training(pods=4, checkpoint=saves, duration="240h")
+    columns = model(work, reliability=farms.one_class("0", "20h")).columns
+    assert columns.workloads.interval_ns[0] == 240 * 3600 * 10**9
+
+
+def test_a_class_of_rate_zero_is_left_out_by_name() -> None:
+    compiled = model(reliability=farms.one_class("0", "20h"))
+    assert compiled.names.classes == ()
+    assert any("failure class any has rate 0 and is left out" in w for w in compiled.warnings)
+
+
+def test_crews_that_nobody_waits_for_are_told() -> None:
+    body = farms.one_class("5", "20h") | {"crews": {"count": 2}}
+    assert any("crews have nothing to do" in told for told in model(reliability=body).warnings)
+    body["classes"][0]["repair"] = {"crew": True}
+    assert not any("crews have" in told for told in model(reliability=body).warnings)
+
+
+def test_a_reference_mended_sooner_than_found_is_refused() -> None:
+    """Software is back after 11 minutes in llama3-h100."""
+    with pytest.raises(InputError, match="longer than the repair of software-bug"):
+        model(reliability={"reference": "llama3-h100", "detection": "12m"})
+    repeated = {"failuresPer1000NodeDays": "0.4", "meanTimeToRepair": "1h"}
+    names = ("software-bug", "nccl-watchdog", "dependency")
+    own = [{"name": name, **repeated} for name in names]
+    body = {"reference": "llama3-h100", "detection": "12m", "classes": own}
+    assert len(model(reliability=body).names.classes) == 18

@@ -7,9 +7,16 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from kfarm_api.plan import CheckResult, SurvivalResult
+from kfarm_api.plan import AssumedInput, AssumptionResult, CheckResult, SurvivalResult
 from kfarm_twin.report_page import render
-from kfarm_twin.report_view import Distribution, Line, RackCell, ReportView, thin
+from kfarm_twin.report_view import (
+    Distribution,
+    Line,
+    RackCell,
+    ReportView,
+    influences,
+    thin,
+)
 from kfarm_twin.request import MetricSummary, Verdict
 
 EVIL = "</script><script>alert('사전학습 & <b>')</script>"
@@ -65,6 +72,25 @@ def check(metric: str, result: str = "Passed") -> CheckResult:
     )
 
 
+def assumed(name: str, low: str, high: str, **more: object) -> AssumedInput:
+    figures = {"unit": "K/W", "stated": "0.04", "low": "0.03", "high": "0.05", "check": "ettr"}
+    margins = {"marginStated": "1.000", "marginLow": low, "marginHigh": high}
+    told = {"input": name, "name": name, "message": f"about {name}"}
+    return AssumedInput.model_validate({**told, **figures, **margins, **more})
+
+
+ASSUMED = AssumptionResult(
+    draws=64,
+    approving=57,
+    futures=16,
+    inputs=[
+        assumed(EVIL, "1.400", "-0.200", unknown=True, flips=True, sought=True, breakEven="0.048"),
+        assumed("moves-nothing", "1.000", "1.001"),
+    ],
+    message="57 of 64",
+)
+
+
 def sample() -> ReportView:
     verdict = Verdict(
         verdict="Rejected",
@@ -76,6 +102,7 @@ def sample() -> ReportView:
                 fault="CduPump", instances=4, survived=3, result="Failed", worst=EVIL, message=EVIL
             )
         ],
+        assumptions=ASSUMED,
         futures=64,
         seed=42,
         horizon="2160h",
@@ -93,6 +120,7 @@ def sample() -> ReportView:
         racks=[rack, RackCell("c", "r1", 0, 0, 1, None, 4, 0, None, None, None, None, None)],
         lines=[Line(EVIL, "W", [0.0, 1.0], [1.0, None], [(EVIL, 2.0)])],
         distributions=[Distribution("ettr", EVIL, "1", [0.9, 0.95], 0.9, "atLeast", 95)],
+        assumptions=influences(verdict),
     )
 
 
@@ -133,6 +161,7 @@ def test_names_cannot_become_code(page: Page) -> None:
     data = json.loads(page.scripts[0])
     assert data["racks"][0]["label"] == EVIL
     assert data["lines"][0]["title"] == EVIL
+    assert [bar["name"] for bar in data["assumptions"]] == [EVIL]
 
 
 def test_the_page_says_everything(page: Page) -> None:
@@ -149,13 +178,23 @@ def test_the_page_says_everything(page: Page) -> None:
         "kfarm validate -f",
         "64 of 64",
         "0.92 … 0.94",
+        "57 of 64 sets of inputs",
+        "0.03 … 0.05",
+        "0.048",
+        "no source",
     ):
         assert words in page.visible
 
 
 def test_what_is_missing_is_left_out() -> None:
     verdict = sample().verdict.model_copy(
-        update={"checks": [], "survives": [], "estimates": {}, "worst_future": None}
+        update={
+            "checks": [],
+            "survives": [],
+            "assumptions": None,
+            "estimates": {},
+            "worst_future": None,
+        }
     )
     view = ReportView("t", verdict, "kfarm", [], [], [], [])
     parser = Page()
@@ -163,6 +202,12 @@ def test_what_is_missing_is_left_out() -> None:
     parser.feed(html)
     assert parser.open == []
     assert re.findall(r"<h2>(.*?)</h2>", html) == ["Reproduce"]
+
+
+def test_only_what_moves_the_margin_is_drawn() -> None:
+    [bar] = influences(sample().verdict)
+    assert (bar.stated, bar.low, bar.high, bar.unknown) == (1.0, 1.4, -0.2, True)
+    assert bar.high_text == "0.05 K/W"
 
 
 def test_thinning_keeps_the_ends() -> None:

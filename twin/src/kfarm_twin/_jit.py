@@ -13,6 +13,7 @@ import platform
 import tempfile
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, cast
@@ -106,8 +107,10 @@ def _deferred_pipeline(numba: ModuleType) -> type | None:
     """
     if not numba.__version__.startswith(DEFERRABLE):
         return None
-    from numba.core import codegen, compiler, typed_passes  # noqa: PLC0415
-    from numba.core.compiler_machinery import register_pass  # noqa: PLC0415
+    codegen, compiler, typed_passes, machinery = (
+        import_module(f"numba.core.{name}")
+        for name in ("codegen", "compiler", "typed_passes", "compiler_machinery")
+    )
 
     class Unplaced:
         """The code generator, for code that has no address."""
@@ -138,7 +141,7 @@ def _deferred_pipeline(numba: ModuleType) -> type | None:
             self._ensure_finalized()
             return 0
 
-    @register_pass(mutates_CFG=True, analysis_only=False)
+    @machinery.register_pass(mutates_CFG=True, analysis_only=False)
     class Lowering(typed_passes.NativeLowering):  # type: ignore[misc]
         _name = "deferred_lowering"
 

@@ -148,21 +148,7 @@ class LoopState(NamedTuple):
 class UnitState(NamedTuple):
     """Units as of now [G], and their slots [S]."""
 
-    phase: Ints
-    stamp: Ints  # of its valid timer
-    missing: Ints  # slots without a node
-    since_ns: Ints  # progress, or what was lost, is known up to here
-    kept_ns: Ints  # work behind the last save
-    work_ns: Ints  # work since
-    saving_ns: Ints  # into the running save
-    rate_ppm: Ints
-    due_ns: Ints  # end of detection
-    stopped_ns: Ints
-    planned: Ints  # 1 while it stands to be moved or to grow, not for a failure
-    blamed_class: Ints
-    slow_class: Ints  # of its slowest member, or -1
-    clean_ns: Ints  # work before it was silently spoilt; FAR_NS where it is sound
-    spoilt_class: Ints
+    row: Ints  # [G, columns of `kernels.unit_columns`]
     slot_node: Ints  # [S] or -1
     next_slot: Ints  # [S] next on the same node
 
@@ -174,9 +160,6 @@ class Tally(NamedTuple):
     totals: Floats  # [TOTALS]
     class_down_ns: Floats  # [K] device time lost to nodes that are down
     class_gang_ns: Floats  # [K] device time that gangs lost
-    unit_down_ns: Ints  # [G] time stopped
-    unit_wait_ns: Ints  # [G] of that, waiting for a node
-    unit_end_ns: Ints  # [G] 0: not finished
     lost_ns: Floats  # [CAUSES] device time
     class_lost_ns: Floats  # [K, CAUSES] of that, by class
     workload_lost_ns: Floats  # [W, CAUSES] of that, by workload
@@ -248,10 +231,11 @@ GRID = 512
 BINS = 512
 """Most bins of `Outcome.down_ns`."""
 
-# Columns of NodeState.health: class that the node is down with, and since when; speed of its pods and
-# the class that makes them slow; the class that silently spoils what runs here; devices lost, in all
-# and of others. Classes are rows, or -1.
-FAILED_CLASS, FAILED_NS, SPEED_PPM, SLOW_CLASS, CORRUPT_CLASS, LOST_DEVICES, OTHERS_LOST = range(7)
+# Columns of NodeState.health: class that the node is down with, and since when; speed of its pods,
+# and the class that makes them slow; the class that silently spoils what runs here; devices lost,
+# in all and of others. Classes are rows, or -1.
+FAILED_CLASS, FAILED_NS, SPEED_PPM, SLOW_CLASS, CORRUPT_CLASS = 0, 1, 2, 3, 4
+LOST_DEVICES, OTHERS_LOST = 5, 6
 HEALTH = 7
 
 SOUND, LOST_OURS, LOST_OTHERS = 0, 1, 2

@@ -163,10 +163,12 @@ def _cdu_load(cluster: Cluster, places: Sequence[NodePlace], node_w: float | Non
 
 
 def _failures_per_year(cluster: Cluster, where: str) -> float:
-    from kfarm_twin.reliability import failure_modes  # noqa: PLC0415 - reads a data file
+    """Failures of nodes and of what is in them; what nodes share is left out."""
+    from kfarm_twin.reliability import NS_PER_DAY, failure_modes  # noqa: PLC0415 - reads a file
 
-    rate = sum(float(mode.rate) for mode in failure_modes(cluster, where))
-    return rate / 1000.0 * cluster.nodes * DAYS_PER_YEAR
+    devices = cluster.accelerators_per_node
+    rate = sum(mode.node_rate_per_ns(devices) for mode in failure_modes(cluster, where))
+    return rate * NS_PER_DAY * cluster.nodes * DAYS_PER_YEAR
 
 
 def farm_tree(facts: FarmFacts) -> Tree:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any
 
+from kfarm_api.plan import AssumptionResult
+
 from kfarm_twin.figures import NONE, check_figures
 from kfarm_twin.request import Verdict
 
@@ -166,6 +168,8 @@ def _print_verdict(console: Console, plan: str, verdict: Verdict) -> None:
         console.print(_survives_table(verdict))
         for fault in verdict.survives:
             _say(console, f"  {fault.fault}: {fault.message}", _STYLES.get(fault.result, ""))
+    if verdict.assumptions is not None:
+        _print_assumptions(console, verdict.assumptions)
     for warning in verdict.warnings:
         _say(console, f"warning: {warning}", "yellow")
     where = f"{verdict.futures} futures of {verdict.horizon}, seed {verdict.seed}"
@@ -199,6 +203,24 @@ def _survives_table(verdict: Verdict) -> Table:
         survived = f"{fault.survived} of {fault.instances}"
         table.add_row(_text(fault.fault), survived, _text(fault.worst or NONE), _word(fault.result))
     return table
+
+
+def _print_assumptions(console: Console, found: AssumptionResult) -> None:
+    """Share of draws that approve, and the inputs that decide most."""
+    rows = [entry for entry in found.inputs if entry.sought or entry.flips]
+    if rows:
+        table = _table("Assumption", "Stated", "90 % range", "Flips at", "Confidence", "Hits")
+        for entry in rows:
+            table.add_row(
+                _text(f"{entry.name} [{entry.unit}]"),
+                entry.stated,
+                f"{entry.low} … {entry.high}",
+                entry.break_even or NONE,
+                entry.confidence or "no source",
+                _text(entry.check),
+            )
+        console.print(table)
+    _say(console, f"  assumptions: {found.message}", "yellow" if found.unknowns else "")
 
 
 def _table(*headers: str) -> Table:

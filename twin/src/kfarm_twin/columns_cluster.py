@@ -14,7 +14,7 @@ from kfarm_api.units import parse_decimal, parse_duration_ns, parse_quantity
 
 from kfarm_twin import arrays
 from kfarm_twin.arrays import Floats
-from kfarm_twin.reliability import FailureMode, failure_modes, references
+from kfarm_twin.reliability import FailureMode, failure_modes, idle_parts, references
 from kfarm_twin.request import InputError
 
 RECIRCULATION_RISE_K = 12.0
@@ -153,6 +153,7 @@ def _assumptions(refs: Sequence[HasFacts]) -> list[str]:
         for ref in refs
         if ref.facts.air_assumed
     ]
+    told += [text for ref in refs for text in idle_parts(ref.label, ref.cluster.reliability)]
     for name, study in references().items():
         users = [ref for ref in refs if ref.cluster.reliability.reference == name]
         if users and study.confidence == "Low":

@@ -12,7 +12,9 @@ from kfarm_api.units import parse_duration_ns
 
 from kfarm_twin import arrays
 from kfarm_twin.arrays import Ints
+from kfarm_twin.checkpoints import interval_ns
 from kfarm_twin.columns_node import mebibytes
+from kfarm_twin.interruptions import cluster_sizes, interruptions_per_ns
 from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.request import InputError
 
@@ -53,7 +55,38 @@ def _least(workload: Workload) -> int:
     return workload.pods if workload.gang else 1
 
 
-def _behaviour(workload: Workload) -> list[int]:
+def gang_rate_per_ns(workload: Workload, refs: Sequence[ClusterRef]) -> float:
+    """Interruptions of a gang by failures of its nodes and of what they share [1/ns].
+
+    Its nodes stand in the first cluster of the accelerator that it names first.
+    """
+    takers = [ref for ref in refs if _rank(workload, ref) >= 0]
+    if not takers:
+        return 0.0
+    home = min(takers, key=lambda ref: _rank(workload, ref))
+    devices = home.cluster.accelerators_per_node
+    return interruptions_per_ns(
+        home.facts.modes,
+        home.cluster.reliability,
+        cluster_sizes(home.cluster),
+        nodes=-(-workload.pods // (devices // workload.accelerators_per_pod)),
+        devices=devices,
+    )
+
+
+def _interval(workload: Workload, refs: Sequence[ClusterRef]) -> int:
+    """Work between saves [ns], as given or by Young's or Daly's rule; FAR_NS without saves."""
+    saves = workload.checkpoint
+    if saves is None:
+        return FAR_NS
+    if saves.optimum is None:
+        return parse_duration_ns(saves.interval or "")
+    most = parse_duration_ns(workload.duration) if workload.duration else FAR_NS
+    rate = gang_rate_per_ns(workload, refs)
+    return interval_ns(saves.optimum, parse_duration_ns(saves.save), rate, most)
+
+
+def _behaviour(workload: Workload, refs: Sequence[ClusterRef]) -> list[int]:
     """gang, training, inference, required, preferred, interval, save, restart, duration, least."""
     topology, saves = workload.topology, workload.checkpoint
     required = _LEVEL[topology.required] if topology else arrays.CLUSTER
@@ -66,7 +99,7 @@ def _behaviour(workload: Workload) -> list[int]:
         int(workload.class_ == "Inference"),
         required,
         preferred,
-        parse_duration_ns(saves.interval) if saves else FAR_NS,
+        _interval(workload, refs),
         parse_duration_ns(saves.save) if saves else 0,
         parse_duration_ns(saves.restart) if saves else 0,
         parse_duration_ns(workload.duration) if workload.duration else FAR_NS,
@@ -150,7 +183,7 @@ def workload_columns(
         _check(workload, index, refs, plan)
     need = [_need(workload) for workload in workloads] + [[1, 0, 0, 0]]
     others = [0, 0, 0, arrays.CLUSTER, arrays.CLUSTER, FAR_NS, 0, 0, FAR_NS, 1]
-    behaviour = np.array([_behaviour(workload) for workload in workloads] + [others], np.int64).T
+    behaviour = np.array([_behaviour(w, refs) for w in workloads] + [others], np.int64).T
     rank = [[_rank(workload, ref) for ref in refs] for workload in workloads] + [[-1] * len(refs)]
     asks = [(w.load, w.accelerators_per_pod) for w in workloads] + [(100, 1)]
     loads = np.array([[_load(ref, load, k) for ref in refs] for load, k in asks], np.int64)

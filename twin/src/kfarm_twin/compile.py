@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -316,8 +317,8 @@ def _names(
     )
 
 
-def _fleet_clusters(
-    refs: list[ClusterRef], trees: Trees, nodes: arrays.Nodes
+def fleet_clusters(
+    refs: Sequence[ClusterRef], trees: Trees, nodes: arrays.Nodes
 ) -> list[FleetCluster]:
     """What fails and how it is mended, cluster by cluster, with the domains of each node."""
     hall = trees.row_hall[trees.rack_row[trees.node_rack]]
@@ -367,7 +368,7 @@ def compile_farm(
     ]
     nodes, ready, more = node_columns(refs, states, trees)
     clusters, assumed = cluster_columns(refs)
-    fleet = compile_fleet(_fleet_clusters(refs, trees, nodes))
+    fleet = compile_fleet(fleet_clusters(refs, trees, nodes))
     workloads = plan.spec.workloads
     behaviour, loads, told = workload_columns(workloads, refs, plan.metadata.name)
     units, slot_workload, slot_index = unit_columns(workloads)

@@ -10,6 +10,12 @@ from kfarm_api.units import parse_quantity
 
 from kfarm_twin.arrays import (
     HOTTEST_CLUSTER,
+    LOST_DETECTION,
+    LOST_RESTART,
+    LOST_REWORK,
+    LOST_SAVES,
+    LOST_SLOW,
+    LOST_WAITING,
     METRIC_ORDER,
     SLOWEST_UNIT,
     WORST_LOAD_RACK,
@@ -23,8 +29,6 @@ from kfarm_twin.arrays import (
 )
 from kfarm_twin.compile import Model
 from kfarm_twin.verdict import Sequence, quantile_interval
-
-NS_PER_S = 1e9
 
 _REMEDY = {
     "ettr": "save more often or faster, restart faster, keep more spares, or take fewer nodes",
@@ -45,7 +49,40 @@ _REMEDY = {
     "accelerator_temperature_max": "lower the supply temperature or the load",
     "throttle_headroom_min": "lower the supply temperature or the load",
     "throttled_accelerators_max": "lower the supply temperature or the load, or raise cduCapacity",
+    "goodput": "save more often or faster, restart faster, keep more spares, or take fewer nodes",
+    "mtti": "take fewer nodes, or nodes that fail less",
+    "time_to_recover_mean": "keep more spares, or shorten checkpoint.restart and detection",
+    "nodes_down_mean": "shorten repairs, or look into the class that costs most",
+    "nodes_down_p50": "shorten repairs, or look into the class that costs most",
+    "nodes_down_p95": "shorten repairs, add crews, or look into the class that costs most",
+    "nodes_down_p99": "shorten repairs, add crews, or look into the class that costs most",
+    "node_failures": "look into the class that fails most, or take fewer nodes",
+    "nodes_failed": "look into the class that fails most, or take fewer nodes",
+    "top_decile_share": "replace or hold back nodes that fail again and again",
+    "outage_mean": "shorten repairs, add crews, or keep parts in stock",
+    "outage_p50": "shorten repairs, add crews, or keep parts in stock",
+    "outage_p95": "add crews, or keep parts in stock",
+    "repair_wait_mean": "add crews, or keep parts in stock",
+    "lost_accelerator_hours_down": "shorten repairs, or look into the class that costs most",
+    "lost_accelerator_hours_rework": "save more often, or take fewer nodes",
+    "lost_accelerator_hours_detection": "find failures faster",
+    "lost_accelerator_hours_waiting": "keep more spares, or let gangs be elastic",
+    "lost_accelerator_hours_restart": "restart faster, or take fewer nodes",
+    "lost_accelerator_hours_saves": "save faster, or less often",
+    "lost_accelerator_hours_slow": "take slow nodes out (evict: true), or cool better",
 }
+_CAUSE = {
+    "lost_accelerator_hours_rework": LOST_REWORK,
+    "lost_accelerator_hours_detection": LOST_DETECTION,
+    "lost_accelerator_hours_waiting": LOST_WAITING,
+    "lost_accelerator_hours_restart": LOST_RESTART,
+    "lost_accelerator_hours_slow": LOST_SLOW,
+}
+_OF_FLEET = (
+    "availability", "nodes_down_max", "nodes_down_mean",
+    "nodes_down_p50", "nodes_down_p95", "nodes_down_p99", "node_failures", "nodes_failed",
+    "top_decile_share", "outage_mean", "outage_p50", "outage_p95", "repair_wait_mean",
+)  # fmt: skip
 
 
 def number(value: float) -> str:
@@ -88,23 +125,29 @@ def _unit_label(model: Model, unit: int) -> str:
     return str(model.workloads[model.columns.units.workload[unit]].name)
 
 
-def _ettr_blame(model: Model, outcome: Outcome, horizon_ns: int) -> str:
+def _lost_by_cause(outcome: Outcome, workload: int) -> Floats:
+    """Device time that a workload lost, all futures together, by cause."""
+    lost: Floats = outcome.workload_lost_ns[:, workload].sum(axis=0)
+    return lost
+
+
+def _ettr_blame(model: Model, outcome: Outcome) -> str:
     """Where a gang's time goes: failures by class, waiting for nodes, saves."""
     unit, _ = _mode(outcome.places[:, WORST_UNIT])
-    retained, span, stopped, waited = outcome.unit_times_ns[:, unit, :].sum(axis=0) / NS_PER_S
     workload = model.columns.units.workload[unit]
-    interval = model.columns.workloads.interval_ns[workload]
-    save = model.columns.workloads.save_ns[workload]
-    lost = max(float(span - retained), 1e-9)
-    saves = float(retained) * float(save) / float(interval)
+    lost = _lost_by_cause(outcome, workload)
+    share = 100.0 * lost / max(float(lost.sum()), 1.0)
+    stopped = share[LOST_DETECTION] + share[LOST_WAITING] + share[LOST_RESTART]
     parts = [
         f"gang {model.workloads[workload].name}: of the unproductive time "
-        f"{100 * stopped / lost:.0f} % was detection, waiting and restart",
-        f"{100 * min(saves / lost, 1.0):.0f} % saves",
-        f"{100 * max(lost - stopped - saves, 0.0) / lost:.0f} % work done again",
+        f"{stopped:.0f} % was detection, waiting and restart",
+        f"{share[LOST_SAVES]:.0f} % saves",
+        f"{share[LOST_REWORK]:.0f} % work done again",
     ]
-    if waited > 0:
-        parts.append(f"waiting for a node was {100 * waited / lost:.0f} %")
+    if lost[LOST_SLOW] > 0:
+        parts.append(f"{share[LOST_SLOW]:.0f} % slow or throttled members")
+    if lost[LOST_WAITING] > 0:
+        parts.append(f"waiting for a node was {share[LOST_WAITING]:.0f} %")
     return (
         ", ".join(parts)
         + "; "
@@ -177,13 +220,25 @@ def _replica_blame(model: Model, outcome: Outcome) -> str:
     )
 
 
-def blame(model: Model, metric: str, outcome: Outcome, horizon_ns: int) -> str:
+def _time_blame(model: Model, metric: str, outcome: Outcome) -> str:
+    """Class behind time that the fleet or its workloads lost; saves are nobody's fault."""
+    if metric in _CAUSE:
+        return _class_blame(model, outcome.class_lost_ns[:, :, _CAUSE[metric]], "this time")
+    if metric != "lost_accelerator_hours_saves":
+        return _class_blame(model, outcome.class_down_ns, "node down time")
+    lost = outcome.workload_lost_ns[:, :, LOST_SAVES].sum(axis=0)
+    most = int(lost.argmax())
+    share = 100.0 * float(lost[most]) / max(float(lost.sum()), 1.0)
+    return f"workload {model.workloads[most].name} saves most: {share:.0f} % of this time"
+
+
+def blame(model: Model, metric: str, outcome: Outcome) -> str:
     """Who is behind the value of a metric, in words."""
-    if metric == "ettr":
-        return _ettr_blame(model, outcome, horizon_ns)
-    if metric == "gang_interruptions":
+    if metric in ("ettr", "goodput"):
+        return _ettr_blame(model, outcome)
+    if metric in ("gang_interruptions", "mtti"):
         return _class_blame(model, outcome.class_gang_ns, "time that gangs lost")
-    if metric == "time_to_recover_max":
+    if metric in ("time_to_recover_max", "time_to_recover_mean"):
         unit, _ = _mode(outcome.places[:, SLOWEST_UNIT])
         waited = float((outcome.unit_times_ns[:, unit, 3] > 0).mean())
         return (
@@ -192,8 +247,8 @@ def blame(model: Model, metric: str, outcome: Outcome, horizon_ns: int) -> str:
         )
     if metric.startswith("replicas_available"):
         return _replica_blame(model, outcome)
-    if metric in ("availability", "nodes_down_max", "lost_accelerator_hours"):
-        return _class_blame(model, outcome.class_down_ns, "node down time")
+    if metric in _OF_FLEET or metric.startswith("lost_accelerator_hours"):
+        return _time_blame(model, metric, outcome)
     if metric in ("it_power_peak", "it_energy"):
         return _power_blame(model)
     if metric == "rack_power_peak":
@@ -209,12 +264,12 @@ def blame(model: Model, metric: str, outcome: Outcome, horizon_ns: int) -> str:
     return _heat_blame(model, outcome)
 
 
-def _remedy(metric: str, outcome: Outcome) -> str:
+def _remedy(model: Model, metric: str, outcome: Outcome) -> str:
     """What would help; where a gang mostly waits for nodes, only room for replacements does."""
-    if metric == "ettr":
+    if metric in ("ettr", "goodput"):
         unit, _ = _mode(outcome.places[:, WORST_UNIT])
-        retained, span, _, waited = outcome.unit_times_ns[:, unit, :].sum(axis=0) / NS_PER_S
-        if 2.0 * waited > span - retained:
+        lost = _lost_by_cause(outcome, model.columns.units.workload[unit])
+        if 2.0 * lost[LOST_WAITING] > lost.sum():
             return (
                 "leave nodes free in the domain that the gang requires, so that a failed node is "
                 "replaced at once: fewer pods, more nodes or a larger cluster"
@@ -222,9 +277,7 @@ def _remedy(metric: str, outcome: Outcome) -> str:
     return _REMEDY[metric]
 
 
-def check_result(
-    model: Model, check: Check, sequence: Sequence, outcome: Outcome, horizon_ns: int
-) -> CheckResult:
+def check_result(model: Model, check: Check, sequence: Sequence, outcome: Outcome) -> CheckResult:
     """One check with its estimate, interval and sentence."""
     values = outcome.metrics[:, METRIC_ORDER.index(check.metric)]
     unit = METRICS[check.metric].unit
@@ -241,10 +294,10 @@ def check_result(
     )
     tail = ""
     if sequence.decision == "Failed":
-        tail = f". Remedy: {_remedy(check.metric, outcome)}"
+        tail = f". Remedy: {_remedy(model, check.metric, outcome)}"
     elif sequence.decision == "Undecided":
         tail = ". More futures are needed to decide"
-    message = f"{lead}; {blame(model, check.metric, outcome, horizon_ns)}{tail}."
+    message = f"{lead}; {blame(model, check.metric, outcome)}{tail}."
     return CheckResult(
         metric=check.metric,
         bound=bound,

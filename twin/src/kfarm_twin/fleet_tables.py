@@ -377,10 +377,10 @@ def _reach(mode: FailureMode, cluster: FleetCluster, domains: Ints) -> int:
         return takes
     level = _OF_DOMAIN[mode.per]
     around = c.UNIT if takes == c.RAIL else takes
+    if around >= c.LEVELS:
+        return level
     for domain in np.unique(cluster.domains[:, level]):
-        inside = (
-            np.unique(domains[domains[:, level] == domain, around]) if around < c.DEVICE else []
-        )
+        inside = np.unique(domains[domains[:, level] == domain, around])
         if domain >= 0 and (len(inside) != 1 or inside[0] < 0):
             return level
     return takes

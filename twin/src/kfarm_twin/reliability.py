@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
@@ -10,8 +11,8 @@ from typing import Any
 
 import yaml
 from kfarm_api.farm import Cluster
-from kfarm_api.reliability import FailureClass, Scope, repair_ns
-from kfarm_api.units import parse_decimal, parse_duration_ns
+from kfarm_api.reliability import FailureClass, Reliability, Scope, repair_ns
+from kfarm_api.units import format_duration, parse_decimal, parse_duration_ns
 
 from kfarm_twin.request import InputError
 
@@ -124,7 +125,7 @@ def failure_modes(cluster: Cluster, where: str) -> tuple[FailureMode, ...]:
     Raises
     ------
     InputError
-        When the reference is not known.
+        When the reference is not known, or one of its repairs is shorter than detection.
     """
     declared = cluster.reliability
     modes: dict[str, FailureMode] = {}
@@ -142,4 +143,33 @@ def failure_modes(cluster: Cluster, where: str) -> tuple[FailureMode, ...]:
             modes = {name: replace(mode, repair_ns=mean) for name, mode in modes.items()}
     for own in declared.classes:
         modes[own.name] = own_mode(own)
+    _check_detection(modes.values(), declared, where)
     return tuple(mode for mode in modes.values() if mode.rate > 0)
+
+
+def _check_detection(modes: Iterable[FailureMode], declared: Reliability, where: str) -> None:
+    """Refuse a reference's class that is mended sooner than found; own classes obey a rule."""
+    detection = parse_duration_ns(declared.detection)
+    early = [mode for mode in modes if mode.declared is None and mode.repair_ns < detection]
+    if early:
+        raise InputError(
+            f"{where}.reliability.detection",
+            f"{declared.detection}, longer than the repair of {early[0].name} in"
+            f" {declared.reference} ({format_duration(early[0].repair_ns)})",
+            "a detection within the time to repair, or the class repeated with figures of its own",
+        )
+
+
+def idle_parts(label: str, reliability: Reliability) -> list[str]:
+    """What of a cluster's assumptions has no effect, as warnings; `label` names the cluster."""
+    told = [
+        f"{label}: failure class {own.name} has rate 0 and is left out"
+        for own in reliability.classes
+        if own_mode(own).rate == 0
+    ]
+    if reliability.crews and not any(own.repair and own.repair.crew for own in reliability.classes):
+        told.append(
+            f"{label}: reliability.crews have nothing to do: no class of the cluster has"
+            " repair.crew: true (classes of a reference wait for nobody; repeat those that should)"
+        )
+    return told

@@ -23,6 +23,7 @@ from kfarm_twin.report_view import (
     Line,
     RackCell,
     ReportView,
+    influences,
     summary_facts,
     thin,
 )
@@ -74,6 +75,7 @@ def collect(
         racks=list(rack_cells(request, verdict, detail.racks)),
         lines=lines(request, detail.replay) if detail.replay is not None else [],
         distributions=distributions(request, detail.futures) if detail.futures is not None else [],
+        assumptions=influences(verdict),
     )
 
 

@@ -78,6 +78,7 @@ def _data(view: ReportView) -> dict[str, Any]:
         "racks": [asdict(rack) for rack in view.racks],
         "lines": [asdict(line) for line in view.lines],
         "distributions": [asdict(d) for d in view.distributions],
+        "assumptions": [asdict(bar) for bar in view.assumptions],
     }
 
 
@@ -143,7 +144,7 @@ def _timelines(view: ReportView) -> str:
 
 
 def _checks(view: ReportView) -> str:
-    return _checks_table(view) + _survivals_table(view)
+    return _checks_table(view) + _survivals_table(view) + _assumptions(view)
 
 
 def _checks_table(view: ReportView) -> str:
@@ -183,6 +184,45 @@ def _survivals_table(view: ReportView) -> str:
         'at peak power.</p><div class="scroll"><table><thead><tr><th>Result</th><th>Fault</th>'
         '<th class="n">Survived</th><th>Worst instance</th><th>What it means</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div></section>"
+    )
+
+
+def _assumptions(view: ReportView) -> str:
+    found = view.verdict.assumptions
+    if found is None:
+        return ""
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(a.name)}</th><td>{escape(a.unit)}</td>"
+        f"<td class='n'>{escape(a.stated)}</td>"
+        f"<td class='n'>{escape(a.low)} … {escape(a.high)}</td>"
+        f"<td class='n'>{escape(a.break_even or NONE)}</td>"
+        f"<td>{escape(a.confidence or 'no source')}</td><td>{escape(a.message)}</td></tr>"
+        for a in found.inputs
+        if a.sought or a.flips
+    )
+    heads = (
+        "<tr><th>Input</th><th>Unit</th><th class='n'>Stated</th><th class='n'>90 % range</th>"
+        "<th class='n'>Flips at</th><th>Confidence</th><th>What it means</th></tr>"
+    )
+    table = (
+        f'<div class="scroll"><table><thead>{heads}</thead><tbody>{rows}</tbody></table></div>'
+        if rows
+        else ""
+    )
+    height = 74 + 26 * len(view.assumptions)
+    chart = (
+        '<p class="note">Margin of the check that an input comes nearest to flipping, with that '
+        "input alone at either end of its central 90 % range, as a share of the margin as stated; "
+        "at 0 the verdict flips. Inputs that move nothing are left out.</p>"
+        f'<div id="tornado" style="height:{height}px" role="img" '
+        'aria-label="Influence of the uncertain inputs"></div>'
+        if view.assumptions
+        else ""
+    )
+    share = f"<b>{found.approving} of {found.draws}</b> sets of inputs drawn from their priors"
+    return (
+        f"<section><h2>What is not known</h2><p>{share} approve, judged with at most "
+        f"{found.futures} futures each.</p>{chart}{table}</section>"
     )
 
 

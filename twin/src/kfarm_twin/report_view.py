@@ -8,6 +8,9 @@ from typing import Any
 
 from kfarm_twin.request import ValidationRequest, Verdict
 
+LEAST_INFLUENCE = 0.005
+"""Difference of margins below which an input is not drawn."""
+
 
 @dataclass(frozen=True)
 class RackCell:
@@ -80,6 +83,28 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class Influence:
+    """One bar of the tornado: margin [1] with one input at either end of its central range.
+
+    Attributes
+    ----------
+    stated, low, high
+        Margin as stated (1 or -1), at the lower and at the upper end; 0 where the verdict flips.
+    low_text, high_text
+        Values of the input there.
+    """
+
+    name: str
+    check: str
+    stated: float
+    low: float
+    high: float
+    low_text: str
+    high_text: str
+    unknown: bool
+
+
+@dataclass(frozen=True)
 class ReportView:
     """All that the page shows.
 
@@ -96,6 +121,26 @@ class ReportView:
     racks: list[RackCell]
     lines: list[Line]
     distributions: list[Distribution]
+    assumptions: list[Influence] = field(default_factory=list)
+
+
+def influences(verdict: Verdict, most: int = 15) -> list[Influence]:
+    """Inputs that move the margin of a check, the most influential first."""
+    found = verdict.assumptions.inputs if verdict.assumptions else []
+    bars = [
+        Influence(
+            name=f"rate of {entry.name}" if "failures" in entry.unit else entry.name,
+            check=entry.check,
+            stated=float(entry.margin_stated),
+            low=float(entry.margin_low),
+            high=float(entry.margin_high),
+            low_text=f"{entry.low} {entry.unit}",
+            high_text=f"{entry.high} {entry.unit}",
+            unknown=entry.unknown,
+        )
+        for entry in found
+    ]
+    return [bar for bar in bars if abs(bar.high - bar.low) >= LEAST_INFLUENCE][:most]
 
 
 def summary_facts(request: ValidationRequest, verdict: Verdict) -> list[tuple[str, str]]:

@@ -6,7 +6,13 @@ from typing import Annotated, Any, Literal
 
 from kfarm_api.base import Strict
 from kfarm_api.farm import GPUFarm, NPUFarm
-from kfarm_api.plan import CheckResult, PlacementPlan, SurvivalResult, WorkloadPlacement
+from kfarm_api.plan import (
+    AssumptionResult,
+    CheckResult,
+    PlacementPlan,
+    SurvivalResult,
+    WorkloadPlacement,
+)
 from kfarm_api.policy import MAX_FUTURES, ValidationPolicy
 from kfarm_api.profile import AcceleratorProfile
 from kfarm_api.snapshot import FarmSnapshot, digest
@@ -152,12 +158,15 @@ class Verdict(Strict):
     ----------
     reason
         CamelCase word: ``AllChecksPassed``, ``ChecksFailed``, ``FaultsNotSurvived``,
-        ``Unplaceable``; or for Inconclusive ``Undecided``, ``HorizonTooShort``,
-        ``MetricNotApplicable``, ``TooLarge``.
+        ``Unplaceable``; or for Inconclusive ``AssumptionDominated``, ``Undecided``,
+        ``HorizonTooShort``, ``MetricNotApplicable``, ``TooLarge``.
     message
         What a person should know, with the remedy where there is one.
     worst_future
         Index of the future that should be replayed, with `seed`.
+    assumptions
+        What the verdict is worth where inputs are not known well; None where that was not asked for
+        or nothing was played.
     """
 
     verdict: Literal["Approved", "Rejected", "Inconclusive"]
@@ -165,6 +174,7 @@ class Verdict(Strict):
     message: str
     checks: list[CheckResult] = Field(default_factory=list)
     survives: list[SurvivalResult] = Field(default_factory=list)
+    assumptions: AssumptionResult | None = None
     placements: list[WorkloadPlacement] = Field(default_factory=list)
     futures: int
     seed: int

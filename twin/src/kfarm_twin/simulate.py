@@ -12,6 +12,7 @@ from kfarm_twin import arrays
 from kfarm_twin.arrays import EventLog, EventQueue, Ints, Outcome, State
 from kfarm_twin.compile import Model
 from kfarm_twin.fleet import first_room, new_state
+from kfarm_twin.kernels import unit_columns
 from kfarm_twin.kernels.fleet_measure import MEASURES
 from kfarm_twin.kernels.loop import run_batch
 
@@ -56,21 +57,7 @@ def _state(model: Model, events: int, outages: int) -> State:
         running=_zeros(len(farm.loads.rank), loops),
     )
     unit_state = arrays.UnitState(
-        phase=_zeros(units),
-        stamp=_zeros(units),
-        missing=_zeros(units),
-        since_ns=_zeros(units),
-        kept_ns=_zeros(units),
-        work_ns=_zeros(units),
-        saving_ns=_zeros(units),
-        rate_ppm=_zeros(units),
-        due_ns=_zeros(units),
-        stopped_ns=_zeros(units),
-        planned=_zeros(units),
-        blamed_class=_zeros(units),
-        slow_class=_zeros(units),
-        clean_ns=_zeros(units),
-        spoilt_class=_zeros(units),
+        row=_zeros(units, unit_columns.COLUMNS),
         slot_node=_zeros(slots),
         next_slot=_zeros(slots),
     )
@@ -79,9 +66,6 @@ def _state(model: Model, events: int, outages: int) -> State:
         totals=np.zeros(arrays.TOTALS),
         class_down_ns=np.zeros(classes),
         class_gang_ns=np.zeros(classes),
-        unit_down_ns=_zeros(units),
-        unit_wait_ns=_zeros(units),
-        unit_end_ns=_zeros(units),
         lost_ns=np.zeros(arrays.CAUSES),
         class_lost_ns=np.zeros((classes, arrays.CAUSES)),
         workload_lost_ns=np.zeros((workloads, arrays.CAUSES)),

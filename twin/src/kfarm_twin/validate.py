@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from kfarm_api.metrics import METRICS
-from kfarm_api.plan import Slot, WorkloadPlacement
+from kfarm_api.plan import AssumptionResult, Slot, WorkloadPlacement
 from kfarm_api.policy import Check
 from kfarm_api.units import parse_duration_ns, parse_quantity
 
 from kfarm_twin.arrays import METRIC_ORDER, Ints, Outcome
+from kfarm_twin.assume import assess, domination
 from kfarm_twin.compile import Model, compile_farm
 from kfarm_twin.explain import check_result, survival_sentence
+from kfarm_twin.judge import Stated
 from kfarm_twin.outcomes import join_outcomes, order_statistics
 from kfarm_twin.place import Shortfall, place
 from kfarm_twin.request import MetricSummary, ValidationRequest, Verdict
@@ -206,10 +208,32 @@ class _Run:
             return early, Detail(model=self.model, slot_node=placed, instances=tuple(instances))
         outcome = self.play()
         worst = self.worst_future(outcome)
+        self.assumptions = self.assume(placed, outcome, instances)
         verdict = self.conclude(placed, outcome, worst)
         if not self.detailed:
             return verdict, Detail(model=self.model, slot_node=placed)
         return verdict, self.detail(placed, outcome, worst, tuple(instances))
+
+    def assume(
+        self, placed: Ints, outcome: Outcome, instances: list[InstanceResult]
+    ) -> AssumptionResult | None:
+        """What the verdict is worth where inputs are not known well; None where not asked for."""
+        asked = self.policy.assumptions
+        if asked.draws == 0:
+            return None
+        stated = Stated(
+            model=self.model,
+            slot_node=placed,
+            seed=self.request.effective_seed,
+            horizon_ns=self.horizon_ns,
+            bounds=self.bounds,
+            decisions=[sequence.decision for sequence in self.sequences],
+            metrics=outcome.metrics,
+            faults=self.policy.survives,
+            limits=self.policy.fault_limits,
+            instances=instances,
+        )
+        return assess(stated, asked.draws, asked.futures)
 
     def detail(
         self, placed: Ints, outcome: Outcome, worst: int, instances: tuple[InstanceResult, ...]
@@ -230,7 +254,7 @@ class _Run:
     def conclude(self, placed: Ints, outcome: Outcome, worst: int) -> Verdict:
         """Put the decisions together."""
         checks = [
-            check_result(self.model, bound.check, sequence, outcome, self.horizon_ns)
+            check_result(self.model, bound.check, sequence, outcome)
             for bound, sequence in zip(self.bounds, self.sequences, strict=True)
         ]
         failed = [check.message for check in checks if check.result == "Failed"]
@@ -249,12 +273,15 @@ class _Run:
                 "share that meets the bound lies close to the quantile; raise "
                 "simulation.futures.max, or move the bound"
             )
+        elif self.assumptions is not None and (unknown := domination(self.assumptions)):
+            word, reason, message = "Inconclusive", "AssumptionDominated", unknown
         return self.verdict(
             word,
             reason,
             message[:2048],
             checks=checks,
             survives=self.survives,
+            assumptions=self.assumptions,
             placements=self.placements(placed),
             futures=len(outcome.metrics),
             worst_future=worst,

@@ -90,6 +90,7 @@ _POLICY: dict[str, Any] = {
         ],
         "survives": ["Node", "RackPower", "Pdu", "CduPump", "Cdu", "LeafSwitch"],
         "simulation": {"horizon": "48h", "futures": {"min": 2, "max": 4}},
+        "assumptions": {"draws": 0},
     },
 }
 

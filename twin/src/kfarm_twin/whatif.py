@@ -16,7 +16,7 @@ from kfarm_twin.request import InputError
 from kfarm_twin.whatif_conclude import conclude
 from kfarm_twin.whatif_farm import discipline_of, farmland_of, shape_of
 from kfarm_twin.whatif_measure import GRID_CELLS, job_sizes, measure
-from kfarm_twin.whatif_request import WhatIfRequest
+from kfarm_twin.whatif_request import WhatIfRequest, jobs_workload
 from kfarm_twin.whatif_result import Farmland, Part, WhatIf
 from kfarm_twin.whatif_stats import significant
 from kfarm_twin.whatif_workload import cut, draw, resample, source_trace
@@ -52,8 +52,10 @@ def prepare(request: WhatIfRequest) -> Stage:
     Raises
     ------
     InputError
-        When a farm is missing or cannot be played as one pool of equal nodes.
+        When there are no jobs to play, or a farm is missing or cannot be played as one pool of
+        equal nodes.
     """
+    jobs_workload(request.spec)
     farm, notes = farmland_of(request)
     disciplines = tuple(
         discipline_of(policy, index) for index, policy in enumerate(request.spec.policies)
@@ -86,8 +88,9 @@ def play(request: WhatIfRequest, progress: Callable[[int, int], None] | None = N
 def jobs_of(stage: Stage, replica: int) -> JobTrace:
     """The jobs of one replica, the same for every policy."""
     spec = stage.request.spec
-    if spec.workload.trace is not None:
-        block_ns = parse_duration_ns(spec.workload.trace.block)
+    recorded = jobs_workload(spec).trace
+    if recorded is not None:
+        block_ns = parse_duration_ns(recorded.block)
         trace = cut(stage.trace, parse_duration_ns(spec.horizon))
         return resample(trace, block_ns, spec.seed, replica) if replica else trace
     return cut(draw(stage.request, stage.farm, replica), parse_duration_ns(spec.horizon))

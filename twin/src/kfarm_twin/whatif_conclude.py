@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from kfarm_twin.whatif_request import WhatIfRequest, rules_of
+from kfarm_twin.whatif_request import WhatIfRequest, jobs_workload, rules_of
 from kfarm_twin.whatif_result import (
     LOWER_IS_BETTER,
     PERCENTILES,
@@ -51,7 +51,8 @@ def conclude(request: WhatIfRequest, farm: Farmland, parts: Sequence[Part]) -> W
 
 
 def _workload(request: WhatIfRequest, first: Part) -> Workload:
-    trace, generator = request.spec.workload.trace, request.spec.workload.generator
+    workload = jobs_workload(request.spec)
+    trace, generator = workload.trace, workload.generator
     if trace is not None:
         source = request.source.name if request.source else trace.config_map.key
         between = (

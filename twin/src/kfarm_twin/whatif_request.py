@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from kfarm_api.base import Strict
 from kfarm_api.farm import GPUFarm, NPUFarm
 from kfarm_api.snapshot import digest
-from kfarm_api.twinrun import ConfigMapKey, RunPolicy, TwinRunSpec
+from kfarm_api.twinrun import ConfigMapKey, RunPolicy, RunWorkload, TwinRunSpec
 from pydantic import ConfigDict, Field
 
 from kfarm_twin.request import InputError
@@ -95,8 +95,29 @@ class PlayOrder(Strict):
     replica: Annotated[int, Field(ge=0)]
 
 
+def jobs_workload(spec: TwinRunSpec) -> RunWorkload:
+    """The trace or generator whose jobs are played under each policy.
+
+    Raises
+    ------
+    InputError
+        When the run plays failures alone: a gang, or no workload.
+    """
+    if spec.workload is None or spec.workload.gang is not None:
+        found = "none" if spec.workload is None else "one gang"
+        raise InputError(
+            "spec.workload",
+            f"{found}: no jobs to compare policies on",
+            "a trace or generator; what failures do to a farm or a gang is played by"
+            " kfarm simulate -f FILE",
+        )
+    return spec.workload
+
+
 def source_key(spec: TwinRunSpec) -> ConfigMapKey | None:
-    """The ConfigMap key that the workload is read from; None with a built-in mix."""
+    """The ConfigMap key that the workload is read from; None where there is none to read."""
+    if spec.workload is None:
+        return None
     if spec.workload.trace is not None:
         return spec.workload.trace.config_map
     return spec.workload.generator.config_map if spec.workload.generator else None

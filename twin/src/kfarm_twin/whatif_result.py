@@ -6,7 +6,8 @@ import math
 from typing import Any, Literal
 
 from kfarm_api.base import Strict
-from kfarm_api.twinrun import PolicyDigest, RunPolicy
+from kfarm_api.twinrun import RunPolicy
+from kfarm_api.twinrun_status import PolicyDigest
 from pydantic import Field
 
 from kfarm_twin.whatif_stats import CONFIDENCE, Difference, Interval, Value

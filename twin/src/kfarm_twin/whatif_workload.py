@@ -20,7 +20,7 @@ from kfarm_twin.request import InputError
 from kfarm_twin.traces import TraceFormat, read_trace
 from kfarm_twin.traces.generate import generate
 from kfarm_twin.traces.model import TraceModel, default_model
-from kfarm_twin.whatif_request import Source, WhatIfRequest
+from kfarm_twin.whatif_request import Source, WhatIfRequest, jobs_workload
 from kfarm_twin.whatif_result import Farmland
 
 BLOCK_PURPOSE = 0x424C4F43
@@ -43,7 +43,7 @@ def source_trace(request: WhatIfRequest, farm: Farmland) -> JobTrace:
     InputError
         When the file is wrong, with its line.
     """
-    workload = request.spec.workload.trace
+    workload = jobs_workload(request.spec).trace
     if workload is None or request.source is None:
         raise InputError("spec.workload.trace", "no file", "the trace that the TwinRun names")
     per_node = workload.gpus_per_node or farm.accelerators_per_node
@@ -138,7 +138,7 @@ def draw(request: WhatIfRequest, farm: Farmland, replica: int) -> JobTrace:
     InputError
         When the mix is unknown, the fitted model is wrong, or its jobs cannot come.
     """
-    generator = request.spec.workload.generator
+    generator = jobs_workload(request.spec).generator
     if generator is None:
         raise InputError("spec.workload.generator", "none", "a generator")
     model = _model(request, generator, farm)

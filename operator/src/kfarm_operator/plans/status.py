@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from kfarm_api.plan import PlacementPlanStatus, Slot, WorkloadPlacement
+from kfarm_api.plan import AssumptionResult, PlacementPlanStatus, Slot, WorkloadPlacement
 from kfarm_api.units import parse_duration_ns
 from kfarm_twin.request import Verdict
 
@@ -55,9 +55,19 @@ def verdict_status(
         attempts=attempts or None,
         checks=verdict.checks,
         survives=verdict.survives,
+        assumptions=_assumptions(verdict),
         placements=_placements(observed, verdict, survivors),
     )
     return finish(observed, status, verdict.reason, verdict.message)
+
+
+def _assumptions(verdict: Verdict) -> AssumptionResult | None:
+    """What the verdict rests on: inputs that decide it, or whose break-even was sought."""
+    found = verdict.assumptions
+    if found is None:
+        return None
+    kept = [entry for entry in found.inputs if entry.sought or entry.flips]
+    return found.model_copy(update={"inputs": kept})
 
 
 def expiry(observed: Observed, now: datetime) -> datetime:
@@ -142,6 +152,7 @@ def finish(observed: Observed, status: PlacementPlanStatus, reason: str, message
     body = counted.model_dump(by_alias=True, mode="json", exclude={"conditions"})
     for name in ("checks", "survives", "placements"):
         body[name] = getattr_manifest(counted, name)
+    body["assumptions"] = counted.assumptions.as_manifest() if counted.assumptions else None
     body["conditions"] = _conditions(observed, counted, reason, message)
     return body
 

@@ -11,7 +11,8 @@ import zlib
 from typing import Any
 
 from kfarm_api.base import API_VERSION
-from kfarm_api.twinrun import Artifact, TwinRun
+from kfarm_api.twinrun import TwinRun
+from kfarm_api.twinrun_status import Artifact
 from kfarm_twin.whatif_result import WhatIf
 
 JSON = dict[str, Any]

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfarm_api.farm import Farm
-from kfarm_api.twinrun import Artifact, TwinRun
-from kfarm_twin.whatif_request import Source, WhatIfRequest, source_key
+from kfarm_api.twinrun import TwinRun
+from kfarm_api.twinrun_status import Artifact
+from kfarm_twin.request import InputError
+from kfarm_twin.whatif_request import Source, WhatIfRequest, jobs_workload, source_key
 from kfarm_twin.whatif_result import WhatIf
 
 from kfarm_operator.twinruns.artifact import artifact_name, is_ours, read_artifact
@@ -77,6 +79,10 @@ def resolve(gathered: Gathered) -> Rest | Ready:
     run, spec = gathered.run, gathered.run.spec
     if spec.suspend:
         return Rest("Suspended", "Suspended", "suspended: set suspend: false to play it")
+    try:
+        jobs_workload(spec)
+    except InputError as error:
+        return Rest("Failed", "NoJobs", str(error))
     for ref, farm in zip(spec.farms, gathered.farms, strict=True):
         if farm is None:
             text = f"{ref.kind} {ref.name} does not exist: apply it, or correct spec.farms"

@@ -14,7 +14,8 @@ from typing import Any, Literal, Protocol, get_args
 
 from kfarm_api.farm import Farm
 from kfarm_api.parse import InvalidObject, parse
-from kfarm_api.twinrun import RunState, TwinRun
+from kfarm_api.twinrun import TwinRun
+from kfarm_api.twinrun_status import RunState
 from kfarm_twin.whatif_conclude import conclude
 from kfarm_twin.whatif_request import WhatIfRequest, source_key
 from kfarm_twin.whatif_result import Played, WhatIf

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from kfarm_api.twinrun import Artifact, RunState, TwinRun, TwinRunStatus
+from kfarm_api.twinrun import TwinRun
+from kfarm_api.twinrun_status import Artifact, RunState, TwinRunStatus
 from kfarm_twin.whatif_result import WhatIf
 
 from kfarm_operator.conditions import Status, condition, shorten, timestamp

@@ -257,7 +257,39 @@
     }), CONFIG);
   }
 
+  function drawTornado(node, bars) {
+    const shown = [...bars].reverse();
+    const cut = (value) => Math.max(-2.5, Math.min(value, 2.5));
+    const side = (key, name, color) => ({
+      type: "bar", orientation: "h", name, marker: { color },
+      base: shown.map((bar) => 100 * bar.stated),
+      y: shown.map((bar) => bar.name), x: shown.map((bar) => 100 * (cut(bar[key]) - bar.stated)),
+      customdata: shown.map((bar) => [bar[`${key}_text`], short(100 * bar[key]), bar.check]),
+      hovertemplate: "%{y}: %{customdata[0]}<br>%{customdata[1]} % of the margin of "
+        + "%{customdata[2]}<extra></extra>",
+    });
+    const line = (x, color, dash) => ({ type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper",
+                                        line: { color, width: 1.6, dash } });
+    Plotly.react(node, [
+      side("low", "lower end", CIVIDIS[2]), side("high", "upper end", CIVIDIS[7]),
+    ], layout({
+      barmode: "overlay", bargap: 0.35, hovermode: "closest", showlegend: true,
+      legend: { orientation: "h", x: 1, xanchor: "right", y: 1.02, yanchor: "bottom" },
+      margin: { l: 60, r: 18, t: 30, b: 40 },
+      xaxis: { title: { text: "margin left [%]", font: { size: 11 }, standoff: 6 } },
+      yaxis: {
+        tickmode: "array", tickvals: shown.map((bar) => bar.name),
+        ticktext: shown.map((bar) => bar.unknown ? `${bar.name} (unknown)` : bar.name),
+      },
+      shapes: [line(100 * bars[0].stated, css("--soft"), "solid"), line(0, css("--bad"), "dash")],
+      annotations: [{ x: 0, y: 1, yref: "paper", text: "flips", showarrow: false, xanchor: "left",
+                      yanchor: "bottom", font: { size: 11, color: css("--bad") } }],
+    }), CONFIG);
+  }
+
   function drawCharts() {
+    const tornado = document.getElementById("tornado");
+    if (tornado) drawTornado(tornado, data.assumptions);
     for (const node of document.querySelectorAll("[data-line]")) {
       drawLine(node, data.lines[Number(node.dataset.line)]);
     }

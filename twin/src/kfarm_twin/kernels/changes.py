@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inner, spliced
 from kfarm_twin.arrays import (
     ACCELERATORS,
     CORRUPT_CLASS,
@@ -22,6 +22,7 @@ from kfarm_twin.arrays import (
     Farm,
     State,
 )
+from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.charge import charge_devices, record
 from kfarm_twin.kernels.fleet_columns import (
     CAME_UP,
@@ -96,7 +97,7 @@ def _stop_all(
     return kept_room
 
 
-@inner
+@spliced
 def _move_all(
     farm: Farm, state: State, queue: EventQueue, log: EventLog, node: int, horizon: int
 ) -> bool:
@@ -111,7 +112,7 @@ def _move_all(
     return kept_room
 
 
-@inner
+@spliced
 def _go_down(
     farm: Farm, state: State, queue: EventQueue, log: EventLog, row: int, horizon: int
 ) -> bool:
@@ -134,7 +135,7 @@ def _go_down(
     return kept_room
 
 
-@inner
+@spliced
 def _come_up(farm: Farm, state: State, log: EventLog, node: int) -> None:
     note_down_time(farm, state, node)
     note_lost_devices(state, node, True)
@@ -162,7 +163,7 @@ def mark_lost(farm: Farm, state: State, node: int, device: int, lost_class: int)
     nodes.health[node, LOST_DEVICES] += 1
 
 
-@inner
+@spliced
 def _lose_device(
     farm: Farm, state: State, queue: EventQueue, log: EventLog, row: int, horizon: int
 ) -> bool:
@@ -182,7 +183,7 @@ def _lose_device(
     return kept_room
 
 
-@inner
+@spliced
 def _get_device(farm: Farm, state: State, log: EventLog, node: int, device: int) -> None:
     nodes, now = state.nodes, state.tally.counts[NOW]
     record(log, now, DEVICE_BACK, node, device)
@@ -207,7 +208,7 @@ def _felt_by_units(
     slot, last, kept_room = state.nodes.first_slot[node], NONE, True
     while slot != NONE:
         unit = farm.units.slot_unit[slot]
-        if unit != last and state.units.phase[unit] == RUNNING:
+        if unit != last and state.units.row[unit, u.PHASE] == RUNNING:
             settle(farm, state, unit, state.tally.counts[NOW])
             if spoilt_class != NONE:
                 spoil(farm, state, unit, spoilt_class)
@@ -218,7 +219,7 @@ def _felt_by_units(
     return kept_room
 
 
-@inner
+@spliced
 def apply_change(
     farm: Farm, state: State, queue: EventQueue, log: EventLog, row: int, horizon: int
 ) -> bool:

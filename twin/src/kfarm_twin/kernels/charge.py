@@ -14,6 +14,7 @@ from kfarm_twin.arrays import (
     Farm,
     State,
 )
+from kfarm_twin.kernels import unit_columns as u
 
 
 @inner
@@ -59,7 +60,7 @@ def charge_span(
     _charge(state, workload, cause, failed_class, float(span_ns) * float(present * need))
     if absent > 0:
         waiting = float(span_ns) * float(absent * need)
-        _charge(state, workload, LOST_WAITING, state.units.blamed_class[unit], waiting)
+        _charge(state, workload, LOST_WAITING, state.units.row[unit, u.BLAMED], waiting)
 
 
 @inner
@@ -68,14 +69,14 @@ def charge_work(farm: Farm, state: State, unit: int, span_ns: int, done_ns: int)
 
     `done_ns` is the work done by all members in step, as time at full speed.
     """
-    workload, missing = farm.units.workload[unit], state.units.missing[unit]
+    workload, missing = farm.units.workload[unit], state.units.row[unit, u.MISSING]
     need, slots = farm.workloads.need[workload, ACCELERATORS], farm.units.slots[unit]
     slow = float(span_ns) * float((slots - missing) * need) - float(done_ns) * float(slots * need)
     if slow > 0.0:
-        _charge(state, workload, LOST_SLOW, state.units.slow_class[unit], slow)
+        _charge(state, workload, LOST_SLOW, state.units.row[unit, u.SLOWED_BY], slow)
     if missing > 0:
         waiting = float(span_ns) * float(missing * need)
-        _charge(state, workload, LOST_WAITING, state.units.blamed_class[unit], waiting)
+        _charge(state, workload, LOST_WAITING, state.units.row[unit, u.BLAMED], waiting)
 
 
 @inner

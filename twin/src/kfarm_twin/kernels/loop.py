@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from kfarm_twin._jit import inner, kernel
+from kfarm_twin._jit import inner, kernel, spliced
 from kfarm_twin.arrays import (
     CORRUPT_CLASS,
     DOWN,
@@ -38,6 +38,7 @@ from kfarm_twin.arrays import (
     State,
 )
 from kfarm_twin.kernels import fleet_columns as c
+from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.changes import (
     DEVICE_LOST,
     SLOWED,
@@ -86,7 +87,7 @@ PLAYED, QUEUE_FULL = 0, 1
 NS = 1e-9
 
 
-@inner
+@spliced
 def _clear_nodes(farm: Farm, state: State) -> None:
     nodes = state.nodes
     for column in (nodes.up, nodes.pods_mw, nodes.power_mw, nodes.rack_mw, nodes.plant_mw):
@@ -105,22 +106,21 @@ def _clear_nodes(farm: Farm, state: State) -> None:
         nodes.health[node, CORRUPT_CLASS] = NONE
 
 
-@inner
+@spliced
 def _clear(farm: Farm, state: State) -> None:
     loops, units, tally = state.loops, state.units, state.tally
     _clear_nodes(farm, state)
-    for column in (loops.idle_mw, loops.pods_mw, loops.throttled, units.kept_ns, units.due_ns):
+    for column in (loops.idle_mw, loops.pods_mw, loops.throttled):
         column[:] = 0
-    for column in (units.stamp, units.missing, units.since_ns, units.work_ns, units.saving_ns):
-        column[:] = 0
-    for column in (units.stopped_ns, units.planned, tally.unit_down_ns, tally.unit_wait_ns):
-        column[:] = 0
-    for column in (units.blamed_class, units.slow_class, units.spoilt_class, units.slot_node):
-        column[:] = NONE
-    tally.unit_end_ns[:] = 0
-    units.clean_ns[:] = FAR_NS
-    units.phase[:] = RUNNING
-    units.rate_ppm[:] = FULL_PPM
+    for unit in range(units.row.shape[0]):
+        units.row[unit] = 0
+        units.row[unit, u.PHASE] = RUNNING
+        units.row[unit, u.RATE] = FULL_PPM
+        units.row[unit, u.BLAMED] = NONE
+        units.row[unit, u.SLOWED_BY] = NONE
+        units.row[unit, u.SPOILT_BY] = NONE
+        units.row[unit, u.CLEAN] = FAR_NS
+    units.slot_node[:] = NONE
     loops.speed_ppm[:] = FULL_PPM
     loops.dirty[:] = 1
     loops.hottest_c[:] = ABSENT_C
@@ -136,7 +136,7 @@ def _clear(farm: Farm, state: State) -> None:
         table[:, :] = 0.0
 
 
-@inner
+@spliced
 def _begin_node(farm: Farm, state: State, log: EventLog, node: int) -> None:
     """A node as the fleet has it at the start."""
     row, patient = state.fleet.node[node], state.fleet.patient[node]
@@ -161,7 +161,7 @@ def _begin_node(farm: Farm, state: State, log: EventLog, node: int) -> None:
         record(log, 0, SPOILT, node, own)
 
 
-@inner
+@spliced
 def _begin_fleet(
     farm: Farm, state: State, log: EventLog, warm: int, horizon: int, seed: int, future: int
 ) -> bool:
@@ -176,7 +176,7 @@ def _begin_fleet(
     return True
 
 
-@inner
+@spliced
 def _begin(
     farm: Farm,
     slot_node: Ints,
@@ -209,7 +209,7 @@ def _begin(
     return kept_room
 
 
-@inner
+@spliced
 def _sample(state: State, log: EventLog) -> None:
     """Write the state that lasts from now on to the log, where samples are kept."""
     at = log.size[1]
@@ -223,7 +223,7 @@ def _sample(state: State, log: EventLog) -> None:
     log.size[1] = at + 1
 
 
-@inner
+@spliced
 def _note_grid(state: State, outcome: Outcome, row: int, until: int, horizon: int) -> None:
     """Write how many nodes are down to the points in time from now until `until`, excluded."""
     points, at = outcome.down_at.shape[1], state.tally.counts[GRID_AT]
@@ -254,7 +254,7 @@ def _advance(
     count[NOW] = until
 
 
-@inner
+@spliced
 def _change_fleet(
     farm: Farm, state: State, queue: EventQueue, log: EventLog, changes: int, horizon: int
 ) -> bool:
@@ -264,20 +264,19 @@ def _change_fleet(
         kept_room = apply_change(farm, state, queue, log, row, horizon) and kept_room
         what = state.fleet.changes[row, WHAT]
         # a pod that lost a device leaves the rest of its devices to others
-        frees = what == c.CAME_UP or what == c.GOT_DEVICE or what == c.LOST_DEVICE
-        more = more or frees
+        more = more or what in (c.CAME_UP, c.GOT_DEVICE, c.LOST_DEVICE)
     if more:
         kept_room = retry_waiting(farm, state, queue, log, horizon) and kept_room
     return kept_room
 
 
-@inner
+@spliced
 def _handle(
     farm: Farm, state: State, queue: EventQueue, log: EventLog, at: int, horizon: int
 ) -> bool:
     """Let one event of a unit happen; False when the queue had no room for what follows from it."""
     kind, unit = queue.kind[at], queue.entity[at]
-    phase = state.units.phase[unit]
+    phase = state.units.row[unit, u.PHASE]
     if kind == DETECTED and phase == DETECTING:
         return replace(farm, state, queue, log, unit, horizon)
     if kind == RESTARTED and phase == RESTARTING:
@@ -288,7 +287,7 @@ def _handle(
     return retry_waiting(farm, state, queue, log, horizon)
 
 
-@inner
+@spliced
 def run_future(
     farm: Farm,
     slot_node: Ints,
@@ -315,7 +314,7 @@ def run_future(
     if not _begin(farm, slot_node, state, queue, log, seed, future, warm, horizon):
         return QUEUE_FULL
     while True:
-        while queue.size[0] > 0 and queue.stamp[0] != state.units.stamp[queue.entity[0]]:
+        while queue.size[0] > 0 and queue.stamp[0] != state.units.row[queue.entity[0], u.STAMP]:
             pop(queue)  # a unit's timer that was overtaken by a later one
         due = queue.time_ns[0] if queue.size[0] > 0 else FAR_NS
         fleet_due = next_time(state.fleet)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inner, spliced
 from kfarm_twin.arrays import (
     ACCELERATORS,
     CLUSTER,
@@ -13,6 +13,7 @@ from kfarm_twin.arrays import (
     Farm,
     State,
 )
+from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.power import change_pods
 from kfarm_twin.policy.gangs import NONE, filter_nodes, place_gang
 
@@ -67,9 +68,9 @@ def detach(farm: Farm, state: State, slot: int) -> None:
 def miss(farm: Farm, state: State, slot: int) -> None:
     """Take a member off its node; its unit misses it from now on."""
     unit = farm.units.slot_unit[slot]
-    if state.units.missing[unit] == 0:
+    if state.units.row[unit, u.MISSING] == 0:
         state.tally.counts[SHORT] += 1
-    state.units.missing[unit] += 1
+    state.units.row[unit, u.MISSING] += 1
     detach(farm, state, slot)
 
 
@@ -96,7 +97,7 @@ def holder(farm: Farm, state: State, node: int, device: int) -> int:
     return int(slot)
 
 
-@inner
+@spliced
 def _mark_members(farm: Farm, state: State, unit: int, required: int, preferred: int) -> int:
     """Mark the parts that hold members; return the domain they are in, or NONE."""
     held = state.tally.domain_scratch[2]
@@ -110,7 +111,7 @@ def _mark_members(farm: Farm, state: State, unit: int, required: int, preferred:
     return fixed
 
 
-@inner
+@spliced
 def _roomiest(farm: Farm, state: State, fixed: int, required: int, total: int) -> int:
     """Room for members in the domain that the unit must stay in, or in the largest."""
     if fixed == NONE and required == CLUSTER and farm.domains[CLUSTER] == 1:
@@ -132,9 +133,10 @@ def find_nodes(farm: Farm, state: State, unit: int) -> int:
     """Nodes for missing members into `found`, spares included; returns for how many.
 
     All or none, but for an elastic gang: as many as there is room for, if they suffice with those
-    that stand. Of several kinds of nodes the one preferred most that takes all, else that takes any.
+    that stand. Of several kinds of nodes the one preferred most that takes all, else that takes
+    some.
     """
-    workload, missing = farm.units.workload[unit], state.units.missing[unit]
+    workload, missing = farm.units.workload[unit], state.units.row[unit, u.MISSING]
     required, preferred = CLUSTER, CLUSTER
     if farm.workloads.gang[workload] == 1:
         required = farm.workloads.required[workload]
@@ -169,5 +171,5 @@ def find_nodes(farm: Farm, state: State, unit: int) -> int:
                 state.tally.domain_scratch,
                 state.tally.found[:count],
             ):
-                return count
+                return int(count)
     return 0

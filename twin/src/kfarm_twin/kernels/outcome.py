@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inner, spliced
 from kfarm_twin.arrays import (
     ACCELERATORS,
     BINS,
@@ -46,6 +46,7 @@ from kfarm_twin.arrays import (
     Outcome,
     State,
 )
+from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.fleet_measure import (
     DOWN_MEAN,
     DOWN_P50,
@@ -66,19 +67,19 @@ NS = 1e-9
 NS_PER_HOUR = 3.6e12
 
 
-@inner
+@spliced
 def _write_units(farm: Farm, state: State, outcome: Outcome, row: int, horizon: int) -> None:
     worst = math.inf
     kept, spans, alone = 0.0, 0.0, 0.0
     for unit in range(farm.units.workload.shape[0]):
-        span = state.tally.unit_end_ns[unit]
-        if state.units.phase[unit] != DONE:
+        span = state.units.row[unit, u.END]
+        if state.units.row[unit, u.PHASE] != DONE:
             span = horizon
-        retained = state.units.kept_ns[unit] + state.units.work_ns[unit]
+        retained = state.units.row[unit, u.KEPT] + state.units.row[unit, u.WORK]
         outcome.unit_times_ns[row, unit, 0] = retained
         outcome.unit_times_ns[row, unit, 1] = span
-        outcome.unit_times_ns[row, unit, 2] = state.tally.unit_down_ns[unit]
-        outcome.unit_times_ns[row, unit, 3] = state.tally.unit_wait_ns[unit]
+        outcome.unit_times_ns[row, unit, 2] = state.units.row[unit, u.DOWN]
+        outcome.unit_times_ns[row, unit, 3] = state.units.row[unit, u.WAITED]
         if farm.workloads.training[farm.units.workload[unit]] == 0:
             continue
         workload = farm.units.workload[unit]
@@ -97,7 +98,7 @@ def _write_units(farm: Farm, state: State, outcome: Outcome, row: int, horizon: 
     outcome.metrics[row, 19] = alone / interruptions * NS if trains else math.nan
 
 
-@inner
+@spliced
 def _write_fleet(state: State, outcome: Outcome, row: int) -> None:
     """Figures of the fleet; 0 where there was no failure to take a mean of."""
     found, metrics = state.tally.measures, outcome.metrics[row]
@@ -113,7 +114,7 @@ def _write_fleet(state: State, outcome: Outcome, row: int) -> None:
         outcome.down_ns[row, down // width] += state.fleet.down_ns[down]
 
 
-@inner
+@spliced
 def _write_metrics(farm: Farm, state: State, outcome: Outcome, row: int, horizon: int) -> None:
     count, total, metrics = state.tally.counts, state.tally.totals, outcome.metrics[row]
     nodes, span = float(state.nodes.up.shape[0]), float(horizon)
@@ -155,7 +156,7 @@ def _copy(source: Floats, target: Floats) -> None:
             target[index, cause] = source[index, cause]
 
 
-@inner
+@spliced
 def write_outcome(farm: Farm, state: State, outcome: Outcome, row: int, horizon: int) -> None:
     """Write the metrics of a future that has ended, and what was behind them, to row `row`."""
     count, places = state.tally.counts, outcome.places[row]

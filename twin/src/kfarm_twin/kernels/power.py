@@ -8,7 +8,7 @@ coolant (or inlet air) plus thermal resistance times power.
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner, kernel
+from kfarm_twin._jit import inner, kernel, spliced
 from kfarm_twin.arrays import (
     ACCELERATORS,
     DIRTY_RACKS,
@@ -121,7 +121,7 @@ def balance_loops(farm: Farm, state: State) -> bool:
     return changed
 
 
-@inner
+@spliced
 def _note_racks(farm: Farm, state: State) -> None:
     nodes, tally = state.nodes, state.tally
     for at in range(tally.counts[DIRTY_RACKS]):
@@ -151,7 +151,7 @@ def _note_temperature(farm: Farm, state: State, loop: int, device_mw: int) -> No
     tally.totals[HEADROOM] = min(tally.totals[HEADROOM], clusters.throttle_c[cluster] - temperature)
 
 
-@inner
+@spliced
 def _note_devices(farm: Farm, state: State, loop: int) -> None:
     """Temperatures of the devices on a loop, and how many of them throttle."""
     cluster, speed = farm.sites.loop_cluster[loop], state.loops.speed_ppm[loop]
@@ -171,7 +171,7 @@ def _note_devices(farm: Farm, state: State, loop: int) -> None:
     state.loops.throttled[loop] = throttled
 
 
-@inner
+@spliced
 def _note_loops(farm: Farm, state: State) -> None:
     """Look again at the loops whose demand changed."""
     loops, tally = state.loops, state.tally

@@ -6,7 +6,7 @@ of that. Throttled and slow devices slow work, not saves.
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner, kernel
+from kfarm_twin._jit import inner, kernel, spliced
 from kfarm_twin.arrays import (
     LOST_SAVES,
     NOW,
@@ -16,6 +16,7 @@ from kfarm_twin.arrays import (
     Farm,
     State,
 )
+from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.charge import charge_span, charge_work
 from kfarm_twin.kernels.heap import FINISHED, push
 from kfarm_twin.kernels.power import FULL_PPM
@@ -45,34 +46,34 @@ def time_for(work_ns: int, rate_ppm: int) -> int:
     return whole * FULL_PPM + (rest * FULL_PPM + rate_ppm - 1) // rate_ppm
 
 
-@inner
+@spliced
 def _cycles(farm: Farm, state: State, unit: int, left: int) -> int:
     """Let `left` [ns] of work and saves pass; returns how much of it saves took [ns]."""
     units, workload = state.units, farm.units.workload[unit]
     interval, save = farm.workloads.interval_ns[workload], farm.workloads.save_ns[workload]
-    rate = units.rate_ppm[unit]
-    if rate < LEAST_PPM and units.work_ns[unit] < interval:
+    rate = units.row[unit, u.RATE]
+    if rate < LEAST_PPM and units.row[unit, u.WORK] < interval:
         return 0
     saved = 0
-    to_save = time_for(interval - units.work_ns[unit], rate)
-    to_end = to_save + save - units.saving_ns[unit]
+    to_save = time_for(interval - units.row[unit, u.WORK], rate)
+    to_end = to_save + save - units.row[unit, u.SAVING_FOR]
     if left >= to_end:
-        saved = save - units.saving_ns[unit]
-        units.kept_ns[unit] += interval
-        units.work_ns[unit] = 0
-        units.saving_ns[unit] = 0
+        saved = save - units.row[unit, u.SAVING_FOR]
+        units.row[unit, u.KEPT] += interval
+        units.row[unit, u.WORK] = 0
+        units.row[unit, u.SAVING_FOR] = 0
         left -= to_end
         to_save = time_for(interval, rate)
         cycles = left // (to_save + save)
         saved += cycles * save
-        units.kept_ns[unit] += cycles * interval
+        units.row[unit, u.KEPT] += cycles * interval
         left -= cycles * (to_save + save)
     if left >= to_save:
-        units.work_ns[unit] = interval
-        units.saving_ns[unit] += left - to_save
+        units.row[unit, u.WORK] = interval
+        units.row[unit, u.SAVING_FOR] += left - to_save
         saved += left - to_save
     else:
-        units.work_ns[unit] += work_done(left, rate)
+        units.row[unit, u.WORK] += work_done(left, rate)
     return int(saved)
 
 
@@ -80,16 +81,16 @@ def _cycles(farm: Farm, state: State, unit: int, left: int) -> int:
 def settle(farm: Farm, state: State, unit: int, now: int) -> None:
     """Bring the progress of a running unit, and what it lost, up to `now`."""
     units = state.units
-    span = now - units.since_ns[unit]
-    units.since_ns[unit] = now
+    span = now - units.row[unit, u.SINCE]
+    units.row[unit, u.SINCE] = now
     if span == 0:
         return
-    before = units.kept_ns[unit] + units.work_ns[unit]
+    before = units.row[unit, u.KEPT] + units.row[unit, u.WORK]
     saved = _cycles(farm, state, unit, span)
-    done = units.kept_ns[unit] + units.work_ns[unit] - before
+    done = units.row[unit, u.KEPT] + units.row[unit, u.WORK] - before
     charge_work(farm, state, unit, span - saved, done)
     if saved > 0:
-        charge_span(farm, state, unit, units.missing[unit], LOST_SAVES, NONE, saved)
+        charge_span(farm, state, unit, units.row[unit, u.MISSING], LOST_SAVES, NONE, saved)
 
 
 @inner
@@ -97,14 +98,14 @@ def time_to_finish(farm: Farm, state: State, unit: int) -> int:
     """Time that a running, settled unit still takes at its rate [ns]; FAR_NS when it never ends."""
     workload = farm.units.workload[unit]
     interval, save = farm.workloads.interval_ns[workload], farm.workloads.save_ns[workload]
-    duration, rate = farm.workloads.duration_ns[workload], state.units.rate_ppm[unit]
+    duration, rate = farm.workloads.duration_ns[workload], state.units.row[unit, u.RATE]
     if duration >= FAR_NS or rate < LEAST_PPM:
         return FAR_NS
-    left = duration - state.units.kept_ns[unit] - state.units.work_ns[unit]
-    to_save = interval - state.units.work_ns[unit]
-    if left <= to_save and state.units.saving_ns[unit] == 0:
+    left = duration - state.units.row[unit, u.KEPT] - state.units.row[unit, u.WORK]
+    to_save = interval - state.units.row[unit, u.WORK]
+    if left <= to_save and state.units.row[unit, u.SAVING_FOR] == 0:
         return time_for(left, rate)
-    before = time_for(to_save, rate) + save - state.units.saving_ns[unit]
+    before = time_for(to_save, rate) + save - state.units.row[unit, u.SAVING_FOR]
     left -= to_save
     cycles = (left - 1) // interval
     cycle = time_for(interval, rate) + save
@@ -130,19 +131,19 @@ def set_rate(farm: Farm, state: State, unit: int) -> None:
         if own < rate:
             rate = own
             slow_class = nodes.health[node, SLOW_CLASS]
-    if units.missing[unit] > 0:
-        rate = rate * (slots - units.missing[unit]) // slots
-    units.rate_ppm[unit] = rate if rate >= LEAST_PPM else 0
-    units.slow_class[unit] = slow_class
+    if units.row[unit, u.MISSING] > 0:
+        rate = rate * (slots - units.row[unit, u.MISSING]) // slots
+    units.row[unit, u.RATE] = rate if rate >= LEAST_PPM else 0
+    units.row[unit, u.SLOWED_BY] = slow_class
 
 
 @inner
 def schedule_finish(farm: Farm, state: State, queue: EventQueue, unit: int, horizon: int) -> bool:
     """Set the rate of a settled, running unit and its finish, where that is before the horizon."""
     set_rate(farm, state, unit)
-    state.units.stamp[unit] += 1
+    state.units.row[unit, u.STAMP] += 1
     span = time_to_finish(farm, state, unit)
     now = state.tally.counts[NOW]
     if span >= horizon - now:
         return True
-    return push(queue, now + span, FINISHED, unit, state.units.stamp[unit])
+    return push(queue, now + span, FINISHED, unit, state.units.row[unit, u.STAMP])
