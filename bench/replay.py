@@ -1,6 +1,6 @@
 """Speed and memory of the farm driver, beside a textbook EASY in plain Python in the same run.
 
-``python bench/replay.py [--json FILE] [--short]`` prints a table; nothing is asserted. Each figure
+``python bench/replay.py [--json FILE] [--short]`` prints tables; nothing is asserted. Each figure
 comes from a process of its own, in CPU seconds. The farm week is the public trace where it is
 ($KFARM_SHARED), else a week drawn from the same mix by numpy. The textbook EASY counts nodes, sorts
 what runs at each pass, and walks the whole queue.
@@ -52,6 +52,9 @@ FARMS = {"1k": 1024, "4k": 4096, "16k": 16_384, "64k": 65_536}
 MILLION = 1_000_000
 DECIDED = 20_000
 """Jobs from which the cost of a decision is taken."""
+FUTURES = 8
+"""Futures with failures from which the cost of one is taken."""
+FAILING = ("FCFS, best fit", "EASY, best fit", "EASY, best fit, few racks")
 
 
 def drawn(jobs: int, nodes: int, seed: int, span_s: int = WEEK_S) -> Jobs:
@@ -261,6 +264,54 @@ def measure_million(name: str) -> dict[str, float]:
     return {"seconds": seconds, "resident_mib": _resident_mib(), "of_that_jobs_mib": base}
 
 
+def month() -> Jobs:
+    """Farm weeks one after another, 30 days of them."""
+    jobs, days = week(), 30
+    copies = [
+        jobs._replace(submit_ns=jobs.submit_ns + at * WEEK_S * 10**9)
+        for at in range(-(-days * 86_400 // WEEK_S))
+    ]
+    joined = Jobs(*(np.concatenate(columns) for columns in zip(*copies, strict=True)))
+    keep = joined.submit_ns < days * 86_400 * 10**9
+    return Jobs(*(column[keep] for column in joined))
+
+
+def measure_failing(name: str) -> dict[str, float]:
+    """30 days of farm weeks on nodes that fail as in Llama 3's study; jobs save as Young says."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - of this figure only
+
+    from kfarm_api.reliability import Reliability  # noqa: PLC0415
+    from kfarm_twin.job_failures import Saving, failing_shape  # noqa: PLC0415
+    from kfarm_twin.replay_failures import FailureAccount  # noqa: PLC0415
+
+    jobs, shape, discipline = month(), Shape(NODES, DEVICES, **LEVELS), DISCIPLINES[name]
+    until = 30 * 86_400 * 10**9
+    failing = failing_shape(shape, Reliability(reference="llama3-h100"), "reliability")
+    saving = Saving(None, "Young", 20 * 10**9, 300 * 10**9)
+
+    def play(future: int) -> FailureAccount | None:
+        met = failing.failures(jobs, saving, seed=42, future=future, until_ns=until)
+        return replay(jobs, shape, discipline, failures=met).failures
+
+    first = _cpu_seconds(lambda: play(0))
+    accounts = [play(future) for future in range(FUTURES)]
+    warm = _cpu_seconds(lambda: [play(future) for future in range(FUTURES)]) / FUTURES
+    plain = _cpu_seconds(lambda: replay(jobs, shape, discipline), 3)
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(play, range(2 * FUTURES)))
+    wall = (time.perf_counter() - begin) / (2 * FUTURES)
+    return {
+        "jobs": len(jobs.run_ns),
+        "first_s": first,
+        "warm_s": warm,
+        "plain_s": plain,
+        "wall_s": wall,
+        "stops": float(np.mean([account.stops for account in accounts if account])),
+        "goodput": float(np.mean([account.goodput or 0.0 for account in accounts if account])),
+    }
+
+
 MEASURES: dict[str, Callable[[str], dict[str, float]]] = {
     "week": measure_week,
     "textbook": measure_textbook,
@@ -268,6 +319,7 @@ MEASURES: dict[str, Callable[[str], dict[str, float]]] = {
     "gang": measure_gang,
     "million": measure_million,
     "openb": measure_openb,
+    "failing": measure_failing,
 }
 
 
@@ -294,6 +346,9 @@ def collect(show: Callable[[str], None], short: bool) -> dict[str, Any]:
             found[name] = _in_process("week", name, cache)
         show("openb over time, FGD")
         found["openb"] = _in_process("openb", "", cache)
+        for name in FAILING[1:2] if short else FAILING:
+            show(f"30 days with failures, {name}")
+            found[f"failing, {name}"] = _in_process("failing", name, cache)
         if short:
             return found
         for name in FARMS:
@@ -320,7 +375,7 @@ def tables(found: dict[str, Any]) -> list[Table]:
     if openb["jobs"]:
         label = f"openb, {openb['jobs']:,} jobs on its own nodes, FGD"
         week_table.add_row(label, f"{openb['warm_s']:.4f}")
-    shown = [week_table]
+    shown = [week_table, _failing_table(found)]
     if "decision 1k" in found:
         keys = [key for key in found["decision 1k"] if key.endswith("_us")]
         labels = [f"{key.removesuffix('_us')}, µs" for key in keys]
@@ -337,6 +392,20 @@ def tables(found: dict[str, Any]) -> list[Table]:
                         f"{row['of_that_jobs_mib']:.0f}")  # fmt: skip
         shown.append(big)
     return shown
+
+
+def _failing_table(found: dict[str, Any]) -> Table:
+    rows = {name: found[f"failing, {name}"] for name in FAILING if f"failing, {name}" in found}
+    jobs = next(iter(rows.values()))["jobs"]
+    title = f"30 days, {NODES:,} nodes, {jobs:,.0f} jobs, Llama 3's failures; per future"
+    table = Table("discipline", "CPU s", "of no failures", "wall s, all cores", "1,000 futures, s",
+                  "stops", "goodput", title=title)  # fmt: skip
+    for name, row in rows.items():
+        cells = (f"{row['warm_s']:.3f}", f"{row['warm_s'] / row['plain_s']:.2f}",
+                 f"{row['wall_s']:.3f}", f"{1000 * row['wall_s']:.0f}",
+                 f"{row['stops']:.0f}", f"{row['goodput']:.4f}")  # fmt: skip
+        table.add_row(name, *cells)
+    return table
 
 
 def main() -> None:

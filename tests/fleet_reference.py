@@ -597,7 +597,8 @@ class Future:
     # -- the shop ----------------------------------------------------------------------------------
     def fault(self, patient: Patient, way: Way, at: int, clock: Clock | None) -> None:
         if patient.stage != "well":
-            if patient.stage == "silent" and patient.way and patient.way.effect == "Corrupt":
+            silent = patient.stage == "silent" and way.effect != "Corrupt"
+            if silent and patient.way and patient.way.effect == "Corrupt":
                 self.corrupt(patient, None)
             self.dismiss(patient)
         patient.way, patient.at, patient.clock = way, at, clock

@@ -17,18 +17,22 @@ ROW = 7
 
 
 @kernel
-def start(
-    fleet: c.Fleet, state: c.FleetState, hold: Ints, warm: int, horizon: int, seed: int, future: int
-) -> bool:
-    """Bring the fleet to time 0."""
-    return begin(fleet, state, hold, warm, horizon, seed, future)
-
-
-@kernel
 def write(
-    fleet: c.Fleet, state: c.FleetState, horizon: int, seed: int, future: int, rows: Ints
-) -> int:
-    """Play the fleet on; how many rows there are, of which as many as fit are written."""
+    fleet: c.Fleet, state: c.FleetState, hold: Ints, warm: int, horizon: int, seed: int,
+    future: int, node: Ints, patient: Ints, rows: Ints,
+) -> int:  # fmt: skip
+    """Play a fleet; how many rows there are, of which as many as fit are written; -1: no room.
+
+    `node` and `patient` take the state at the start.
+    """
+    if not begin(fleet, state, hold, warm, horizon, seed, future):
+        return -1
+    for at in range(node.shape[0]):
+        for column in range(node.shape[1]):
+            node[at, column] = state.node[at, column]
+    for at in range(patient.shape[0]):
+        for column in range(patient.shape[1]):
+            patient[at, column] = state.patient[at, column]
     count, event = 0, 0
     while next_time(state) < horizon:
         changes = step(fleet, state, seed, future)
@@ -45,11 +49,11 @@ def write(
     return count
 
 
-def _initial(model: Model, state: c.FleetState) -> list[tuple[int, ...]]:
+def _initial(model: Model, nodes: Ints, patients: Ints) -> list[tuple[int, ...]]:
     """What is not as new when a future begins, node by node."""
     rows: list[tuple[int, ...]] = []
     for node in range(model.nodes):
-        row, patient = state.node[node], state.patient[node]
+        row, patient = nodes[node], patients[node]
         own = int(patient[c.CLASS])
         if row[c.CAUSES] > 0:
             rows.append((-1, -1, c.WENT_DOWN, node, int(row[c.BLAME]), 0, 0))
@@ -77,11 +81,11 @@ def script(
     rows = np.zeros((4096, ROW), np.int64)
     while True:
         state = new_state(model.fleet, events, outages)
-        if start(tables, state, hold, warm, horizon, seed, future):
-            initial = _initial(model, state)
-            count = write(tables, state, horizon, seed, future, rows)
-            if 0 <= count <= len(rows):
-                found: list[tuple[int, ...]] = [tuple(row) for row in rows[:count].tolist()]
-                return initial + found
-            rows = np.zeros((max(count, len(rows)), ROW), np.int64)
-        events, outages = 2 * events, 2 * outages
+        nodes, patients = np.zeros_like(state.node), np.zeros_like(state.patient)
+        count = write(tables, state, hold, warm, horizon, seed, future, nodes, patients, rows)
+        if 0 <= count <= len(rows):
+            found: list[tuple[int, ...]] = [tuple(row) for row in rows[:count].tolist()]
+            return _initial(model, nodes, patients) + found
+        rows = np.zeros((max(count, len(rows)), ROW), np.int64)
+        if count < 0:
+            events, outages = 2 * events, 2 * outages

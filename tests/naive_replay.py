@@ -333,7 +333,8 @@ class Farm:
             if (have >= self.weight(head)) if self.counted else domain is not None:
                 for victim in after[:count]:
                     nodes = [node for node, _ in self.running[victim]["pieces"]]
-                    if domain is None or any(node in domain for node in nodes):
+                    anywhere = domain is None or self.required in ("node", "cluster")
+                    if anywhere or any(node in domain for node in nodes):
                         self.preempt(victim, now)
                 return True
         return False

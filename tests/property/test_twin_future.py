@@ -22,7 +22,7 @@ TESTS = Path(__file__).parents[1]
 HOUR_NS = 3600 * 10**9
 
 quick = settings(
-    max_examples=40,
+    max_examples=60,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
@@ -54,12 +54,12 @@ def full(draw: Any) -> dict[str, Any]:
         return {"name": name, "failuresPer1000Days": draw(rate)} | spans | more
 
     entries = [
-        entry("device", per="Device"),
+        entry("device", per="Device", takes="Device"),
         entry("stop"),
         entry("slow", effect="Slow", speed=draw(st.sampled_from([1, 40, 90]))),
         entry("evicted", effect="Slow", speed=60, evict=True),
         entry("corrupt", effect="Corrupt"),
-        entry("corrupt-device", effect="Corrupt", per="Device"),
+        entry("corrupt-device", effect="Corrupt", per="Device", takes="Device"),
         entry("rack", per="Rack"),
         entry("leaf", per="Leaf"),
     ]
@@ -218,58 +218,86 @@ def test_energy_is_integrated_power(run: tuple[Model, Any, int, int, int]) -> No
     assert np.allclose(racks, power, rtol=1e-12)
 
 
+class Ledger:
+    """Who is where, rebuilt from the log alone."""
+
+    def __init__(self, model: Model, slots: Any) -> None:
+        self.model, self.farm = model, model.columns
+        self.where, self.up = np.array(slots), np.ones(model.nodes, bool)
+        self.running = np.zeros(len(self.farm.units.workload), bool)
+        self.lost: dict[tuple[int, int], bool] = {}
+
+    def take(self, event: dict[str, Any]) -> None:
+        kind, entity, detail = event["event"], event["entity"], event["detail"]
+        if kind in ("NodeFailed", "NodeDrained"):
+            self.up[entity] = False
+            self.where[self.where == entity] = -1
+        elif kind == "NodeRepaired":
+            self.up[entity] = True
+        elif kind == "DeviceLost":
+            self.lose(entity, detail)
+        elif kind == "DeviceRepaired":
+            del self.lost[entity, detail]
+        elif kind == "SlotMoved":
+            assert self.where[entity] == -1
+            assert self.up[detail]
+            self.where[entity] = detail
+        elif kind in ("UnitStarted", "UnitStopped", "UnitSaves"):
+            self.running[entity] = kind == "UnitStarted"
+        elif kind == "UnitFinished":
+            self.running[entity] = False
+            self.where[self.farm.units.slot_unit == entity] = -1
+
+    def lose(self, node: int, device: int) -> None:
+        """Deal out the sound devices: others first, then slots in ascending order."""
+        theirs = [others for (n, _), others in self.lost.items() if n == node]
+        owners = [-2] * (int(self.farm.nodes.others[node]) - sum(theirs))
+        for slot in np.flatnonzero(self.where == node):
+            need = self.farm.workloads.need[self.model.slot_workload[slot], ACCELERATORS]
+            owners += [int(slot)] * int(need)
+        place = sum((node, d) not in self.lost for d in range(device))
+        owner = owners[place] if place < len(owners) else -1
+        if owner >= 0:
+            self.where[owner] = -1
+        self.lost[node, device] = owner == -2
+
+    def check_capacity(self) -> None:
+        """Free + allocated + lost = capacity, and none is negative."""
+        allocated = np.zeros((self.model.nodes, RESOURCES), np.int64)
+        placed = self.where >= 0
+        needs = self.farm.workloads.need[self.model.slot_workload[placed]]
+        np.add.at(allocated, self.where[placed], needs)
+        for (node, _), others in self.lost.items():
+            allocated[node, ACCELERATORS] += not others
+        assert (allocated <= self.farm.nodes.free).all()
+
+    def check_gangs(self) -> None:
+        """A unit that runs has members enough, on nodes that are up, in one required domain."""
+        units, workloads = self.farm.units, self.farm.workloads
+        for unit in np.flatnonzero(self.running):
+            nodes = self.where[units.slot_unit == unit]
+            nodes = nodes[nodes >= 0]
+            workload = units.workload[unit]
+            assert len(nodes) >= workloads.least[workload]
+            assert self.up[nodes].all()
+            if workloads.gang[workload]:
+                level = workloads.required[workload]
+                assert len(set(self.farm.nodes.domain[level][nodes])) == 1
+
+
 @quick
 @given(runs())
 def test_log_keeps_time_capacity_and_gangs(run: tuple[Model, Any, int, int, int]) -> None:
     """Rebuild who is where from the log alone."""
     model, slots, _, _, _ = run
-    played = replay(run)
-    farm = model.columns
-    where, up = np.array(slots), np.ones(model.nodes, bool)
-    running = np.zeros(len(farm.units.workload), bool)
-    last = 0
-    for event in played.events.to_pylist():
+    ledger, last = Ledger(model, slots), 0
+    for event in replay(run).events.to_pylist():
         assert event["time_ns"] >= last
-        last, entity = event["time_ns"], event["entity"]
-        if event["event"] == "NodeFailed":
-            up[entity] = False
-            where[where == entity] = -1
-        elif event["event"] == "NodeRepaired":
-            up[entity] = True
-        elif event["event"] == "SlotMoved":
-            assert where[entity] == -1
-            assert up[event["detail"]]
-            where[entity] = event["detail"]
-        elif event["event"] in ("UnitStarted", "UnitStopped"):
-            running[entity] = event["event"] == "UnitStarted"
-        elif event["event"] == "UnitFinished":
-            running[entity] = False
-            where[farm.units.slot_unit == entity] = -1
-        _check_capacity(model, where)
+        last = event["time_ns"]
+        ledger.take(event)
+        ledger.check_capacity()
         if event["event"] == "UnitStarted":
-            _check_gangs(model, where, running, up)
-
-
-def _check_capacity(model: Model, where: Any) -> None:
-    """Free + allocated = capacity, and neither is negative."""
-    farm = model.columns
-    allocated = np.zeros((model.nodes, RESOURCES), np.int64)
-    placed = where >= 0
-    np.add.at(allocated, where[placed], farm.workloads.need[model.slot_workload[placed]])
-    assert (allocated <= farm.nodes.free).all()
-
-
-def _check_gangs(model: Model, where: Any, running: Any, up: Any) -> None:
-    """A unit that runs is whole, on nodes that are up, in one domain of its required level."""
-    units = model.columns.units
-    for unit in np.flatnonzero(running):
-        nodes = where[units.slot_unit == unit]
-        assert (nodes >= 0).all()
-        assert up[nodes].all()
-        workload = units.workload[unit]
-        if model.columns.workloads.gang[workload]:
-            level = model.columns.workloads.required[workload]
-            assert len(set(model.columns.nodes.domain[level][nodes])) == 1
+            ledger.check_gangs()
 
 
 @quick

@@ -122,7 +122,8 @@ class FailureClass(Strict):
     """One way to fail: what fails and how often, what it takes down, how it is found and mended.
 
     The rate is per 1,000 node-days, or per 1,000 days of one of what `per` names. `takes` is what
-    goes down with it; left out, the failed thing itself (a leaf takes its rail, a plant the farm).
+    goes down with it; left out, a device or link takes its node, a leaf its rail (or its scalable
+    unit, where it is not one of several), a rack, PDU, CDU or plant all behind it.
     A class with effect ``Slow`` lets gangs run at `speed` percent; with ``Corrupt`` they go on, and
     their work since is lost once it is found. `evict: true` takes a slow node out once found.
     `detection` is the mean time until the fault is found; left out, that of the cluster.

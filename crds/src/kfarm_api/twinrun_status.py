@@ -15,7 +15,8 @@ RunState = Literal["Pending", "Running", "Completed", "Failed", "Suspended"]
 class PolicyDigest(Strict):
     """One policy in few figures: means over the replicas; times in seconds, utilisation of 1.
 
-    `wait_mean_difference` is to the first policy, with its 95 % confidence interval.
+    `wait_mean_difference` is to the first policy, with its 95 % confidence interval; `goodput` is
+    there with failures only.
     """
 
     name: Name
@@ -23,6 +24,7 @@ class PolicyDigest(Strict):
     wait_p99: Quantity | None = None
     slowdown: Quantity | None = None
     utilisation: Quantity | None = None
+    goodput: Quantity | None = None
     wait_mean_difference: Quantity | None = None
     difference_low: Quantity | None = None
     difference_high: Quantity | None = None

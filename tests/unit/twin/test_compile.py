@@ -10,6 +10,7 @@ import pytest
 import twin_farms as farms
 from kfarm_twin import arrays
 from kfarm_twin.compile import Model, compile_farm
+from kfarm_twin.kernels.fleet_columns import DOWN, RATE
 from kfarm_twin.reliability import references
 from kfarm_twin.request import InputError
 
@@ -61,9 +62,10 @@ def test_figures_in_si() -> None:
     assert columns.loads.pod_mw[0].tolist() == [8 * (731_850 + 456_875)]
     assert columns.sites.loop_limit_mw.tolist() == [1_333_333_333] * 2
     assert columns.sites.plant_limit_mw.tolist() == [6_000_000_000]
-    assert columns.clusters.mean_to_failure_ns[0] == pytest.approx(1000 / 60 * 86400e9)
+    assert columns.fleet.rates[0, RATE] == pytest.approx(60 / 1000 / 86400e9)
     load = (40 * 20 + 20 * 1) / 24 / 1000
-    assert columns.clusters.down_share[0] == pytest.approx(load / (1 + load))
+    assert columns.fleet.rates[0, DOWN] == pytest.approx(load)
+    assert model().fleet.faults_per_ns == pytest.approx(8 * 60 / 1000 / 86400e9)
 
 
 def test_air_inlet_has_recirculation() -> None:

@@ -70,7 +70,24 @@ def problems_reported() -> Iterator[None]:
         raise typer.Exit(ExitCode.BAD_INPUT) from None
 
 
+MOST_SECONDS = 1_000_000
+
+
 def refuse(message: str) -> NoReturn:
     """Say what is wrong with the command line itself and exit with code 2."""
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(ExitCode.BAD_INPUT)
+
+
+def seconds(text: str | float) -> float:
+    """Seconds, or a duration such as ``5m``, as seconds, whole where they are."""
+    from kfarm_api.units import parse_duration_ns  # noqa: PLC0415 - --version needs no models
+
+    words = str(text)
+    try:
+        found = parse_duration_ns(words if words[-1:].isalpha() else f"{words}s") / 1e9
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= MOST_SECONDS:
+        raise typer.BadParameter(f"{words!r}: give 0 to {MOST_SECONDS} seconds, or such as 5m")
+    return int(found) if found == int(found) else found

@@ -112,6 +112,8 @@ def _refuse_others(request: Request) -> None:
         f"--required {request.required}": request.required is not Level.CLUSTER,
         "--preferred": request.preferred is not None,
         "--restart": request.restart_s != 0,
+        "--reliability": request.failures.reliability is not None,
+        ", ".join(request.failures.given): bool(request.failures.given),
     }
     wrong = [name for name, present in given.items() if present]
     if wrong:

@@ -15,6 +15,7 @@ from kfarm_twin.cli_app import (
     app,
     problems_reported,
     refuse,
+    seconds,
 )
 from kfarm_twin.cli_output import Output
 from kfarm_twin.disciplines import Backfill, Level, Order, Placement
@@ -52,8 +53,19 @@ def simulate(
     preferred: Annotated[
         Level | None, typer.Option(help="Within it, in few domains of this level.")
     ] = None,
+    reliability: Annotated[
+        str | None,
+        typer.Option(help="Let nodes fail: a reference such as llama3-h100, or a YAML file."),
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Work between saves: 30m, or young or daly; without, none.")
+    ] = None,
+    save: Annotated[str | None, typer.Option(help="How long a save blocks: 20s.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="With failures: break the run off then: 720h.")
+    ] = None,
     restart: Annotated[
-        int, typer.Option(min=0, max=10**6, help="Cost of a restart after preemption [s].")
+        float, typer.Option(parser=seconds, metavar="TIME", help="Of a restart: 300 [s] or 5m.")
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of random placement.")] = 0,
     jobs_out: Annotated[
@@ -72,6 +84,7 @@ def simulate(
     output: Format = Output.TABLE,
 ) -> None:
     """Play a trace of jobs on a farm: waits, slowdown, utilisation, and when each job ran."""
+    from kfarm_twin.cli_failures import FailureOptions  # noqa: PLC0415
     from kfarm_twin.cli_queues import Sharing, simulate_queues  # noqa: PLC0415
     from kfarm_twin.cli_simulate import Request  # noqa: PLC0415
     from kfarm_twin.cli_simulate import simulate as play  # noqa: PLC0415
@@ -95,6 +108,7 @@ def simulate(
         restart_s=restart,
         seed=seed,
         jobs_out=jobs_out,
+        failures=FailureOptions(reliability, checkpoint, save, restart, until),
     )
     with problems_reported():
         try:

@@ -6,10 +6,12 @@ import csv
 import io
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from kfarm_twin import cli_failures
+from kfarm_twin.cli_failures import FailureOptions
 from kfarm_twin.cli_output import Output, as_json, as_yaml
 from kfarm_twin.cli_progress import LateProgress
 from kfarm_twin.disciplines import Backfill, Level, Order, Placement
@@ -44,9 +46,10 @@ class Request:
     placement: Placement
     required: Level
     preferred: Level | None
-    restart_s: int
+    restart_s: float
     seed: int
     jobs_out: Path | None
+    failures: FailureOptions = field(default_factory=FailureOptions)
 
 
 def simulate(request: Request, output: Output) -> None:
@@ -65,6 +68,7 @@ def simulate(request: Request, output: Output) -> None:
     shape, discipline = _shape(request), _discipline(request)
     reading = read(request.trace, request.format, gpus_per_node=request.gpus_per_node)
     jobs = reading.trace.jobs
+    failures = cli_failures.failures_of(request.failures, shape, jobs, request.seed)
     with LateProgress(f"playing {request.trace.name}", "jobs") as progress:
         result = replay(
             jobs,
@@ -73,6 +77,7 @@ def simulate(request: Request, output: Output) -> None:
             seed=request.seed,
             progress=progress,
             models=reading.trace.models,
+            failures=failures,
         )
     summary = summarize(jobs, result, shape)
     if request.jobs_out is not None:
@@ -124,7 +129,7 @@ def _discipline(request: Request) -> Discipline:
         placement=request.placement,
         required=request.required,
         preferred=request.preferred,
-        restart_ns=request.restart_s * NS_PER_S,
+        restart_ns=round(request.restart_s * NS_PER_S),
     )
 
 
@@ -156,6 +161,7 @@ def answer(
         "rules": _rules(request, uses_sharing(reading.trace.jobs, shape, _discipline(request))),
         "notes": _notes(request, reading.trace.jobs),
         "summary": figures(summary),
+        "failures": cli_failures.figures(request.failures, result),
         "never": [{"id": str(ids[job]), "reason": reason} for job, reason in result.never.items()],
         "jobsFile": str(request.jobs_out) if request.jobs_out is not None else None,
     }
@@ -184,7 +190,9 @@ def _rules(request: Request, sharing: bool) -> dict[str, Any]:
         "preferred": str(request.preferred) if request.preferred is not None else None,
         "restartS": request.restart_s,
         "seed": request.seed,
-        "instant": "all ends, then all arrivals, then one pass",
+        "instant": "all ends, then all arrivals, then one pass"
+        if request.failures.reliability is None
+        else "what happens to nodes, then all ends, then all arrivals, then one pass",
         "end": "the true run time ends a job; limits only make reservations",
     }
 
@@ -225,7 +233,7 @@ def seconds(times_ns: Iterable[int]) -> list[int | float | None]:
 def job_columns(reading: Reading, result: Replay) -> dict[str, list[Any]]:
     """Jobs in the order of the trace; times in its own seconds [s]."""
     jobs: Jobs = reading.trace.jobs
-    return {
+    columns = {
         "id": reading.trace.ids.tolist(),
         "submit": seconds(jobs.submit_ns.tolist()),
         "start": seconds(result.start_ns.tolist()),
@@ -236,6 +244,9 @@ def job_columns(reading: Reading, result: Replay) -> dict[str, list[Any]]:
         "gpus_per_pod": jobs.gpus.tolist(),
         "preemptions": result.preemptions.tolist(),
     }
+    if result.failures is not None:
+        columns["interruptions"] = result.failures.interruptions.tolist()
+    return columns
 
 
 def job_rows(
@@ -313,6 +324,8 @@ def print_answer(data: Mapping[str, Any]) -> None:
             f"utilisation {summary['utilisation']:.1%}"
         )
     )
+    for line in cli_failures.sentences(data["failures"]) if data.get("failures") else ():
+        console.print(Text(line))
     for note in data["notes"]:
         console.print(Text(f"note: {note}"))
     for entry in data["trace"]["leftOut"]:

@@ -34,7 +34,17 @@ def _print_table(console: Console, result: WhatIf) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     base = result.policies[0].name
-    for header in ("Policy", "Mean wait", f"Against {base}", "99 % wait", "Slowdown", "Used"):
+    failing = "goodput" in result.policies[0].metrics
+    more = ("Goodput", "Stops") if failing else ()
+    for header in (
+        "Policy",
+        "Mean wait",
+        f"Against {base}",
+        "99 % wait",
+        "Slowdown",
+        "Used",
+        *more,
+    ):
         table.add_column(header, overflow="fold")
     for policy in result.policies:
         change = policy.differences.get("waitMeanS")
@@ -46,6 +56,7 @@ def _print_table(console: Console, result: WhatIf) -> None:
             _seconds(policy.metrics["waitP99S"].mean),
             _number(policy.metrics["slowdownMean"].mean),
             _share(policy.metrics["utilisation"].mean),
+            *(_failed(policy) if failing else ()),
         )
     console.print(table)
     work = result.workload
@@ -59,6 +70,13 @@ def _print_table(console: Console, result: WhatIf) -> None:
     ]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True, style="dim")
+
+
+def _failed(policy: PolicyResult) -> tuple[str, str]:
+    return (
+        _share(policy.metrics["goodput"].mean),
+        _number(policy.metrics["interruptions"].mean),
+    )
 
 
 def _band(policy: PolicyResult, name: str) -> str:

@@ -8,7 +8,13 @@ from typing import Any
 
 from kfarm_twin.figures import NONE, brief_span, digits
 from kfarm_twin.report_page import page
-from kfarm_twin.whatif_result import LOWER_IS_BETTER, PolicyResult, SizeClass, WhatIf
+from kfarm_twin.whatif_result import (
+    FAILURE_METRICS,
+    LOWER_IS_BETTER,
+    PolicyResult,
+    SizeClass,
+    WhatIf,
+)
 from kfarm_twin.whatif_stats import Difference, Interval, Value
 
 _COLUMNS = (
@@ -18,7 +24,10 @@ _COLUMNS = (
     ("utilisation", "Utilisation", "%"),
     ("queuedMean", "Jobs queued", "n"),
     ("fragmentationMean", "Fragmented", "%"),
+    ("goodput", "Goodput", "%"),
+    ("interruptions", "Interruptions", "n"),
 )
+_BETTER = LOWER_IS_BETTER | FAILURE_METRICS
 _WORDS = {
     "Better": ("good", "✓", "better"),
     "Worse": ("bad", "✕", "worse"),
@@ -112,7 +121,8 @@ def _replicas(result: WhatIf) -> str:
 
 
 def _known(result: WhatIf, name: str) -> bool:
-    return any(policy.metrics[name].mean is not None for policy in result.policies)
+    found = [policy.metrics.get(name) for policy in result.policies]
+    return any(figure is not None and figure.mean is not None for figure in found)
 
 
 def _best_rows(result: WhatIf, name: str) -> set[int]:
@@ -121,7 +131,7 @@ def _best_rows(result: WhatIf, name: str) -> set[int]:
     known = [value for value in shown if value is not None]
     if len(set(known)) < 2:
         return set()
-    top = min(known) if LOWER_IS_BETTER[name] else max(known)
+    top = min(known) if _BETTER[name] else max(known)
     return {index for index, value in enumerate(shown) if value == top}
 
 

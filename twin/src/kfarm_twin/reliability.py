@@ -118,22 +118,26 @@ def own_mode(own: FailureClass) -> FailureMode:
 
 
 def failure_modes(cluster: Cluster, where: str) -> tuple[FailureMode, ...]:
-    """Classes of a cluster: the reference's, replaced or joined by the cluster's own of that name.
+    """Classes of a cluster, see `modes_of`; `where` names the cluster."""
+    return modes_of(cluster.reliability, f"{where}.reliability")
 
-    `meanTimeToRepair` of the cluster replaces that of the reference's classes.
+
+def modes_of(declared: Reliability, where: str) -> tuple[FailureMode, ...]:
+    """Classes of a reference, replaced or joined by own ones of that name.
+
+    `meanTimeToRepair` beside the reference replaces that of the reference's classes.
 
     Raises
     ------
     InputError
         When the reference is not known, or one of its repairs is shorter than detection.
     """
-    declared = cluster.reliability
     modes: dict[str, FailureMode] = {}
     if declared.reference is not None:
         known = references()
         if declared.reference not in known:
             raise InputError(
-                f"{where}.reliability.reference",
+                f"{where}.reference",
                 repr(declared.reference),
                 f"one of {', '.join(sorted(known))}, or classes of your own",
             )
@@ -153,7 +157,7 @@ def _check_detection(modes: Iterable[FailureMode], declared: Reliability, where:
     early = [mode for mode in modes if mode.declared is None and mode.repair_ns < detection]
     if early:
         raise InputError(
-            f"{where}.reliability.detection",
+            f"{where}.detection",
             f"{declared.detection}, longer than the repair of {early[0].name} in"
             f" {declared.reference} ({format_duration(early[0].repair_ns)})",
             "a detection within the time to repair, or the class repeated with figures of its own",

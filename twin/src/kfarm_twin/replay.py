@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as dc_replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ from kfarm_twin.replay_summary import Spread, Summary, summarize
 
 if TYPE_CHECKING:
     from kfarm_twin.replay_columns import Columns
+    from kfarm_twin.replay_failures import FailureAccount, Failures
 
 MOST_NS = 1 << 58
 """Times and limits of a trace stay below nine years, so that sums of a few fit an int64."""
@@ -229,6 +231,8 @@ class Replay:
         Attempts to start a job.
     places
         Where the pods stood, on shared devices; else None.
+    failures
+        What failures did, where they were played.
     """
 
     start_ns: Ints
@@ -242,6 +246,7 @@ class Replay:
     never: dict[int, str]
     decisions: int
     places: Places | None = None
+    failures: FailureAccount | None = None
 
 
 def replay(
@@ -255,8 +260,9 @@ def replay(
     samples: int = 4096,
     progress: Callable[[int, int], None] | None = None,
     models: Sequence[frozenset[str]] = (frozenset(),),
+    failures: Failures | None = None,
 ) -> Replay:
-    """Play a trace to its end.
+    """Play a trace to its end, or with failures to the end of their record at most.
 
     Parameters
     ----------
@@ -272,6 +278,8 @@ def replay(
         Told now and then how many of how many jobs are done.
     models
         Sets of device models that `Jobs.models` refers to; looked at where the nodes' are known.
+    failures
+        Without them nothing fails, and nobody saves.
 
     Raises
     ------
@@ -283,17 +291,29 @@ def replay(
 
     samples = max(samples, 16)
     if uses_sharing(jobs, shape, discipline):
+        if failures is not None:
+            raise ReplayError(
+                "failures are not played on nodes with shared devices, CPU, memory or models; "
+                "choose equal nodes, whole devices and placement first-fit, best-fit, spread or "
+                "random"
+            )
         from kfarm_twin.replay_sharing import play  # noqa: PLC0415 - numba
 
         return play(jobs, shape, discipline, seed, future, speeds, samples, progress, models)
-    columns = build(jobs, shape, discipline, seed, future, speeds, samples)
+    columns = build(jobs, shape, discipline, seed, future, speeds, samples, failures)
     first, status = True, MORE
     while status == MORE:
         status = run_replay(columns.rules, columns.plan, columns.desk, first, SLICE)
         first = False
         if progress is not None:
             progress(columns.finished, len(jobs.run_ns))
-    return result_of(columns, discipline)
+    result = result_of(columns, discipline)
+    if failures is None:
+        return result
+    from kfarm_twin.replay_failures import account  # noqa: PLC0415 - as above
+
+    desk = columns.desk
+    return dc_replace(result, failures=account(desk.jobs, desk.changes, columns.time_ns, failures))
 
 
 def uses_sharing(jobs: Jobs, shape: Shape, discipline: Discipline) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ from kfarm_twin.kernels.replay_state import Desk, Rules
 from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.policy import levels, queue
 from kfarm_twin.replay import MOST_NS, ReplayError
+from kfarm_twin.replay_failures import Failures, fleet_rows, intervals, problem_of, stretched
 
 if TYPE_CHECKING:
     from kfarm_twin.replay import Discipline, Shape, SpeedChanges
@@ -51,6 +52,11 @@ class Columns:
         return int(self.desk.now[replay_state.FINISHED])
 
     @property
+    def time_ns(self) -> int:
+        """Where the run stands [ns]."""
+        return int(self.desk.now[replay_state.TIME])
+
+    @property
     def decisions(self) -> int:
         """Attempts to start a job so far."""
         return int(self.desk.now[replay_state.DECISIONS])
@@ -64,20 +70,60 @@ def build(
     future: int,
     speeds: SpeedChanges | None,
     samples: int,
+    failures: Failures | None = None,
 ) -> Columns:
     """All columns of a run; see `kfarm_twin.replay.replay`."""
     _check_jobs(jobs)
+    if failures is not None:
+        _check_failures(failures, jobs, shape, discipline, speeds)
     # A reservation takes time: a limit of nothing counts as a nanosecond.
     jobs = jobs._replace(limit_ns=np.maximum(jobs.limit_ns, 1))
     sizes, devices = _sizes(jobs, shape, discipline)
     plan = _plan(shape, discipline, devices)
     never = _never(jobs, shape, discipline, sizes, plan)
-    rules = _rules(jobs, shape, discipline, seed, future)
-    table = _table(jobs, sizes)
+    longest = jobs.limit_ns
+    if failures is not None:
+        discipline = replace(discipline, restart_ns=max(discipline.restart_ns, failures.restart_ns))
+        longest = stretched(jobs.limit_ns, intervals(failures, jobs), failures.save_ns)
+    rules = _rules(longest, shape, discipline, seed, future)
+    table = _table(jobs, sizes, at.COLUMNS if failures is None else at.FAILING_COLUMNS)
     table[:, at.RANK] = _rank(jobs, discipline, rules.span_ns)
     table[list(never), at.RUNS] = 0
-    desk = _desk(table, shape, discipline, plan, _changes(speeds, shape, discipline), samples)
+    changes = _changes(speeds, shape, discipline)
+    if failures is not None:
+        _add_saves(table, jobs, failures)
+        changes = fleet_rows(failures.record)
+    desk = _desk(table, shape, discipline, plan, changes, samples, failures)
     return Columns(rules, plan, desk, never)
+
+
+def _check_failures(
+    failures: Failures,
+    jobs: Jobs,
+    shape: Shape,
+    discipline: Discipline,
+    speeds: SpeedChanges | None,
+) -> None:
+    if speeds is not None:
+        raise ReplayError("changes of speed are not played together with failures; leave one out")
+    problem = problem_of(failures, jobs, shape, discipline)
+    if problem is not None:
+        raise ReplayError(problem)
+
+
+def _add_saves(table: Ints, jobs: Jobs, failures: Failures) -> None:
+    """Columns of where nodes fail; work and limits stretch by the saves."""
+    interval = intervals(failures, jobs)
+    for column, values in (
+        (at.INTERVAL, interval),
+        (at.WORK, jobs.run_ns),
+        (at.ASKED, jobs.limit_ns),
+        (at.LEFT, stretched(jobs.run_ns, interval, failures.save_ns)),
+        (at.LIMIT, stretched(jobs.limit_ns, interval, failures.save_ns)),
+        (at.HOLDS, replay_state.NONE),
+        (at.CLEAN, replay_state.NONE),
+    ):
+        table[:, column] = values
 
 
 @dataclass(frozen=True)
@@ -89,9 +135,9 @@ class Sizes:
     weight: Ints
 
 
-def _table(jobs: Jobs, sizes: Sizes) -> Ints:
-    """The table of jobs [J, COLUMNS] before the first event."""
-    table = _zeros(len(jobs.run_ns), at.COLUMNS)
+def _table(jobs: Jobs, sizes: Sizes, columns: int) -> Ints:
+    """The table of jobs [J, columns] before the first event."""
+    table = _zeros(len(jobs.run_ns), columns)
     for column, values in (
         (at.SUBMIT, jobs.submit_ns),
         (at.RUN, jobs.run_ns),
@@ -229,12 +275,12 @@ def _too_large(jobs: Jobs, row: int, shape: Shape, where: str) -> str:
     )
 
 
-def _rules(jobs: Jobs, shape: Shape, discipline: Discipline, seed: int, future: int) -> Rules:
+def _rules(limits: Ints, shape: Shape, discipline: Discipline, seed: int, future: int) -> Rules:
     if not (0 <= seed < 1 << 63 and 0 <= future < 1 << 32):
         raise ReplayError(f"seed {seed}, future {future}: give less than 2**63 and 2**32, from 0")
     counted = discipline.placement is Placement.COUNT
     preferred = LEVELS[discipline.preferred] if discipline.preferred is not None else -1
-    longest = int(jobs.limit_ns.max()) if len(jobs.limit_ns) else 0
+    longest = int(limits.max()) if len(limits) else 0
     return Rules(
         order=ORDERS[discipline.order],
         backfill=BACKFILLS[discipline.backfill],
@@ -269,7 +315,7 @@ def _rank(jobs: Jobs, discipline: Discipline, span_ns: int) -> Ints:
 
 def _changes(speeds: SpeedChanges | None, shape: Shape, discipline: Discipline) -> Ints:
     if speeds is None:
-        return _zeros(0, 3)
+        return _zeros(0, replay_state.CHANGE_COLUMNS)
     time_ns, node, ppm = (
         _column(values) for values in (speeds.time_ns, speeds.node, speeds.speed_ppm)
     )
@@ -282,7 +328,14 @@ def _changes(speeds: SpeedChanges | None, shape: Shape, discipline: Discipline) 
         raise ReplayError(f"changes of speed name nodes from -1 (all) to {most} here")
     if np.any((ppm < 0) | (ppm > replay_state.FULL_PPM)):
         raise ReplayError("speeds are 0 to 1,000,000 ppm")
-    return np.column_stack([time_ns, node, ppm])
+    changes = _zeros(len(time_ns), replay_state.CHANGE_COLUMNS)
+    for column, values in (
+        (replay_state.WHEN, time_ns),
+        (replay_state.WHERE, node),
+        (replay_state.DETAIL, ppm),
+    ):
+        changes[:, column] = values
+    return changes
 
 
 def _shelf(entries: int, classes: int) -> shelf.Shelf:
@@ -290,11 +343,11 @@ def _shelf(entries: int, classes: int) -> shelf.Shelf:
     return shelf.Shelf(_zeros(blocks, shelf.LOW + classes), _zeros(3, blocks))
 
 
-def _pool(table: Ints, shape: Shape, plan: pool.Plan, named: bool) -> pool.Pool:
+def _pool(table: Ints, shape: Shape, plan: pool.Plan, named: bool, columns: int) -> pool.Pool:
     classes = len(plan.classes)
     return pool.Pool(
         jobs=table,
-        node=_zeros(shape.nodes if named else 1, pool.NODE_COLUMNS),
+        node=_zeros(shape.nodes if named else 1, columns),
         words=_zeros(int(plan.offsets[-1, -1])),
         room=_zeros(2, 2 + classes, plan.first.shape[1]),
         bounds=_zeros(3, classes),
@@ -311,19 +364,31 @@ def _desk(
     plan: pool.Plan,
     changes: Ints,
     samples: int,
+    failures: Failures | None,
 ) -> Desk:
     """State before the first event; memory that is never touched is never given by the system."""
     count = len(table)
     named = discipline.placement is not Placement.COUNT
     steps = 8 * count + 8 if discipline.backfill is Backfill.CONSERVATIVE else 1
+    columns = pool.NODE_COLUMNS if failures is None else pool.FAILING_COLUMNS
     return Desk(
         jobs=table,
         waiting=_shelf(count, len(plan.classes)),
         expected=_shelf(count, 1),
         ends=_shelf(count, 1),
-        pool=_pool(table, shape, plan, named),
+        pool=_pool(table, shape, plan, named, columns),
         profile=profile.Profile(_zeros(steps, 2), _zeros(profile.META)),
         changes=changes,
         series=_zeros(samples, 4),
-        now=_zeros(replay_state.NOW),
+        now=_now(failures),
     )
+
+
+def _now(failures: Failures | None) -> Ints:
+    now = _zeros(replay_state.NOW)
+    now[replay_state.UNTIL] = FAR_NS
+    if failures is not None:
+        now[replay_state.FAILING] = 1
+        now[replay_state.SAVE] = failures.save_ns
+        now[replay_state.UNTIL] = failures.record.until_ns
+    return now

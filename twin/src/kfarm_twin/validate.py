@@ -134,7 +134,8 @@ class _Run:
                 "the longest duration in the plan; set simulation.horizon to "
                 f"{_hours(3 * longest / 2)} or more",
             )
-        events = self.model.fleet.faults_per_ns * self.horizon_ns
+        fleet = self.model.fleet
+        events = fleet.faults_per_ns * (self.horizon_ns + fleet.warm_ns)
         slots = len(self.model.slot_workload)
         if slots > MAX_SLOTS or events * self.request.futures_range[0] > MAX_EVENTS:
             return self.verdict(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from kfarm_api.units import parse_duration_ns
 
+from kfarm_twin.job_failures import FailingNodes, Saving
 from kfarm_twin.jobs import Jobs, JobTrace
 from kfarm_twin.replay import Discipline, Replay, ReplayError, replay
 from kfarm_twin.replay import Shape as ReplayShape
+from kfarm_twin.replay_failures import Failures
 from kfarm_twin.request import InputError
 from kfarm_twin.whatif_conclude import conclude
+from kfarm_twin.whatif_failures import check_policies, failing_nodes, said
 from kfarm_twin.whatif_farm import discipline_of, farmland_of, shape_of
 from kfarm_twin.whatif_measure import GRID_CELLS, job_sizes, measure
 from kfarm_twin.whatif_request import WhatIfRequest, jobs_workload
@@ -22,6 +27,8 @@ from kfarm_twin.whatif_stats import significant
 from kfarm_twin.whatif_workload import cut, draw, resample, source_trace
 
 NANOSECONDS = 1e9
+MOST_THREADS = 8
+"""Replicas played at once: kernels release the interpreter, but each replica takes memory."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,11 @@ class Stage:
     shape: ReplayShape
     disciplines: tuple[Discipline, ...]
     notes: tuple[str, ...]
+
+    @cached_property
+    def failing(self) -> FailingNodes | None:
+        """The nodes as they fail, where the jobs meet failures."""
+        return failing_nodes(self.request, self.shape)
 
     @cached_property
     def trace(self) -> JobTrace:
@@ -60,16 +72,24 @@ def prepare(request: WhatIfRequest) -> Stage:
     disciplines = tuple(
         discipline_of(policy, index) for index, policy in enumerate(request.spec.policies)
     )
-    return Stage(request, farm, shape_of(farm), disciplines, notes)
+    check_policies(request, disciplines)
+    return Stage(request, farm, shape_of(farm), disciplines, (*notes, *said(request)))
 
 
-def play(request: WhatIfRequest, progress: Callable[[int, int], None] | None = None) -> WhatIf:
+def play(
+    request: WhatIfRequest,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    workers: int | None = None,
+) -> WhatIf:
     """Play every policy in every replica.
 
     Parameters
     ----------
     progress
         Called with the replicas done and their number.
+    workers
+        Replicas played at once; with 1 no thread is made, which a process that forks needs.
 
     Raises
     ------
@@ -77,11 +97,22 @@ def play(request: WhatIfRequest, progress: Callable[[int, int], None] | None = N
         When farm, trace or model is wrong.
     """
     stage, total = prepare(request), request.spec.replicas
-    parts = []
-    for replica in range(total):
-        parts.append(play_replica(stage, replica))
-        if progress is not None:
-            progress(replica + 1, total)
+    threads = min(workers or os.cpu_count() or 1, MOST_THREADS, total)
+    parts = [play_replica(stage, 0)]  # also reads what all share
+    pool = ThreadPoolExecutor(threads)  # its threads are made as work comes
+
+    def one(replica: int) -> Part:
+        return play_replica(stage, replica)
+
+    try:
+        rest = (map if threads == 1 else pool.map)(one, range(1, total))
+        for done in range(1, total + 1):
+            if progress is not None:
+                progress(done, total)
+            if done < total:
+                parts.append(next(rest))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C waits for those that have begun only
     return conclude(request, stage.farm, parts)
 
 
@@ -103,11 +134,11 @@ def play_replica(stage: Stage, replica: int) -> Part:
     window_ns = max(1, int(jobs.submit_ns[-1])) if jobs.submit_ns.size else 1
     offered = float(np.dot(job_sizes(jobs).astype(float), jobs.run_ns.astype(float)))
     edges = np.linspace(0.0, window_ns, GRID_CELLS + 1)
-    seed = stage.request.spec.seed
+    failures = _failures(stage, jobs, replica)
     policies = [
         measure(
             jobs,
-            _replayed(jobs, stage.shape, discipline, seed, replica),
+            _replayed(stage, jobs, discipline, replica, failures),
             stage.shape,
             edges,
             keep_series=replica == 0,
@@ -126,11 +157,21 @@ def play_replica(stage: Stage, replica: int) -> Part:
     )
 
 
+def _failures(stage: Stage, jobs: Jobs, replica: int) -> Failures | None:
+    """What happens to the nodes in one replica, the same for every policy."""
+    spec = stage.request.spec
+    if spec.failures is None or stage.failing is None:
+        return None
+    saving = Saving.of(spec.failures.checkpoint)
+    return stage.failing.failures(jobs, saving, seed=spec.seed, future=replica)
+
+
 def _replayed(
-    jobs: Jobs, shape: ReplayShape, discipline: Discipline, seed: int, replica: int
+    stage: Stage, jobs: Jobs, discipline: Discipline, replica: int, failures: Failures | None
 ) -> Replay:
     """One policy; what it draws by lot depends on the replica, not on the policy."""
+    seed = stage.request.spec.seed
     try:
-        return replay(jobs, shape, discipline, seed=seed, future=replica)
+        return replay(jobs, stage.shape, discipline, seed=seed, future=replica, failures=failures)
     except ReplayError as error:
         raise InputError("jobs", str(error), "jobs that can be played") from error

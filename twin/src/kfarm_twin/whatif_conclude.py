@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from kfarm_twin.whatif_request import WhatIfRequest, jobs_workload, rules_of
 from kfarm_twin.whatif_result import (
+    FAILURE_METRICS,
     LOWER_IS_BETTER,
     PERCENTILES,
     Farmland,
@@ -78,7 +79,8 @@ def _workload(request: WhatIfRequest, first: Part) -> Workload:
 def _policy(request: WhatIfRequest, parts: Sequence[Part], index: int) -> PolicyResult:
     policy = request.spec.policies[index]
     mine = [part.policies[index] for part in parts]
-    values = {name: [part.metrics.get(name) for part in mine] for name in LOWER_IS_BETTER}
+    better = LOWER_IS_BETTER | (FAILURE_METRICS if "goodput" in mine[0].metrics else {})
+    values = {name: [part.metrics.get(name) for part in mine] for name in better}
     differences = {}
     if index:
         base = [part.policies[0] for part in parts]
@@ -86,7 +88,7 @@ def _policy(request: WhatIfRequest, parts: Sequence[Part], index: int) -> Policy
             name: difference(
                 values[name], [part.metrics.get(name) for part in base], lower_is_better=lower
             )
-            for name, lower in LOWER_IS_BETTER.items()
+            for name, lower in better.items()
         }
     return PolicyResult(
         name=policy.name,

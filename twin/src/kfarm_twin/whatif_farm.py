@@ -45,12 +45,12 @@ def farmland_of(request: WhatIfRequest) -> tuple[Farmland, tuple[str, ...]]:
     if shape is not None:
         plain = Farmland(
             farm=f"{shape.nodes:,} nodes",
-            nodes=shape.nodes,
+            nodes=shape.nodes - shape.spares,
             accelerators_per_node=shape.accelerators_per_node,
             nodes_per_rack=shape.nodes_per_rack,
             nodes_per_unit=shape.nodes_per_unit,
         )
-        return plain, ()
+        return plain, _spares_note(shape.spares)
     farms = request.named_farms()
     clusters = [(farm.metadata.name, cluster) for farm in farms for cluster in farm.spec.clusters]
     _check_alike(clusters)
@@ -87,11 +87,12 @@ def _check_alike(clusters: list[tuple[str, Cluster]]) -> None:
                 )
 
 
+def _spares_note(spares: int) -> tuple[str, ...]:
+    return (f"{spares} spare nodes are left out: they run no jobs",) if spares else ()
+
+
 def _notes(clusters: list[tuple[str, Cluster]]) -> tuple[str, ...]:
-    notes = []
-    spares = sum(cluster.spares for _, cluster in clusters)
-    if spares:
-        notes.append(f"{spares} spare nodes are left out: they run no jobs")
+    notes = [*_spares_note(sum(cluster.spares for _, cluster in clusters))]
     if len(clusters) > 1:
         names = ", ".join(f"{farm}/{cluster.name}" for farm, cluster in clusters)
         notes.append(f"clusters {names} are played as one pool of equal nodes")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,9 @@ from kfarm_twin.jobs import WHOLE_MILLI, Jobs
 from kfarm_twin.replay import Replay, Shape
 from kfarm_twin.whatif_result import PERCENTILES, PolicyPart, Series, SizeClass
 from kfarm_twin.whatif_stats import Value, significant
+
+if TYPE_CHECKING:
+    from kfarm_twin.replay_failures import FailureAccount
 
 GRID_CELLS = 240
 SLOWDOWN_FLOOR_S = 10.0
@@ -52,6 +57,8 @@ def measure(
         "makespanS": significant(float(ends.max()) / _SECOND) if ends.size else None,
         "preemptions": float(played.preemptions.sum()),
     }
+    if played.failures is not None:
+        metrics |= failure_metrics(played.failures)
     return PolicyPart(
         metrics=metrics,
         sizes=size_classes(job_sizes(jobs)[ran], wait, slowdown),
@@ -61,9 +68,35 @@ def measure(
     )
 
 
+def failure_metrics(found: FailureAccount) -> dict[str, Value]:
+    """What failures did; the keys of `whatif_result.FAILURE_METRICS`."""
+    plain = {
+        "goodput": found.goodput,
+        "interruptions": float(found.stops),
+        "jobsInterrupted": float(found.jobs_interrupted),
+        "unfinished": float(found.unfinished),
+        "mttiS": found.mtti_s,
+        "timeToRecoverMeanS": found.recover_mean_s,
+    }
+    lost = {
+        f"lostAcceleratorHours{cause.capitalize()}": seconds / 3600
+        for cause, seconds in found.lost_s.items()
+    }
+    return {
+        name: None if value is None else significant(value)
+        for name, value in (plain | lost).items()
+    }
+
+
 def bounded_slowdown(jobs: Jobs, played: Replay, ran: NDArray[np.bool_]) -> Floats:
-    """(end - submit) / max(run, 10 s), at least 1, of the jobs that ran."""
-    stay = (played.end_ns[ran] - jobs.submit_ns[ran]) / _SECOND
+    """(end - submit) / max(run, 10 s), at least 1, of the jobs that ran.
+
+    Those that had not ended when failures broke the run off count as if they ended then.
+    """
+    end = played.end_ns[ran]
+    if played.failures is not None:
+        end = np.where(end < 0, int(played.failures.span_s * _SECOND), end)
+    stay = (end - jobs.submit_ns[ran]) / _SECOND
     run = np.maximum(jobs.run_ns[ran] / _SECOND, SLOWDOWN_FLOOR_S)
     return np.maximum(1.0, stay / run)
 
@@ -104,11 +137,11 @@ def _series(
 ) -> tuple[Floats, Floats, Floats | None]:
     """Jobs queued, share of devices in use, fragmented share of idle; mean of each cell.
 
-    Queue and use follow exactly from starts and ends; where jobs were preempted they come from
-    the driver's samples, as the fragmentation always does.
+    Queue and use follow exactly from starts and ends; where jobs were preempted or nodes fail they
+    come from the driver's samples, as the fragmentation always does.
     """
     time = played.time_ns.astype(float)
-    if played.preemptions.any():
+    if played.preemptions.any() or played.failures is not None:
         queued = cell_means(time, played.queued.astype(float), edges)
         busy = cell_means(time, played.busy_gpus.astype(float), edges)
     else:

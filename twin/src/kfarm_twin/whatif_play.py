@@ -45,4 +45,11 @@ def warm() -> None:
             "replicas": 2,
         }
     )
-    play(WhatIfRequest(name="warm", spec=spec))
+    play(WhatIfRequest(name="warm", spec=spec), workers=1)
+    failing = {
+        "shape": {"nodes": 200, "reliability": {"reference": "llama3-h100"}},
+        "policies": [_WARM_POLICIES[-1]],
+        "failures": {"checkpoint": {"interval": "1h"}},
+    }
+    body = spec.model_dump(mode="json", by_alias=True, exclude_none=True) | failing
+    play(WhatIfRequest(name="warm", spec=TwinRunSpec.model_validate(body)), workers=1)

@@ -27,6 +27,21 @@ LOWER_IS_BETTER = {
     "preemptions": True,
 }
 """Figures of a policy in one replica, and on which side the better ones lie."""
+FAILURE_METRICS = {
+    "goodput": False,
+    "interruptions": True,
+    "jobsInterrupted": True,
+    "unfinished": True,
+    "mttiS": False,
+    "timeToRecoverMeanS": True,
+    "lostAcceleratorHoursDown": True,
+    "lostAcceleratorHoursRework": True,
+    "lostAcceleratorHoursSaves": True,
+    "lostAcceleratorHoursRestart": True,
+    "lostAcceleratorHoursDetection": True,
+    "lostAcceleratorHoursSlow": True,
+}
+"""The same, only where failures are played."""
 PERCENTILES = (*range(100), 99.5, 99.9, 100)
 """Percentiles of the waits that are kept, in percent."""
 
@@ -154,6 +169,7 @@ def _digest(policy: PolicyResult) -> PolicyDigest:
         wait_p99=_quantity(policy.metrics["waitP99S"].mean),
         slowdown=_quantity(policy.metrics["slowdownMean"].mean),
         utilisation=_quantity(policy.metrics["utilisation"].mean),
+        goodput=_quantity(policy.metrics["goodput"].mean) if "goodput" in policy.metrics else None,
         wait_mean_difference=_quantity(change.mean if change else None),
         difference_low=_quantity(change.low if change else None),
         difference_high=_quantity(change.high if change else None),

@@ -26,3 +26,15 @@ PIECE = 20
 ROLL = 21
 """Scratch: a list of jobs that something happens to."""
 COLUMNS = 22
+
+INTERVAL, WORK, ASKED = 22, 23, 24
+"""From here on only where nodes fail. Work between two saves; work of this run, that is, not kept
+when it began; what is left of it as its user says [ns at full speed]."""
+HOLDS, CLEAN, BEGUN = 25, 26, 27
+"""Devices that a job still holds which has stopped and nobody knows (else NONE, or `AWAY` while it
+waits after such a stop); work kept before the node went wrong, or NONE; when it began to run or
+stopped."""
+INTERRUPTED, HELD, REWORK, SAVED, RESTARTED, OUT, DETECTED = 28, 29, 30, 31, 32, 33, 34
+"""Stops by the fleet; time on devices, of it at full speed work that was lost, saves and restarts,
+then time from a stop to the next start [ns]; device time until stops were known [device us]."""
+FAILING_COLUMNS = 35

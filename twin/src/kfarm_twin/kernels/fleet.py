@@ -119,7 +119,8 @@ def _never_up(state: FleetState, node: int) -> None:
     """A node is out of service for good."""
     state.node[node, c.STAMP] += 1
     state.node[node, c.CAUSES] = 1
-    state.node[node, c.BLAME] = c.NOBODY
+    state.node[node, c.BLAME] = NONE
+    state.node[node, c.DOWN_SINCE] = FAR_NS  # nobody is to blame
     state.now[c.DOWN_COUNT] += 1
 
 
@@ -461,7 +462,8 @@ def _start_counting(fleet: Fleet, state: FleetState) -> None:
     state.tally[:, :] = 0.0
     for node in range(state.node.shape[0]):
         state.node[node, c.FAULTS] = 0
-        state.node[node, c.DOWN_SINCE] = 0
+        if state.node[node, c.DOWN_SINCE] != FAR_NS:
+            state.node[node, c.DOWN_SINCE] = 0
 
 
 @inner
@@ -507,7 +509,7 @@ def end(fleet: Fleet, state: FleetState, horizon: int) -> bool:
     state.down_ns[state.now[c.DOWN_COUNT]] += horizon - state.now[c.SINCE]
     state.now[c.SINCE] = horizon
     for node in range(fleet.nodes.shape[0]):
-        if state.node[node, c.CAUSES] > 0:
+        if state.node[node, c.CAUSES] > 0 and state.node[node, c.DOWN_SINCE] != FAR_NS:
             charge_down(fleet, state, node)
     for patient in range(state.patient.shape[0]):
         row = state.patient[patient]

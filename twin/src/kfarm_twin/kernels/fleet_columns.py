@@ -12,8 +12,6 @@ from typing import NamedTuple
 from kfarm_twin.arrays import EventQueue, Floats, Ints
 
 NONE = -1
-NOBODY = -2
-"""To blame for a node that is out of service for good."""
 FULL_PPM = 1_000_000
 DAY_NS = 86_400_000_000_000
 WEEK_NS = 7 * DAY_NS

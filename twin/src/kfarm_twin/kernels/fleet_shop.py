@@ -110,8 +110,7 @@ def charge_down(fleet: Fleet, state: FleetState, node: int) -> None:
     """Book the device time that a node has been down to the class to blame."""
     row = state.node[node]
     span = float(state.now[c.TIME] - row[c.DOWN_SINCE]) * float(fleet.nodes[node, c.DEVICES])
-    if row[c.BLAME] != c.NOBODY:
-        state.tally[row[c.BLAME], c.DOWN_NS] += span
+    state.tally[row[c.BLAME], c.DOWN_NS] += span
     row[c.DOWN_SINCE] = state.now[c.TIME]
 
 
@@ -264,8 +263,7 @@ def fault(
     """A patient falls ill with a class of failure; one that is ill already is mended of both."""
     row = state.patient[patient]
     if row[c.STAGE] != c.WELL:
-        if row[c.STAGE] == c.SILENT and fleet.classes[row[c.CLASS], c.EFFECT] == c.CORRUPT:
-            _corrupt(fleet, state, patient, NONE)
+        _end_corruption(fleet, state, patient, failed)
         _back(fleet, state, patient, seed, future)
     row[c.CLASS] = failed
     row[c.ORDINAL] += 1
@@ -304,6 +302,16 @@ def _corrupt(fleet: Fleet, state: FleetState, patient: int, failed: int) -> None
     domain = _domain(fleet, patient, level)
     for at in range(fleet.first[level, domain], fleet.first[level, domain + 1]):
         emit(state, c.CORRUPTED, fleet.members[level, at], failed, 0, 0)
+
+
+@inner
+def _end_corruption(fleet: Fleet, state: FleetState, patient: int, failed: int) -> None:
+    """A fault that is not silent as well lets a silent one of the same patient be found."""
+    row = state.patient[patient]
+    if row[c.STAGE] != c.SILENT or fleet.classes[failed, c.EFFECT] == c.CORRUPT:
+        return
+    if fleet.classes[row[c.CLASS], c.EFFECT] == c.CORRUPT:
+        _corrupt(fleet, state, patient, NONE)
 
 
 @inner

@@ -48,6 +48,9 @@ is the STAMP; free there and not reserved, likewise; devices hidden from jobs th
 shadow time. The last two are lists: nodes with releases up to the shadow time, in order, and nodes
 that the reservation uses."""
 NODE_COLUMNS = 9
+DOWN, LOST, CORRUPT = 9, 10, 11
+"""Where nodes fail: 1 while it is out of service, devices out of service, 1 while it corrupts."""
+FAILING_COLUMNS = 12
 TOTAL, SHORT, LONG = 0, 1, 2
 """Rows of `Pool.bounds`: pods that the cluster takes; most pods of a gang that can start now; most
 of one that may outlast the shadow time."""
@@ -358,3 +361,27 @@ def release(plan: Plan, pool: Pool, job: int) -> None:
         pool.meta[PIECES] = piece
         piece = following
     pool.jobs[job, at.PIECE] = NONE
+
+
+@inner
+def drop(plan: Plan, pool: Pool, job: int, node: int, most: int) -> int:
+    """Take up to `most` devices of a node from a job, which are free for nobody; how many."""
+    taken, before, piece = 0, NONE, pool.jobs[job, at.PIECE]
+    while piece != NONE and taken < most:
+        following = pool.piece[piece, 2]
+        if pool.piece[piece, 0] == node:
+            part = min(most - taken, pool.piece[piece, 1])
+            taken += part
+            pool.piece[piece, 1] -= part
+            if pool.piece[piece, 1] == 0:
+                if before == NONE:
+                    pool.jobs[job, at.PIECE] = following
+                else:
+                    pool.piece[before, 2] = following
+                pool.piece[piece, 2] = pool.meta[PIECES]
+                pool.meta[PIECES] = piece
+                piece = following
+                continue
+        before = piece
+        piece = following
+    return int(taken)

@@ -9,18 +9,21 @@ from kfarm_twin.kernels import profile as steps
 from kfarm_twin.kernels import shelf
 from kfarm_twin.kernels.pool import Plan
 from kfarm_twin.kernels.replay_easy import backfill, consider, make_room
-from kfarm_twin.kernels.replay_jobs import change_speed, enqueue, finish, try_start
+from kfarm_twin.kernels.replay_faults import break_off, fleet_changes
+from kfarm_twin.kernels.replay_jobs import change_speed, come_back, enqueue, finish, try_start
 from kfarm_twin.kernels.replay_plan import pass_conservative
 from kfarm_twin.kernels.replay_state import (
     ARRIVED,
     CAME,
     CHANGED,
+    FAILING,
     HEAD,
     HELD,
     NONE,
     SHADOW,
     SKIP,
     TIME,
+    UNTIL,
     Desk,
     Rules,
     clear,
@@ -31,8 +34,9 @@ from kfarm_twin.kernels.shelf import Shelf
 from kfarm_twin.policy.levels import COUNT
 from kfarm_twin.policy.queue import CONSERVATIVE, EASY, SRTF
 
-PLAYED, MORE, STALLED = 0, 1, 2
-"""Status: all is over; call again; jobs are left that nothing will ever start or end."""
+PLAYED, MORE, STALLED, BROKEN_OFF = 0, 1, 2, 3
+"""Status: all is over; call again; jobs are left that nothing will ever start or end; the time is
+over, where nodes fail."""
 
 
 @inner
@@ -52,7 +56,9 @@ def _pass(rules: Rules, plan: Plan, desk: Desk, came: int) -> None:
     while head != NONE:
         if try_start(rules, plan, desk, head):
             now[HELD] = NONE  # made for another job, from more that was free
-        elif rules.order != SRTF or not make_room(rules, plan, desk, head):
+        elif rules.order == SRTF and make_room(rules, plan, desk, head):
+            continue  # with this head: where saves shift, who gave way may now come before it
+        else:
             break
         head = shelf.first_job(desk.waiting)
     now[HEAD] = head
@@ -100,25 +106,46 @@ def arrive(rules: Rules, jobs: Ints, waiting: Shelf, now: Ints) -> int:
     return count
 
 
+@inner
+def _is_over(desk: Desk) -> bool:
+    """Whether all jobs have come and gone."""
+    left = desk.waiting.lists[shelf.META, shelf.ENTRIES]
+    left += desk.ends.lists[shelf.META, shelf.ENTRIES]
+    return bool(left == 0 and desk.now[ARRIVED] == desk.jobs.shape[0])
+
+
 @kernel
 def run_replay(rules: Rules, plan: Plan, desk: Desk, first: bool, most: int) -> int:
     """Play up to `most` instants on from where the last call ended; returns a status."""
     if first:
         clear(rules, plan, desk)
     now = desk.now
+    failing = now[FAILING] == 1
     for _ in range(most):
         wake = desk.profile.meta[steps.WAKE]
         time_ns = next_time(desk.jobs, desk.changes, desk.ends, now, wake)
-        if time_ns >= FAR_NS:
+        early, ended = False, False
+        if failing:
+            if _is_over(desk):
+                return PLAYED
+            if time_ns > now[UNTIL]:
+                break_off(rules, desk)
+                return BROKEN_OFF
+            now[TIME] = time_ns
+            ended = fleet_changes(rules, plan, desk)
+        elif time_ns >= FAR_NS:
             left = desk.waiting.lists[shelf.META, shelf.ENTRIES]
             left += desk.ends.lists[shelf.META, shelf.ENTRIES]
             return STALLED if left > 0 else PLAYED
         now[TIME] = time_ns
-        early, ended = False, False
         while shelf.first_key(desk.ends) == time_ns:
-            early = finish(rules, plan, desk, shelf.first_job(desk.ends)) or early
+            job = shelf.first_job(desk.ends)
             ended = True
-        if now[CHANGED] < desk.changes.shape[0]:
+            if failing and desk.jobs[job, at.HOLDS] != NONE:
+                come_back(rules, plan, desk, job)
+            else:
+                early = finish(rules, plan, desk, job) or early
+        if now[CHANGED] < desk.changes.shape[0] and not failing:
             change_speeds(rules, desk)
         alone = arrive(rules, desk.jobs, desk.waiting, now) == 1 and not ended
         if rules.backfill == CONSERVATIVE:

@@ -11,11 +11,13 @@ from kfarm_twin.arrays import Ints
 from kfarm_twin.kernels import columns as at
 from kfarm_twin.kernels import pool as nodes
 from kfarm_twin.kernels import profile as steps
+from kfarm_twin.kernels import replay_saves as saves
 from kfarm_twin.kernels import shelf
 from kfarm_twin.kernels.pool import Plan
 from kfarm_twin.kernels.replay_state import (
     COMMON_PPM,
     DECISIONS,
+    FAILING,
     FINISHED,
     FREE,
     FULL_PPM,
@@ -78,7 +80,7 @@ def _finish_time(desk: Desk, job: int, now: int) -> int:
 
 
 @inner
-def _settle(desk: Desk, job: int, now: int) -> None:
+def settle(desk: Desk, job: int, now: int) -> None:
     """Book the work done since it was last looked at."""
     span = now - desk.jobs[job, at.SINCE]
     desk.jobs[job, at.SINCE] = now
@@ -99,6 +101,8 @@ def begin(rules: Rules, desk: Desk, job: int) -> None:
     desk.now[FREE] -= desk.jobs[job, at.WEIGHT]
     if desk.jobs[job, at.START] == NONE:
         desk.jobs[job, at.START] = now
+    if desk.now[FAILING] == 1:
+        saves.open_run(desk, job)
     desk.jobs[job, at.SINCE] = now
     desk.jobs[job, at.SPEED] = _speed(rules, desk, job)
     desk.jobs[job, at.DONE] = _finish_time(desk, job, now)
@@ -149,6 +153,8 @@ def _leave(rules: Rules, plan: Plan, desk: Desk, job: int) -> None:
 def finish(rules: Rules, plan: Plan, desk: Desk, job: int) -> bool:
     """A job ends; whether before its limit."""
     now = desk.now[TIME]
+    if desk.now[FAILING] == 1:
+        saves.end_run(rules, desk, job)
     _leave(rules, plan, desk, job)
     desk.jobs[job, at.END] = now
     desk.now[FINISHED] += 1
@@ -159,13 +165,39 @@ def finish(rules: Rules, plan: Plan, desk: Desk, job: int) -> bool:
 
 
 @inner
+def come_back(rules: Rules, plan: Plan, desk: Desk, job: int) -> None:
+    """A stop by the fleet is known: the job gives back what it holds and queues again."""
+    saves.wait_unknown(desk, job)
+    desk.now[FREE] -= desk.jobs[job, at.WEIGHT] - desk.jobs[job, at.HOLDS]
+    _leave(rules, plan, desk, job)
+    desk.jobs[job, at.HOLDS] = saves.AWAY
+    enqueue(rules, desk.jobs, desk.waiting, job)
+
+
+@inner
+def _preempt_failing(rules: Rules, plan: Plan, desk: Desk, job: int) -> None:
+    """As `preempt`, where nodes fail: the job saves first, and saves and restarts are booked."""
+    if desk.jobs[job, at.HOLDS] != NONE:
+        come_back(rules, plan, desk, job)
+    else:
+        settle(desk, job, desk.now[TIME])
+        saves.close_run(rules, desk, job, saves.ALL)
+        _leave(rules, plan, desk, job)
+        enqueue(rules, desk.jobs, desk.waiting, job)
+    desk.jobs[job, at.STOPS] += 1
+
+
+@inner
 def preempt(rules: Rules, plan: Plan, desk: Desk, job: int) -> None:
     """Stop a running job; it waits again with the work done so far, in whole ns, behind it.
 
     The restart cost comes first when it runs again; one that was cut short is paid anew.
     """
     now = desk.now[TIME]
-    _settle(desk, job, now)
+    if desk.now[FAILING] == 1:
+        _preempt_failing(rules, plan, desk, job)
+        return
+    settle(desk, job, now)
     _leave(rules, plan, desk, job)
     left = max(time_left(desk.jobs[job, at.DUE], now) - desk.jobs[job, at.IDLE], 0)
     desk.jobs[job, at.IDLE] = rules.restart_ns
@@ -176,7 +208,8 @@ def preempt(rules: Rules, plan: Plan, desk: Desk, job: int) -> None:
 
 
 @inner
-def _uses(desk: Desk, job: int, node: int) -> bool:
+def uses(desk: Desk, job: int, node: int) -> bool:
+    """Whether a job holds devices of a node."""
     piece = desk.jobs[job, at.PIECE]
     while piece != NONE:
         if desk.pool.piece[piece, 0] == node:
@@ -199,12 +232,14 @@ def change_speed(rules: Rules, desk: Desk, node: int, speed_ppm: int) -> None:
         block = desk.ends.lists[shelf.ORDER, place]
         for i in range(desk.ends.rows[block, shelf.SIZE]):
             job = desk.ends.rows[block, shelf.JOBS + i]
-            if node == NONE or _uses(desk, job, node):
+            if node == NONE or uses(desk, job, node):
                 desk.jobs[touched, at.ROLL] = job
                 touched += 1
     for i in range(touched):
         job = desk.jobs[i, at.ROLL]
-        _settle(desk, job, now)
+        if desk.now[FAILING] == 1 and desk.jobs[job, at.HOLDS] != NONE:
+            continue  # it has stopped, and nobody knows
+        settle(desk, job, now)
         shelf.remove(desk.ends, desk.jobs, desk.jobs[job, at.DONE], job)
         desk.jobs[job, at.SPEED] = _speed(rules, desk, job)
         desk.jobs[job, at.DONE] = _finish_time(desk, job, now)

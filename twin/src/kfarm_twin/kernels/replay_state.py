@@ -45,7 +45,7 @@ class Desk(NamedTuple):
     ends: Shelf  # running, by true end
     pool: Pool
     profile: Profile
-    changes: Ints  # [H, 3] changes of speed: when, node or NONE for all, speed [ppm]
+    changes: Ints  # [H, CHANGE_COLUMNS] of speed, or of the fleet where nodes fail
     series: Ints  # [T, 4] after passes: time, busy, queued, devices free on partly used nodes
     now: Ints  # scalars, named below
 
@@ -59,7 +59,14 @@ the domain that preemption makes room in."""
 SAMPLES, EVERY, SKIP, CAME = 12, 13, 14, 15
 """Samples in the series, which holds every so many passes; passes until the next; the job that came
 last."""
-NOW = 16
+FAILING, SAVE, UNTIL, CORRUPT = 16, 17, 18, 19
+"""Given: 1 where nodes fail, what a save takes [ns], when the run is broken off [ns]. Then: nodes
+that corrupt work."""
+NOW = 20
+WHEN, WHERE, DETAIL, WHAT, CLASS, DETECTION, STOPPED = 0, 1, 2, 3, 4, 5, 6
+"""Columns of `Desk.changes`: time, node (NONE: all), speed [ppm] or other detail; what, class and
+detection as in `fleet_columns`; written: jobs that it stopped."""
+CHANGE_COLUMNS = 7
 
 
 @inner
@@ -68,7 +75,9 @@ def clear(rules: Rules, plan: Plan, desk: Desk) -> None:
     shelf.clear(desk.waiting, shelf.LOWS)
     shelf.clear(desk.expected, shelf.SUMS)
     shelf.clear(desk.ends, shelf.PLAIN)
-    desk.now[:] = 0
+    for place in range(FAILING):
+        desk.now[place] = 0
+    desk.now[CORRUPT] = 0
     desk.now[FREE] = rules.capacity
     desk.now[HELD] = NONE
     desk.now[HEAD] = NONE
