@@ -131,6 +131,10 @@ def cut(span: float) -> int:
     return int(span) if span < FAR else FAR
 
 
+def exponential(u: float, mean: float) -> int:
+    return cut(-ln(u) * mean)
+
+
 def span_of(law: Law, u: float) -> int:
     if law.distribution == "Exponential":
         return cut(-ln(u) * law.mean_ns)
@@ -629,7 +633,7 @@ class Future:
     def hide(self, patient: Patient) -> None:
         assert patient.way is not None
         u = self.u(patient.number, c.FOUND, patient.ordinal)
-        span = naive.exponential(u, float(patient.way.detection))
+        span = exponential(u, float(patient.way.detection))
         self.wait(patient, "silent", span)
 
     def hands_on(self, patient: Patient) -> int:
@@ -779,7 +783,7 @@ class Future:
             ordinal = patient.ordinal
             if self.u(patient.number, c.RECURRENCE, ordinal) < repair.recurrence / 100.0:
                 u = self.u(patient.number, c.RECURS_AFTER, ordinal)
-                span = naive.exponential(u, float(parse_duration_ns(repair.recurs_within)))
+                span = exponential(u, float(parse_duration_ns(repair.recurs_within)))
                 self.at(self.now + span, c.RECURS, lambda: self.recurs(patient, ordinal))
         if (
             hold and isinstance(patient, Node) and patient.grip == "stop" and not way.alarm
@@ -937,7 +941,7 @@ class Future:
         rate = self.strength(home)
         rate *= self.quiet(home) * (bursts.share / 100.0) / parse_quantity(bursts.size)
         if rate > 0.0:
-            span = naive.exponential(self.u(home.index, c.BURST_AFTER, number), 1.0 / rate)
+            span = exponential(self.u(home.index, c.BURST_AFTER, number), 1.0 / rate)
             self.at(self.now + span, c.BURST, lambda: self.burst(home, number))
 
     def burst(self, home: Home, number: int) -> None:
@@ -966,7 +970,7 @@ class Future:
         if not restless:
             mean = mean * (1.0 - share) / share
         u = self.u(len(self.nodes) + home.index, c.SPELL, home.spells)
-        due = self.now + naive.exponential(u, mean)
+        due = self.now + exponential(u, mean)
         self.at(due, c.UNREST, lambda: self.turn(home, not home.restless))
         if home.extra:
             home.extra.off = True
@@ -982,7 +986,7 @@ class Future:
         rate *= self.quiet(home) * (parse_quantity(unrest.factor) - 1.0) * starts
         if rate <= 0.0:
             return
-        span = naive.exponential(self.u(home.index, c.UNREST_AFTER, home.extras), 1.0 / rate)
+        span = exponential(self.u(home.index, c.UNREST_AFTER, home.extras), 1.0 / rate)
         home.extras += 1
         home.extra = self.at(self.now + span, c.UNREST_FAULT, lambda: self.more(home))
 

@@ -116,8 +116,9 @@ def _rules(draw: random.Random) -> dict[str, Any]:
     kept = draw.choice([0.1, 0.4, 0.8])
     optional = ("frailty", "bursts", "unrest", "crews", "quarantine", "lemons", "drains",
                 "falseAlarms")  # fmt: skip
+    wanted = any(own.get("repair", {}).get("crew") for own in rules["classes"])
     for name in optional:
-        if draw.random() > kept:
+        if draw.random() > kept and not (name == "crews" and wanted):
             del rules[name]
     return rules
 
