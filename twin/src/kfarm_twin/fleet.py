@@ -71,8 +71,8 @@ class FleetResult:
     series
         [futures, points] nodes down at equal steps of the horizon.
     log
-        [events, 4] of the last future: time [ns], what (`fleet_columns.WENT_DOWN`, ...), node,
-        class; empty unless asked for.
+        [events, 6] of the last future: time [ns], what (`fleet_columns.WENT_DOWN`, ...), node,
+        class, detail, detection [ns]; empty unless asked for.
     """
 
     fleet: CompiledFleet
@@ -115,7 +115,7 @@ def play(
         np.zeros((futures, len(fleet.classes) + 1, c.TALLIES)),
         np.zeros((futures, fleet.nodes + 1), np.int64),
         np.zeros((futures, points), np.int64),
-        np.zeros((log + 1 if log else 0, 4), np.int64),
+        np.zeros((log + 1 if log else 0, 1 + c.CHANGE), np.int64),
     )
     threads = 1 if log else min(workers or os.cpu_count() or 1, 8, futures)
     cuts = [futures * index // threads for index in range(threads + 1)]

@@ -190,7 +190,7 @@ def _steps(mode: FailureMode) -> list[int]:
     return [len(steps), *cells, *([0] * (12 - len(cells)))]
 
 
-def _class_row(mode: FailureMode, index: int, cluster: FleetCluster) -> list[int]:
+def _class_row(mode: FailureMode, index: int, cluster: FleetCluster, domains: Ints) -> list[int]:
     own = mode.declared
     repair = own.repair if own else None
     detection = _duration(own.detection if own else None, -1)
@@ -202,7 +202,7 @@ def _class_row(mode: FailureMode, index: int, cluster: FleetCluster) -> list[int
     life = own.life if own else None
     return [
         index,
-        _takes(mode, cluster),
+        _reach(mode, cluster, domains),
         _EFFECTS[own.effect if own else "Stop"],
         (own.speed or 0) * 10_000 if own else 0,
         int(bool(own and own.evict)),
@@ -268,7 +268,7 @@ def _cumulative(weights: Sequence[float]) -> list[float]:
 
 
 def _class_tables(
-    modes: list[FailureMode], index: int, cluster: FleetCluster
+    modes: list[FailureMode], index: int, cluster: FleetCluster, domains: Ints
 ) -> tuple[list[list[int]], list[list[float]], float, float]:
     """Rows of a cluster's classes; rate of a node's clock [1/ns]; its load of outages."""
     pooled = [mode for mode in modes if _is_pooled(mode)]
@@ -280,7 +280,7 @@ def _class_tables(
     ]
     rest = [0.0] * (len(modes) - len(pooled))
     shares, downs = [*_cumulative(rates), *rest], [*_cumulative(loads), *rest]
-    ints = [_class_row(mode, index, cluster) for mode in modes]
+    ints = [_class_row(mode, index, cluster, domains) for mode in modes]
     floats = [_law_row(m, s, d) for m, s, d in zip(modes, shares, downs, strict=True)]
     return ints, floats, sum(rates), sum(loads)
 
@@ -350,12 +350,40 @@ def _stress(reliability: Reliability) -> list[float]:
     return [c.PER_KELVIN, ln(factor), reference]
 
 
-def _domain_rows(mode: FailureMode, index: int, cluster: FleetCluster) -> list[list[int]]:
-    """Patients of a class of domains: one of each, or one per rail where leaves serve rails."""
-    column = cluster.domains[:, _OF_DOMAIN[mode.per]]
-    level = _OF_DOMAIN[mode.per]
+def _domain_rows(
+    mode: FailureMode, index: int, cluster: FleetCluster, domains: Ints
+) -> list[list[int]]:
+    """Patients of a class of domains: one of each, or one per rail where leaves serve rails.
+
+    Each row names what is taken: the domain that failed, or that around it which the class takes.
+    """
+    level, reach = _OF_DOMAIN[mode.per], _reach(mode, cluster, domains)
+    column = cluster.domains[:, level]
     each = cluster.devices if mode.per == "Leaf" and cluster.rails else 1
-    return [[index, level, int(d)] for d in np.unique(column[column >= 0]) for _ in range(each)]
+    taken = [
+        int(domains[domains[:, level] == d, c.UNIT if reach == c.RAIL else reach][0])
+        for d in np.unique(column[column >= 0])
+    ]
+    return [[index, level, d] for d in taken for _ in range(each)]
+
+
+def _reach(mode: FailureMode, cluster: FleetCluster, domains: Ints) -> int:
+    """What a failure takes; where that is not around each domain that can fail, the domain itself.
+
+    `domains` [N, 6] are those of all nodes of the fleet.
+    """
+    takes = _takes(mode, cluster)
+    if mode.per not in DOMAINS:
+        return takes
+    level = _OF_DOMAIN[mode.per]
+    around = c.UNIT if takes == c.RAIL else takes
+    if around >= c.LEVELS:
+        return level
+    for domain in np.unique(cluster.domains[:, level]):
+        inside = np.unique(domains[domains[:, level] == domain, around])
+        if domain >= 0 and (len(inside) != 1 or inside[0] < 0):
+            return level
+    return takes
 
 
 def _members(domains: Ints) -> tuple[Ints, Ints]:
@@ -445,10 +473,11 @@ def compile_fleet(clusters: Sequence[FleetCluster]) -> CompiledFleet:
     counts: list[Ints] = []
     domain_rows: list[list[int]] = []
     first_node = 0
+    domains = np.concatenate([cluster.domains for cluster in clusters])
     for index, cluster in enumerate(clusters):
         modes = _ordered(cluster)
         first = len(classes)
-        ints, floats, rate, load = _class_tables(modes, index, cluster)
+        ints, floats, rate, load = _class_tables(modes, index, cluster, domains)
         pooled = sum(_is_pooled(mode) for mode in modes)
         rows.append(_cluster_row(cluster, first, pooled, first_node))
         rates.append(_rate_row(cluster, rate, load))
@@ -457,13 +486,12 @@ def compile_fleet(clusters: Sequence[FleetCluster]) -> CompiledFleet:
         counts.append(each)
         for offset, mode in enumerate(modes):
             if mode.per in DOMAINS:
-                domain_rows += _domain_rows(mode, first + offset, cluster)
+                domain_rows += _domain_rows(mode, first + offset, cluster, domains)
         classes += ints
         laws += floats
         names += [mode.name for mode in modes]
         first_node += cluster.nodes
     clocks += [[row[0], first_node + at, 0] for at, row in enumerate(domain_rows)]
-    domains = np.concatenate([cluster.domains for cluster in clusters])
     first_member, members = _members(domains)
     tables = Fleet(
         nodes=_frozen_ints(_node_rows(clusters, domains, np.concatenate(counts)), c.NODE_COLUMNS),

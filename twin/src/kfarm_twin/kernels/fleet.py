@@ -10,6 +10,7 @@ from kfarm_twin._jit import inner
 from kfarm_twin.arrays import NEVER_UP, STARTS_DOWN, STARTS_UP, Ints
 from kfarm_twin.kernels import fleet_columns as c
 from kfarm_twin.kernels.fleet_clocks import (
+    age_clocks,
     arm_clock,
     arm_node,
     choose_class,
@@ -25,6 +26,7 @@ from kfarm_twin.kernels.fleet_shop import (
     drain,
     fault,
     heal,
+    join,
     note_outage,
     part_comes,
     strike,
@@ -75,10 +77,12 @@ def _clear(fleet: Fleet, state: FleetState, start: int, horizon: int) -> None:
 def _down_class(fleet: Fleet, cluster: int, u: float) -> int:
     """Class that a node is down with in the long run."""
     first, count = fleet.clusters[cluster, c.FIRST_CLASS], fleet.clusters[cluster, c.POOLED]
+    if fleet.rates[cluster, c.DOWN] <= 0.0:
+        return NONE
     for failed in range(first, first + count - 1):
         if u < fleet.laws[failed, c.DOWN_SHARE]:
             return int(failed)
-    return int(first + count - 1) if count > 0 else NONE
+    return int(first + count - 1)
 
 
 @inner
@@ -93,24 +97,38 @@ def _lie_down(
     row[c.P_STAMP] += 1
     row[c.STRUCK] = 1
     strike(fleet, state, patient, c.FAULT, 0)
+    cluster = fleet.classes[failed, c.CLASS_CLUSTER]
+    if fleet.classes[failed, c.NEEDS_CREW] == 1:
+        if state.cluster[cluster, c.FREE_CREWS] <= 0:
+            row[c.ORDINAL] += 1
+            row[c.WAITS] = state.now[c.TIME]
+            row[c.STAGE] = c.CREW
+            join(state, state.cluster, cluster, c.HEAD, c.TAIL, patient)
+            return
+        state.cluster[cluster, c.FREE_CREWS] -= 1
     left = left_ns(
         fleet.classes[failed, c.LAW], law[c.MEAN], law[c.SCALE], law[c.REPAIR_SHAPE],
         seed, future, patient, c.STARTS_REPAIR,
     )  # fmt: skip
-    if fleet.classes[failed, c.NEEDS_CREW] == 1:
-        cluster = fleet.classes[failed, c.CLASS_CLUSTER]
-        state.cluster[cluster, c.FREE_CREWS] -= 1
     if left < FAR_NS:
         later(state, state.now[c.TIME] + left, c.TIMER, patient, row[c.P_STAMP])
+
+
+@inner
+def _never_up(state: FleetState, node: int) -> None:
+    """A node is out of service for good."""
+    state.node[node, c.STAMP] += 1
+    state.node[node, c.CAUSES] = 1
+    state.node[node, c.BLAME] = NONE
+    state.node[node, c.DOWN_SINCE] = FAR_NS  # nobody is to blame
+    state.now[c.DOWN_COUNT] += 1
 
 
 @inner
 def _begin_node(fleet: Fleet, state: FleetState, node: int, seed: int, future: int) -> None:
     """A node is up, or down as in the long run."""
     if fleet.nodes[node, c.START] == NEVER_UP:
-        state.node[node, c.CAUSES] = 1
-        state.node[node, c.DOWN_SINCE] = state.now[c.TIME]
-        state.now[c.DOWN_COUNT] += 1
+        _never_up(state, node)
         return
     cluster = fleet.nodes[node, c.NODE_CLUSTER]
     load = fleet.rates[cluster, c.DOWN] * state.hazard[node, c.FRAIL]
@@ -182,13 +200,14 @@ def _next_burst(fleet: Fleet, state: FleetState, cluster: int, seed: int, future
 
 @inner
 def _spread_burst(
-    fleet: Fleet, state: FleetState, cluster: int, ordinal: int, purpose: int, seed: int,
+    fleet: Fleet, state: FleetState, cluster: int, entity: int, ordinal: int, seed: int,
     future: int,
 ) -> None:  # fmt: skip
-    """The members of a burst, a geometric number, come at uniform times of its window."""
+    """The members of a burst, a geometric number, come at uniform times of its window.
+
+    `entity` counts the bursts of quiet times cluster by cluster, then those of unrest.
+    """
     mean = fleet.rates[cluster, c.BURST_MEAN]
-    entity = cluster if purpose == c.BURST_SIZE else fleet.clusters.shape[0] + cluster
-    # not the draw that decided on a burst of unrest: that one is small whenever there is one
     drawn = ln(uniform(seed, future, entity, c.BURST_SIZE, ordinal)) / ln(1.0 - 1.0 / mean)
     size = min(1 + int(min(drawn, float(MOST_MEMBERS))), MOST_MEMBERS)
     for member in range(size):
@@ -216,19 +235,20 @@ def _hit(
     if state.node[node, c.CAUSES] > 0:
         return
     failed = choose_class(fleet, cluster, u)
-    if failed != NONE:
-        _fault_of_node(fleet, state, node, failed, seed, future)
-
-
-@inner
-def _fault_of_node(
-    fleet: Fleet, state: FleetState, node: int, failed: int, seed: int, future: int
-) -> None:
+    if failed == NONE:
+        return
     devices = fleet.nodes[node, c.DEVICES]
     at = 0
     if fleet.classes[failed, c.TAKES] == c.DEVICE:
         u = uniform(seed, future, node, c.COMPONENT, state.patient[node, c.ORDINAL])
         at = min(int(u * float(devices)), devices - 1)
+    _fault_of_node(fleet, state, node, failed, at, seed, future)
+
+
+@inner
+def _fault_of_node(
+    fleet: Fleet, state: FleetState, node: int, failed: int, at: int, seed: int, future: int
+) -> None:
     fault(fleet, state, node, failed, at, NONE, seed, future)
     if state.node[node, c.CAUSES] == 0:
         arm_node(fleet, state, node, seed, future)  # it goes on, slow, wrong, or a device short
@@ -281,7 +301,8 @@ def _extra(fleet: Fleet, state: FleetState, cluster: int, seed: int, future: int
     if share > 0.0:
         bursts = share / rates[c.BURST_MEAN]
     if u * (1.0 - share + bursts) < bursts:
-        _spread_burst(fleet, state, cluster, ordinal, c.UNREST_BURST, seed, future)
+        entity = fleet.clusters.shape[0] + cluster
+        _spread_burst(fleet, state, cluster, entity, ordinal, seed, future)
     else:
         u = uniform(seed, future, cluster, c.UNREST_NODE, ordinal)
         node = choose_node(fleet, state, cluster, u)
@@ -312,7 +333,7 @@ def _recurs(
     if patient >= fleet.nodes.shape[0]:
         fault(fleet, state, patient, row[c.CLASS], row[c.AT], NONE, seed, future)
     elif state.node[patient, c.CAUSES] == 0:
-        _fault_of_node(fleet, state, patient, row[c.CLASS], seed, future)
+        _fault_of_node(fleet, state, patient, row[c.CLASS], row[c.AT], seed, future)
 
 
 @inner
@@ -374,7 +395,7 @@ def step(fleet: Fleet, state: FleetState, seed: int, future: int) -> int:
     elif kind == c.PART_COMES:
         part_comes(fleet, state, entity, seed, future)
     elif kind == c.BURST:
-        _spread_burst(fleet, state, entity, stamp, c.BURST_SIZE, seed, future)
+        _spread_burst(fleet, state, entity, entity, stamp, seed, future)
         _next_burst(fleet, state, entity, seed, future)
     elif kind == c.MEMBER:
         _member(fleet, state, entity, stamp, seed, future)
@@ -390,29 +411,43 @@ def step(fleet: Fleet, state: FleetState, seed: int, future: int) -> int:
 @inner
 def _set_right(fleet: Fleet, state: FleetState, hold: Ints, seed: int, future: int) -> None:
     """At time 0 nodes are as they were seen: those that are up or carry pods are well."""
-    nodes = fleet.nodes.shape[0]
-    for node in range(nodes):
-        start = fleet.nodes[node, c.START]
+    for node in range(fleet.nodes.shape[0]):
+        start, causes = fleet.nodes[node, c.START], state.node[node, c.CAUSES]
         if start == NEVER_UP:
             continue
-        if start == STARTS_DOWN and hold[node] == 0:
-            if state.node[node, c.CAUSES] == 0:
-                cluster = fleet.nodes[node, c.NODE_CLUSTER]
-                u = uniform(seed, future, node, c.STARTS_CLASS, 1)
-                failed = _down_class(fleet, cluster, u)
-                if failed == NONE:
-                    state.node[node, c.STAMP] += 1
-                    state.node[node, c.CAUSES] = 1
-                    state.now[c.DOWN_COUNT] += 1
-                else:
-                    _lie_down(fleet, state, node, failed, seed, future)
+        if start == STARTS_DOWN and hold[node] == 0 and causes == 0:
+            _set_down(fleet, state, node, seed, future)
         elif start == STARTS_UP or hold[node] == 1:
-            if state.node[node, c.CAUSES] > 0:
-                for patient in range(nodes, state.patient.shape[0]):
-                    if state.patient[patient, c.STRUCK] == 1:
-                        heal(fleet, state, patient, node, seed, future)
-            if state.patient[node, c.STAGE] != c.WELL:
-                heal(fleet, state, node, node, seed, future)
+            _set_up(fleet, state, node, seed, future)
+        state.now[c.CHANGES] = 0
+
+
+@inner
+def _set_down(fleet: Fleet, state: FleetState, node: int, seed: int, future: int) -> None:
+    """A node was seen out of service at time 0, with a class that it may be down with."""
+    if state.patient[node, c.STAGE] != c.WELL:
+        heal(fleet, state, node, node, seed, future)
+    cluster = fleet.nodes[node, c.NODE_CLUSTER]
+    failed = _down_class(fleet, cluster, uniform(seed, future, node, c.STARTS_CLASS, 1))
+    if failed == NONE:
+        _never_up(state, node)
+    else:
+        _lie_down(fleet, state, node, failed, seed, future)
+
+
+@inner
+def _set_up(fleet: Fleet, state: FleetState, node: int, seed: int, future: int) -> None:
+    """A node was seen in service at time 0: what ails it, there or elsewhere, is mended.
+
+    Domains come before nodes.
+    """
+    nodes, patients = fleet.nodes.shape[0], state.patient.shape[0]
+    for index in range(patients):
+        patient = nodes + index if index < patients - nodes else index - (patients - nodes)
+        if state.node[node, c.CAUSES] > 0 and state.patient[patient, c.STRUCK] == 1:
+            heal(fleet, state, patient, node, seed, future)
+    if state.patient[node, c.STAGE] != c.WELL:
+        heal(fleet, state, node, node, seed, future)
 
 
 @inner
@@ -427,7 +462,8 @@ def _start_counting(fleet: Fleet, state: FleetState) -> None:
     state.tally[:, :] = 0.0
     for node in range(state.node.shape[0]):
         state.node[node, c.FAULTS] = 0
-        state.node[node, c.DOWN_SINCE] = 0
+        if state.node[node, c.DOWN_SINCE] != FAR_NS:
+            state.node[node, c.DOWN_SINCE] = 0
 
 
 @inner
@@ -461,6 +497,8 @@ def begin(
     _set_right(fleet, state, hold, seed, future)
     state.now[c.CHANGES] = 0
     _start_counting(fleet, state)
+    if warm_ns > 0:
+        age_clocks(fleet, state, seed, future)
     return bool(state.now[c.FULL] == 0)
 
 
@@ -471,7 +509,7 @@ def end(fleet: Fleet, state: FleetState, horizon: int) -> bool:
     state.down_ns[state.now[c.DOWN_COUNT]] += horizon - state.now[c.SINCE]
     state.now[c.SINCE] = horizon
     for node in range(fleet.nodes.shape[0]):
-        if state.node[node, c.CAUSES] > 0:
+        if state.node[node, c.CAUSES] > 0 and state.node[node, c.DOWN_SINCE] != FAR_NS:
             charge_down(fleet, state, node)
     for patient in range(state.patient.shape[0]):
         row = state.patient[patient]

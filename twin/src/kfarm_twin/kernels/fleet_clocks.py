@@ -12,7 +12,7 @@ from kfarm_twin.kernels import fleet_columns as c
 from kfarm_twin.kernels.fleet_columns import NONE, Fleet, FleetState
 from kfarm_twin.kernels.heap import push
 from kfarm_twin.kernels.rng import FAR_NS, exp, ln, uniform
-from kfarm_twin.kernels.samplers import age_at_wear, ages_ns, gamma, wear
+from kfarm_twin.kernels.samplers import WEIBULL, age_at_wear, ages_ns, gamma, power, wear
 
 BOLTZMANN_EV = 8.617333262e-5
 """Boltzmann's constant [eV/K], exact in the SI of 2019 to the digits shown (CODATA 2018)."""
@@ -123,8 +123,22 @@ def first_clock(fleet: Fleet, state: FleetState, clock: int, seed: int, future: 
         kind = fleet.classes[failed, c.LIFE]
         mean, scale, shape = law[c.LIFE_MEAN], law[c.LIFE_SCALE], law[c.LIFE_SHAPE]
         age = ages_ns(kind, mean, scale, shape, seed, future, entity, c.AGES)
+        if kind == WEIBULL and fleet.clocks[clock, c.CLOCK_PATIENT] < fleet.nodes.shape[0]:
+            # A hazard f times as high is that of a Weibull law with its scale divided by f^(1/k).
+            patient = fleet.clocks[clock, c.CLOCK_PATIENT]
+            age = age * power(state.hazard[patient, c.FRAIL], -1.0 / shape)
         age = min(age, float(FAR_NS // 4))
     arm_clock(fleet, state, clock, state.now[c.TIME] - int(age), seed, future)
+
+
+@inner
+def age_clocks(fleet: Fleet, state: FleetState, seed: int, future: int) -> None:
+    """Components whose age is stated are of that age now, but for those under repair."""
+    for clock in range(fleet.clocks.shape[0]):
+        age = fleet.classes[fleet.clocks[clock, c.CLOCK_CLASS], c.AGE]
+        patient = fleet.clocks[clock, c.CLOCK_PATIENT]
+        if age >= 0 and state.patient[patient, c.MY_CLOCK] != clock:
+            arm_clock(fleet, state, clock, state.now[c.TIME] - age, seed, future)
 
 
 @inner
@@ -167,7 +181,8 @@ def set_stress(fleet: Fleet, state: FleetState, node: int, stress: float) -> Non
     if state.node[node, c.CAUSES] == 0:
         _schedule_node(fleet, state, node)
     for clock in range(first, first + fleet.nodes[node, c.CLOCKS]):
-        schedule_clock(fleet, state, clock)
+        if clock != state.patient[node, c.MY_CLOCK]:
+            schedule_clock(fleet, state, clock)
 
 
 @inner

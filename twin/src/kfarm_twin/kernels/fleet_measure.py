@@ -160,7 +160,8 @@ def run_alone(
         [futures, MEASURES], [futures, K + 1, TALLIES], [futures, N + 1] time by nodes down [ns],
         [futures, points] nodes down at equal steps.
     log
-        [capacity, 4] of the last future: time, what, node, class; its first row counts the rest.
+        [capacity, 6] of the last future: time, what, node, class, detail, detection; its first
+        row counts the rest.
     """
     points = series.shape[1]
     grid = max(horizon // max(points, 1), 1)
@@ -195,6 +196,5 @@ def _write(state: FleetState, log: Ints, change: int) -> None:
     line = log[0, 0]
     if line < log.shape[0]:
         log[line, 0] = state.now[c.TIME]
-        log[line, 1] = state.changes[change, 0]
-        log[line, 2] = state.changes[change, 1]
-        log[line, 3] = state.changes[change, 2]
+        for column in range(c.CHANGE):
+            log[line, 1 + column] = state.changes[change, column]

@@ -142,14 +142,18 @@ def tell_speed(fleet: Fleet, state: FleetState, node: int, failed: int) -> None:
 
 @inner
 def _slowest_domain(fleet: Fleet, state: FleetState, node: int) -> int:
-    """Least speed that slow domains leave a node [ppm]."""
-    slowest, nodes = c.FULL_PPM, fleet.nodes.shape[0]
-    for patient in range(nodes, state.patient.shape[0]):
-        failed = state.patient[patient, c.CLASS]
-        if state.patient[patient, c.STRUCK] != c.SLOW + 2 or fleet.classes[failed, c.PPM] == 0:
+    """Least speed that those who slow a domain of a node leave it [ppm]."""
+    slowest = c.FULL_PPM
+    for patient in range(state.patient.shape[0]):
+        if state.patient[patient, c.STRUCK] != c.SLOW + 2:
             continue
-        level = _level(fleet, fleet.classes[failed, c.TAKES])
-        if fleet.nodes[node, level] == fleet.domains[patient - nodes, c.DOMAIN]:
+        failed = state.patient[patient, c.CLASS]
+        takes = fleet.classes[failed, c.TAKES]
+        if takes in (c.DEVICE, c.NODE):
+            continue
+        level = _level(fleet, takes)
+        domain = _domain(fleet, patient, level)
+        if domain != NONE and fleet.nodes[node, level] == domain:
             slowest = min(slowest, fleet.classes[failed, c.PPM])
     return int(slowest)
 
@@ -157,23 +161,19 @@ def _slowest_domain(fleet: Fleet, state: FleetState, node: int) -> int:
 @inner
 def _slow(fleet: Fleet, state: FleetState, patient: int, on: bool) -> None:
     """Let what a patient takes run slowly, or at full speed again."""
-    failed, nodes = state.patient[patient, c.CLASS], fleet.nodes.shape[0]
+    failed = state.patient[patient, c.CLASS]
     state.patient[patient, c.STRUCK] = c.SLOW + 2 if on else 0
     takes = fleet.classes[failed, c.TAKES]
-    if patient < nodes and takes >= c.LEVELS:
+    level, domain = _level(fleet, takes), NONE
+    if takes not in (c.DEVICE, c.NODE):
+        domain = _domain(fleet, patient, level)
+    if domain == NONE:
         state.node[patient, c.OWN_PPM] = fleet.classes[failed, c.PPM] if on else c.FULL_PPM
         tell_speed(fleet, state, patient, failed)
         return
-    level = _level(fleet, takes)
-    domain = _domain(fleet, patient, level)
-    if domain == NONE:
-        return
     for at in range(fleet.first[level, domain], fleet.first[level, domain + 1]):
         node = fleet.members[level, at]
-        if patient < nodes:
-            state.node[node, c.OWN_PPM] = fleet.classes[failed, c.PPM] if on else c.FULL_PPM
-        else:
-            state.node[node, c.DOMAIN_PPM] = _slowest_domain(fleet, state, node)
+        state.node[node, c.DOMAIN_PPM] = _slowest_domain(fleet, state, node)
         tell_speed(fleet, state, node, failed)
 
 
@@ -264,8 +264,7 @@ def fault(
     row = state.patient[patient]
     if row[c.STAGE] != c.WELL:
         _end_corruption(fleet, state, patient, failed)
-        withdraw(fleet, state, patient, seed, future)
-        _unstrike(fleet, state, patient, seed, future)
+        _back(fleet, state, patient, seed, future)
     row[c.CLASS] = failed
     row[c.ORDINAL] += 1
     row[c.BEGAN] = state.now[c.TIME]
@@ -289,8 +288,20 @@ def fault(
         else:
             _timer(state, patient, c.MENDING, _hands_on(fleet, state, patient, seed, future))
     else:
-        emit(state, c.CORRUPTED, patient, failed, 0, 0)
+        _corrupt(fleet, state, patient, failed)
         _go_unseen(fleet, state, patient, seed, future)
+
+
+@inner
+def _corrupt(fleet: Fleet, state: FleetState, patient: int, failed: int) -> None:
+    """What a node, or each of a domain, computes from now on is wrong; right with class NONE."""
+    if patient < fleet.nodes.shape[0]:
+        emit(state, c.CORRUPTED, patient, failed, 0, 0)
+        return
+    level = _level(fleet, fleet.classes[state.patient[patient, c.CLASS], c.TAKES])
+    domain = _domain(fleet, patient, level)
+    for at in range(fleet.first[level, domain], fleet.first[level, domain + 1]):
+        emit(state, c.CORRUPTED, fleet.members[level, at], failed, 0, 0)
 
 
 @inner
@@ -300,7 +311,7 @@ def _end_corruption(fleet: Fleet, state: FleetState, patient: int, failed: int) 
     if row[c.STAGE] != c.SILENT or fleet.classes[failed, c.EFFECT] == c.CORRUPT:
         return
     if fleet.classes[row[c.CLASS], c.EFFECT] == c.CORRUPT:
-        emit(state, c.CORRUPTED, patient, NONE, 0, 0)
+        _corrupt(fleet, state, patient, NONE)
 
 
 @inner
@@ -410,11 +421,11 @@ def _need_part(fleet: Fleet, state: FleetState, patient: int, seed: int, future:
         return
     row[c.STAGE] = c.PART
     row[c.P_STAMP] += 1
-    _join(state, state.parts, failed, c.P_HEAD, c.P_TAIL, patient)
+    join(state, state.parts, failed, c.P_HEAD, c.P_TAIL, patient)
 
 
 @inner
-def _join(state: FleetState, lists: Ints, which: int, head: int, tail: int, patient: int) -> None:
+def join(state: FleetState, lists: Ints, which: int, head: int, tail: int, patient: int) -> None:
     """Stand at the end of a line."""
     state.patient[patient, c.NEXT] = NONE
     if lists[which, head] == NONE:
@@ -476,7 +487,7 @@ def _need_crew(fleet: Fleet, state: FleetState, patient: int, seed: int, future:
     else:
         state.patient[patient, c.STAGE] = c.CREW
         state.patient[patient, c.P_STAMP] += 1
-        _join(state, state.cluster, cluster, c.HEAD, c.TAIL, patient)
+        join(state, state.cluster, cluster, c.HEAD, c.TAIL, patient)
 
 
 @inner
@@ -633,7 +644,7 @@ def _found(fleet: Fleet, state: FleetState, patient: int, seed: int, future: int
         _slow(fleet, state, patient, False)
         detail = c.FAULT
     elif fleet.classes[failed, c.TAKES] == c.RAIL:
-        emit(state, c.CORRUPTED, patient, NONE, 0, 0)
+        _corrupt(fleet, state, patient, NONE)
     state.patient[patient, c.BEGAN] = state.now[c.TIME]
     strike(fleet, state, patient, detail, 0)
     _admit(fleet, state, patient, 0, seed, future)
@@ -664,10 +675,12 @@ def drain(fleet: Fleet, state: FleetState, node: int) -> bool:
 def heal(fleet: Fleet, state: FleetState, patient: int, node: int, seed: int, future: int) -> None:
     """Undo an outage that takes a node with it, as if it had not been."""
     row = state.patient[patient]
-    failed = row[c.CLASS]
-    if patient >= fleet.nodes.shape[0]:
-        level = _level(fleet, fleet.classes[failed, c.TAKES])
-        if fleet.nodes[node, level] != _domain(fleet, patient, level):
+    if patient != node:
+        takes = c.NODE if row[c.CLASS] == NONE else fleet.classes[row[c.CLASS], c.TAKES]
+        if row[c.STRUCK] != 1 or takes >= c.LEVELS:
+            return
+        domain = _domain(fleet, patient, takes)
+        if domain == NONE or fleet.nodes[node, takes] != domain:
             return
     withdraw(fleet, state, patient, seed, future)
     _unstrike(fleet, state, patient, seed, future)
