@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from validation.conftest import Published
 from kfarm_twin.fit.futures import Record, down_at_once, measures, play_fit, quantile
 from kfarm_twin.fit.log import FaultLog
 from kfarm_twin.fit.model import Fit, fit_log
 from kfarm_twin.fit.read import read_log
+from validation.conftest import Published
 
 NODES, HALF_DAYS, FUTURES = 400, 174, 200
 SOURCE = "stepfun-ai/InfiniteHBD-Trace, facts/reliability.yaml infinitehbd_stepfun"
