@@ -85,14 +85,14 @@ def test_what_a_plan_names_must_be_there(tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [
-        f"error: {plan}, document 1: spec.policy: found 'small'; expected a ValidationPolicy among "
-        "the files (there: none); the policies that kfarm ships are in examples/policies: add -f "
-        "examples/policies",
-        f"error: {plan}, document 1: spec.farms[0]: found GPUFarm small; expected a farm among the "
-        "files (there: none): add its file with -f",
-        f"error: {plan}, document 1: spec.workloads[0].accelerators[0]: found 'b200'; expected an "
-        "AcceleratorProfile among the files (there: none); the profiles that kfarm ships are in "
-        "examples/catalogue: add -f examples/catalogue",
+        f"error: {plan}, line 5, document 1: spec.policy: found 'small'; expected a "
+        "ValidationPolicy among the files (there: none); the policies that kfarm ships are in "
+        "examples/policies: add -f examples/policies",
+        f"error: {plan}, line 6, document 1: spec.farms[0]: found GPUFarm small; expected a farm "
+        "among the files (there: none): add its file with -f",
+        f"error: {plan}, line 12, document 1: spec.workloads[0].accelerators[0]: found 'b200'; "
+        "expected an AcceleratorProfile among the files (there: none); the profiles that kfarm "
+        "ships are in examples/catalogue: add -f examples/catalogue",
     ]
     assert "BadInput" in result.stdout
 
@@ -100,7 +100,8 @@ def test_what_a_plan_names_must_be_there(tmp_path: Path) -> None:
 def test_a_missing_profile_is_told_at_the_cluster(tmp_path: Path) -> None:
     result = run("validate", *files(tmp_path, farm=FARM, policy=POLICY, plan=plan_text()))
     assert result.exit_code == 2
-    assert f"{tmp_path / 'farm.yaml'}, document 1: spec.clusters[0].accelerator" in result.stderr
+    place = f"{tmp_path / 'farm.yaml'}, line 8, document 1: spec.clusters[0].accelerator"
+    assert place in result.stderr
     assert "examples/catalogue" in result.stderr
 
 
