@@ -251,6 +251,7 @@ class Home:
     ways: list[Way] = field(default_factory=list)
     free_crews: int = 0
     line: list[Patient] = field(default_factory=list)
+    put_off: list[Patient] = field(default_factory=list)
     restless: bool = False
     spells: int = 0
     bursts: int = 0
@@ -690,7 +691,14 @@ class Future:
         way = patient.way
         assert way is not None
         part, patient.waits = way.part, self.now
-        if not part or self.u(patient.number, c.NEEDS_PART, patient.ordinal) >= part.share / 100.0:
+        share = part.share / 100.0 if part else 0.0
+        needs = share > 0.0 and self.u(patient.number, c.NEEDS_PART, patient.ordinal) < share
+        if self.is_put_off(patient, needs, share):
+            self.stop_timer(patient)
+            patient.stage = "put off"
+            patient.home.put_off.append(patient)
+            return
+        if not part or not needs:
             self.want_crew(patient)
             return
         law = Law(
@@ -709,6 +717,15 @@ class Future:
             self.stop_timer(patient)
             patient.stage = "part"
             way.line.append(patient)
+
+    def is_put_off(self, patient: Patient, needs: bool, share: float) -> bool:
+        unrest, way = patient.home.rules.unrest, patient.way
+        assert way is not None
+        if not (unrest and unrest.holds and patient.home.restless):
+            return False
+        if not needs and (share > 0.0 or not way.crew):
+            return False
+        return self.u(patient.number, c.PUTS_OFF, patient.ordinal) < unrest.holds / 100.0
 
     def part_comes(self, way: Way) -> None:
         if way.line:
@@ -756,7 +773,7 @@ class Future:
         stage, way, stopped = patient.stage, patient.way, patient.grip == "stop"
         self.stop_timer(patient)
         patient.stage = "well"
-        for line in (patient.home.line, way.line if way else []):
+        for line in (patient.home.line, patient.home.put_off, way.line if way else []):
             if patient in line:
                 line.remove(patient)
         if stage == "drained":
@@ -976,6 +993,8 @@ class Future:
             home.extra.off = True
         if restless:
             self.next_extra(home)
+        while home.put_off and not restless:
+            self.want_crew(home.put_off.pop(0))
 
     def next_extra(self, home: Home) -> None:
         share, unrest = self.burst_share(home), home.rules.unrest

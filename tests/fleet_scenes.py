@@ -102,7 +102,7 @@ def _rules(draw: random.Random) -> dict[str, Any]:
         "bursts": {"share": draw.choice([10, 60]), "size": draw.choice(["1.5", "4"]),
                    "window": draw.choice(["1m", "2h"])},
         "unrest": {"share": draw.choice([5, 40]), "factor": draw.choice(["2", "6.5"]),
-                   "spell": draw.choice(["6h", "72h"])},
+                   "spell": draw.choice(["6h", "72h"]), "holds": draw.choice([0, 30, 100])},
         "crews": {"count": draw.choice([1, 2]),
                   "shift": {"hours": 9, "start": 8, "days": draw.choice([1, 5, 7])}},
         "quarantine": {"faults": draw.choice([1, 3]), "within": "120h", "hold": "30h"},

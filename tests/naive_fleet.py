@@ -57,6 +57,8 @@ class Fleet:
     crews: int | None = None
     shift: tuple[float, float, int] = (0.0, 24.0, 7)
     """Start [h], hours, days of the week."""
+    holds: float = 0.0
+    """Share of repairs due in unrest for a part (no parts: for a crew) that wait for its end."""
 
 
 @dataclass
@@ -84,13 +86,17 @@ def work_end(begin: float, hours: float, shift: tuple[float, float, int]) -> flo
         begin = max(begin, day * 24.0)
 
 
-def arrivals(fleet: Fleet, horizon: float, rnd: random.Random) -> list[float]:
+def arrivals(
+    fleet: Fleet,
+    horizon: float,
+    rnd: random.Random,
+    spells: list[tuple[float, float, float]] | None = None,
+) -> list[float]:
     """Times of fresh faults of the whole fleet, if no node were ever down."""
     total = fleet.nodes * sum(fleet.rates)
     share, size, window = fleet.bursts or (0.0, 1.0, 0.0)
-    spells = _spells(fleet, horizon, rnd)
     out = []
-    for begin, end, factor in spells:
+    for begin, end, factor in spells or _spells(fleet, horizon, rnd):
         t = begin + rnd.expovariate(total * factor * (1 - share + share / size))
         while t < end:
             members = 0
@@ -137,7 +143,8 @@ def play(fleet: Fleet, horizon: float, seed: int) -> Played:  # noqa: PLR0912, P
     # the total of the drawn frailties, not its mean, sets how often the fleet fails
     scale = total / fleet.nodes
     thinned = Fleet(**{**fleet.__dict__, "rates": tuple(r * scale for r in fleet.rates)})
-    for t in arrivals(thinned, horizon, rnd):
+    spells = _spells(fleet, horizon, rnd)
+    for t in arrivals(thinned, horizon, rnd, spells):
         node = _pick(cumulative, rnd.random() * total)
         kind = rnd.choices(range(len(fleet.rates)), fleet.rates)[0]
         events.append((t, order, "fault", node, kind))
@@ -182,6 +189,11 @@ def play(fleet: Fleet, horizon: float, seed: int) -> Played:  # noqa: PLR0912, P
         elif what == "part":
             waits = mend.part is not None and rnd.random() < mend.part[0]
             lead = mend.part[1].draw(rnd) if mend.part is not None and waits else 0.0
+            due = waits if mend.part is not None else mend.crew
+            if due and fleet.holds and rnd.random() < fleet.holds:
+                calm = next(end for _, end, _ in spells if t < end)
+                if next(factor for _, end, factor in spells if t < end) > 1.0:
+                    lead = calm - t
             push(t + lead, "queue", node, kind)
         elif what == "queue":
             busy_since[node] = t

@@ -34,6 +34,8 @@ COMPARED = (
         {"bursts": (0.3, 4.0, 1.0)},
         {"unrest": (0.15, 4.0, 400.0)},
         {"bursts": (0.3, 4.0, 1.0), "unrest": (0.15, 4.0, 400.0)},
+        {"unrest": (0.3, 2.0, 600.0), "holds": 0.7, "part": 0.4},
+        {"unrest": (0.3, 2.0, 600.0), "holds": 0.5, "crews": 4},
         {"crews": 2, "shift": (8, 9, 5)},
         {"quick": 0.3, "part": 0.3, "frailty": 0.8, "crews": 6, "shift": (8, 10, 6)},
     ],
@@ -52,14 +54,14 @@ def test_engine_and_plain_python_agree(parts: dict[str, Any]) -> None:
     )
     fleet = Fleet(
         NODES, (RATE,), (mend,), parts.get("frailty"), parts.get("bursts"), parts.get("unrest"),
-        parts.get("crews"), shift or (0.0, 24.0, 7),
+        parts.get("crews"), shift or (0.0, 24.0, 7), parts.get("holds", 0.0),
     )  # fmt: skip
     calendar = Calendar(0, shift[0], shift[1], shift[2], 0.0, 1.0) if shift else Calendar()
     mine = Parameters(
         ("a",), np.array([RATE]), parts.get("frailty"), parts.get("recurrence", 0.0), 5.0,
         parts.get("bursts"), parts.get("unrest"), "Exponential", 5.0, None, 0.5, 300.0, 1.0,
         np.array([[quick, (1 - quick) * (1 - part), (1 - quick) * part]]), parts.get("crews"),
-        NODES, calendar,
+        NODES, calendar, parts.get("holds", 0.0),
     )  # fmt: skip
     ours, theirs = [], []
     for seed in range(FUTURES):

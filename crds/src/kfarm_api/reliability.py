@@ -213,12 +213,15 @@ class Bursts(Strict):
 class Unrest(Strict):
     """Times of many faults: `share` percent of the time, `factor` as many, spells of mean `spell`.
 
-    The rates of the classes are means over quiet and unrest.
+    The rates of the classes are means over quiet and unrest. `holds` percent of the repairs that
+    fall due for a part in a spell, or for a crew in a class without parts, are put off to its end;
+    all of them go on together then, and need no part any more.
     """
 
     share: Annotated[int, Field(ge=1, le=90)]
     factor: Factor
     spell: Duration
+    holds: Percent = 0
     rules: ClassVar[tuple[Cel, ...]] = (
         Cel(
             "duration(self.spell) >= duration('1m')",

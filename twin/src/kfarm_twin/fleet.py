@@ -32,7 +32,7 @@ def new_state(fleet: CompiledFleet, events: int, outages: int) -> FleetState:
         clock=zeros(len(tables.clocks), 3),
         clock_left=np.zeros(len(tables.clocks)),
         recent=zeros(nodes, fleet.remembered),
-        cluster=zeros(clusters, 10),
+        cluster=zeros(clusters, c.CLUSTER_STATE),
         parts=zeros(classes, 4),
         changes=zeros(4 * nodes + 8, c.CHANGE),
         outages=zeros(outages),

@@ -336,6 +336,7 @@ def _rate_row(cluster: FleetCluster, rate: float, load: float) -> list[float]:
         float(parse_duration_ns(unrest.spell)) if unrest else 0.0,
         load,
         *_stress(own),
+        unrest.holds / 100.0 if unrest else 0.0,
     ]
 
 
@@ -447,6 +448,10 @@ def warm_up_ns(clusters: Sequence[FleetCluster]) -> int:
         ),
         default=0.0,
     )
+    for cluster in clusters:
+        unrest = cluster.reliability.unrest
+        if unrest and unrest.holds:
+            longest = max(longest, float(parse_duration_ns(unrest.spell)))
     return max(WARM_NS, int(WARM_REPAIRS * longest))
 
 

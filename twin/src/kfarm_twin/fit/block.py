@@ -37,6 +37,8 @@ def block(p: Parameters) -> dict[str, Any]:
             "factor": _quantity(min(max(factor, 1.001), 1000.0)),
             "spell": _duration(spell),
         }
+        if round(100 * p.holds) >= 1:
+            data["unrest"]["holds"] = min(round(100 * p.holds), 100)
     if p.crews is not None or not p.calendar.always:
         data["crews"] = {"count": p.crews or p.crews_seen}
         if not p.calendar.always:

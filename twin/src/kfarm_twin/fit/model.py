@@ -57,7 +57,8 @@ class Parameters:
     """One set of parameters; times in hours, rates per hour of one node in service.
 
     `crews` is None where the log shows no queue: then `crews_seen`, those at work at once, are
-    enough that hardly anything waits.
+    enough that hardly anything waits. `holds`, the share of repairs that unrest puts off, is not
+    fitted.
     """
 
     kinds: tuple[str, ...]
@@ -77,6 +78,7 @@ class Parameters:
     crews: int | None
     crews_seen: int
     calendar: Calendar
+    holds: float = 0.0
 
 
 def fit_log(log: FaultLog, nodes: int) -> Fit:

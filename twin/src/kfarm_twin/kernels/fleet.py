@@ -25,6 +25,7 @@ from kfarm_twin.kernels.fleet_shop import (
     charge_down,
     drain,
     fault,
+    go_on,
     heal,
     join,
     note_outage,
@@ -67,6 +68,8 @@ def _clear(fleet: Fleet, state: FleetState, start: int, horizon: int) -> None:
         state.cluster[cluster, c.FREE_CREWS] = fleet.clusters[cluster, c.CREWS]
         state.cluster[cluster, c.HEAD] = NONE
         state.cluster[cluster, c.TAIL] = NONE
+        state.cluster[cluster, c.PUT_OFF_HEAD] = NONE
+        state.cluster[cluster, c.PUT_OFF_TAIL] = NONE
     for failed in range(fleet.classes.shape[0]):
         state.parts[failed, c.ON_SHELF] = fleet.classes[failed, c.STOCK]
         state.parts[failed, c.P_HEAD] = NONE
@@ -271,6 +274,8 @@ def _turn(
     if restless:
         row[c.EXTRA_STAMP] += 1
         _next_extra(fleet, state, cluster, seed, future)
+    else:
+        go_on(fleet, state, cluster, seed, future)
 
 
 @inner

@@ -30,6 +30,8 @@ FAULT, ALARM, DRAIN, FOUND_CORRUPT = 0, 1, 2, 3
 """Details of WENT_DOWN."""
 # Stages of a patient.
 WELL, DETECTING, SILENT, RECOVERING, PART, CREW, MENDING, HELD, EXCHANGE, DRAINED = range(10)
+PUT_OFF = 10
+"""To the end of the unrest."""
 # Kinds of events, in the order in which they happen at one instant.
 TIMER, PART_COMES, CLOCK, NODE_CLOCK, RECURS, BURST, MEMBER, UNREST, UNREST_FAULT, DRAIN_DUE = (
     range(10)
@@ -41,7 +43,7 @@ BURST_AFTER, BURST_SIZE, BURST_NODE, BURST_CLASS, BURST_OFFSET = 14, 15, 16, 17,
 SPELL, UNREST_AFTER, UNREST_NODE, UNREST_CLASS, FOUND, WEARS, AGES, DOMAIN_DOWN = (
     19, 20, 21, 22, 23, 24, 25, 26,
 )  # fmt: skip
-UNREST_BURST = 27
+UNREST_BURST, PUTS_OFF = 27, 28
 
 # Columns of Fleet.nodes: RACK to FARM (-1: none), then these.
 NODE_CLUSTER, DEVICES, START, FIRST_CLOCK, CLOCKS = 6, 7, 8, 9, 10
@@ -53,8 +55,8 @@ DRAIN_EVERY, DRAIN_NS, DRAIN_MOST, DRAIN_RENEWS, WINDOW_NS = range(14, 19)
 CLUSTER_COLUMNS = 19
 # Columns of Fleet.rates [1/ns or 1].
 RATE, QUIET, SHAPE, BURST_SHARE, BURST_MEAN, UNREST_SHARE, UNREST_FACTOR, SPELL_NS, DOWN = range(9)
-STRESS_LAW, STRESS_SIZE, STRESS_AT = 9, 10, 11
-RATE_COLUMNS = 12
+STRESS_LAW, STRESS_SIZE, STRESS_AT, HOLDS = 9, 10, 11, 12
+RATE_COLUMNS = 13
 NO_STRESS, ARRHENIUS, PER_KELVIN = 0, 1, 2
 """Values of STRESS_LAW; STRESS_SIZE is an activation energy [eV] or a logarithm per kelvin."""
 # Columns of Fleet.classes; from STEPS on four times (success [ppm], time [ns], attempts).
@@ -86,6 +88,8 @@ PATIENT_COLUMNS = 12
 C_STAMP, BORN, LIVES = 0, 1, 2
 # Columns of FleetState.cluster.
 FREE_CREWS, HEAD, TAIL, RESTLESS, SPELLS, BURSTS, EXTRAS, ROUND, DRAINING, EXTRA_STAMP = range(10)
+PUT_OFF_HEAD, PUT_OFF_TAIL = 10, 11
+CLUSTER_STATE = 12
 # Columns of FleetState.parts.
 ON_SHELF, P_HEAD, P_TAIL, ORDERS = 0, 1, 2, 3
 # Columns of FleetState.tally, by class; the last row is of drains.
@@ -119,7 +123,7 @@ class FleetState(NamedTuple):
     clock: Ints  # [X, 3]
     clock_left: Floats  # [X] unit hazard left when it was last looked at
     recent: Ints  # [N, R] times of the last faults; R 0 where nobody asks
-    cluster: Ints  # [C, 10]
+    cluster: Ints  # [C, CLUSTER_STATE]
     parts: Ints  # [K, 4]
     changes: Ints  # [M, CHANGE]
     outages: Ints  # [capacity] lengths of outages that began in the future and are over [ns]

@@ -407,7 +407,16 @@ def _need_part(fleet: Fleet, state: FleetState, patient: int, seed: int, future:
     failed = row[c.CLASS]
     share = fleet.laws[failed, c.PART_SHARE]
     row[c.WAITS] = now
-    if share <= 0.0 or uniform(seed, future, patient, c.NEEDS_PART, row[c.ORDINAL]) >= share:
+    needs = share > 0.0
+    if needs:
+        needs = uniform(seed, future, patient, c.NEEDS_PART, row[c.ORDINAL]) < share
+    if _is_put_off(fleet, state, patient, needs, seed, future):
+        cluster = fleet.classes[failed, c.CLASS_CLUSTER]
+        row[c.STAGE] = c.PUT_OFF
+        row[c.P_STAMP] += 1
+        join(state, state.cluster, cluster, c.PUT_OFF_HEAD, c.PUT_OFF_TAIL, patient)
+        return
+    if not needs:
         _need_crew(fleet, state, patient, seed, future)
         return
     lead = _lead_ns(fleet, state, failed, seed, future)
@@ -422,6 +431,33 @@ def _need_part(fleet: Fleet, state: FleetState, patient: int, seed: int, future:
     row[c.STAGE] = c.PART
     row[c.P_STAMP] += 1
     join(state, state.parts, failed, c.P_HEAD, c.P_TAIL, patient)
+
+
+@inner
+def _is_put_off(
+    fleet: Fleet, state: FleetState, patient: int, needs_part: bool, seed: int, future: int
+) -> bool:
+    """Whether a repair is put off to the end of the unrest: one with a part, or any without."""
+    row = state.patient[patient]
+    failed = row[c.CLASS]
+    cluster = fleet.classes[failed, c.CLASS_CLUSTER]
+    holds = fleet.rates[cluster, c.HOLDS]
+    if holds <= 0.0 or state.cluster[cluster, c.RESTLESS] == 0:
+        return False
+    if not needs_part:
+        no_parts = fleet.laws[failed, c.PART_SHARE] <= 0.0
+        if not (no_parts and fleet.classes[failed, c.NEEDS_CREW] == 1):
+            return False
+    return bool(uniform(seed, future, patient, c.PUTS_OFF, row[c.ORDINAL]) < holds)
+
+
+@inner
+def go_on(fleet: Fleet, state: FleetState, cluster: int, seed: int, future: int) -> None:
+    """The unrest is over: what was put off goes on, in the order in which it fell due."""
+    patient = _first_of(state, state.cluster, cluster, c.PUT_OFF_HEAD)
+    while patient != NONE:
+        _need_crew(fleet, state, patient, seed, future)
+        patient = _first_of(state, state.cluster, cluster, c.PUT_OFF_HEAD)
 
 
 @inner
@@ -535,6 +571,9 @@ def withdraw(fleet: Fleet, state: FleetState, patient: int, seed: int, future: i
     if stage == c.CREW:
         cluster = fleet.classes[failed, c.CLASS_CLUSTER]
         _leave_line(state, state.cluster, cluster, c.HEAD, c.TAIL, patient)
+    elif stage == c.PUT_OFF:
+        cluster = fleet.classes[failed, c.CLASS_CLUSTER]
+        _leave_line(state, state.cluster, cluster, c.PUT_OFF_HEAD, c.PUT_OFF_TAIL, patient)
     elif stage == c.PART and fleet.classes[failed, c.STOCK] > 0:
         _leave_line(state, state.parts, failed, c.P_HEAD, c.P_TAIL, patient)
     elif stage == c.DRAINED:
