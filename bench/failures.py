@@ -89,7 +89,8 @@ def measure_plain(nodes: int, rules: str) -> dict[str, float]:
 def measure_alone(nodes: int, rules: str) -> dict[str, float]:
     """Futures of a fleet without work."""
     from kfarm_twin.fleet import play  # noqa: PLC0415 - numba
-    from kfarm_twin.fleet_tables import compile_fleet, plain_cluster  # noqa: PLC0415
+    from kfarm_twin.fleet_classes import plain_cluster  # noqa: PLC0415
+    from kfarm_twin.fleet_tables import compile_fleet  # noqa: PLC0415
 
     own = Reliability.model_validate({"reference": "llama3-h100"} | RULES[rules])
     modes = references()["llama3-h100"].modes

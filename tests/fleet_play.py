@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from kfarm_api.reliability import FailureClass, Reliability
 from kfarm_twin.fleet import FleetResult, play
-from kfarm_twin.fleet_tables import CompiledFleet, compile_fleet, plain_cluster
+from kfarm_twin.fleet_classes import plain_cluster
+from kfarm_twin.fleet_tables import CompiledFleet, compile_fleet
 from kfarm_twin.reliability import FailureMode, own_mode
 
 HOUR = 3600 * 10**9

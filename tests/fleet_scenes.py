@@ -12,7 +12,8 @@ import numpy as np
 from kfarm_api.reliability import Reliability
 from kfarm_twin.arrays import BY_EQUILIBRIUM, NEVER_UP, STARTS_DOWN, STARTS_UP, Floats, Ints
 from kfarm_twin.fleet import new_state
-from kfarm_twin.fleet_tables import FleetCluster, compile_fleet
+from kfarm_twin.fleet_classes import FleetCluster
+from kfarm_twin.fleet_tables import compile_fleet
 from kfarm_twin.kernels import fleet_columns as c
 from kfarm_twin.kernels.fleet_measure import MEASURES, run_alone
 from kfarm_twin.reliability import own_mode

@@ -8,7 +8,7 @@ from dataclasses import replace
 import fleet_scenes as scenes
 import pytest
 from kfarm_api.reliability import Reliability
-from kfarm_twin.fleet_tables import FleetCluster
+from kfarm_twin.fleet_classes import FleetCluster
 from kfarm_twin.kernels import fleet_columns as c
 from kfarm_twin.reliability import own_mode
 

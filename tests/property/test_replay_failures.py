@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from kfarm_api.reliability import Reliability
 from kfarm_twin.disciplines import Backfill, Level, Order, Placement
+from kfarm_twin.fleet_classes import plain_cluster
 from kfarm_twin.fleet_record import FleetRecord, record
-from kfarm_twin.fleet_tables import CompiledFleet, compile_fleet, plain_cluster
+from kfarm_twin.fleet_tables import CompiledFleet, compile_fleet
 from kfarm_twin.jobs import Jobs
 from kfarm_twin.kernels import fleet_columns as c
 from kfarm_twin.reliability import own_mode

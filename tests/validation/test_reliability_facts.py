@@ -16,7 +16,8 @@ import pytest
 import yaml
 from fleet_play import DAY, HOUR
 from kfarm_api.reliability import Reliability
-from kfarm_twin.fleet_tables import CompiledFleet, compile_fleet, plain_cluster
+from kfarm_twin.fleet_classes import plain_cluster
+from kfarm_twin.fleet_tables import CompiledFleet, compile_fleet
 from kfarm_twin.kernels import fleet_columns as c
 from kfarm_twin.kernels.fleet_measure import DOWN_MEAN, FAILURES
 from kfarm_twin.reliability import references

@@ -19,7 +19,8 @@ import pytest
 import yaml
 from fleet_play import run
 from kfarm_api.reliability import Reliability
-from kfarm_twin.fleet_tables import FleetCluster, compile_fleet, plain_cluster
+from kfarm_twin.fleet_classes import FleetCluster, plain_cluster
+from kfarm_twin.fleet_tables import compile_fleet
 from kfarm_twin.reliability import own_mode
 from validation.conftest import Published
 

@@ -9,7 +9,8 @@ import pytest
 from kfarm_api.reliability import Reliability
 from kfarm_twin.arrays import STARTS_UP, Ints
 from kfarm_twin.fleet import play
-from kfarm_twin.fleet_tables import FleetCluster, compile_fleet, plain_cluster
+from kfarm_twin.fleet_classes import FleetCluster, plain_cluster
+from kfarm_twin.fleet_tables import compile_fleet
 from kfarm_twin.kernels import fleet_columns as c
 from kfarm_twin.reliability import own_mode
 

@@ -9,8 +9,9 @@ import pytest
 from kfarm_api.reliability import Reliability
 from kfarm_twin.checkpoints import ettr
 from kfarm_twin.disciplines import Backfill, Order, Placement
+from kfarm_twin.fleet_classes import plain_cluster
 from kfarm_twin.fleet_record import FleetRecord, record
-from kfarm_twin.fleet_tables import CompiledFleet, compile_fleet, plain_cluster
+from kfarm_twin.fleet_tables import CompiledFleet, compile_fleet
 from kfarm_twin.job_failures import Saving, failing_shape
 from kfarm_twin.jobs import Jobs
 from kfarm_twin.kernels import fleet_columns as c

@@ -9,7 +9,7 @@ from statistics import NormalDist, fmean, variance
 import fleet_reference as reference
 import pytest
 from kfarm_twin.kernels import samplers as s
-from kfarm_twin.kernels.fleet_shop import shift_end
+from kfarm_twin.kernels.fleet_lines import shift_end
 from kfarm_twin.kernels.rng import FAR_NS, uniform
 
 HOUR = 3600 * 10**9

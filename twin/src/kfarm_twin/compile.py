@@ -23,7 +23,8 @@ from kfarm_twin.columns_cluster import (
 )
 from kfarm_twin.columns_node import node_columns
 from kfarm_twin.columns_workload import unit_columns, workload_columns
-from kfarm_twin.fleet_tables import CompiledFleet, FleetCluster, compile_fleet
+from kfarm_twin.fleet_classes import FleetCluster
+from kfarm_twin.fleet_tables import CompiledFleet, compile_fleet
 from kfarm_twin.request import InputError
 
 

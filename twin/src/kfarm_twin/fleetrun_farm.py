@@ -12,7 +12,8 @@ from kfarm_api.profile import AcceleratorProfile
 from kfarm_api.twinrun import GangWorkload, Shape
 
 from kfarm_twin.arrays import BY_EQUILIBRIUM, Ints
-from kfarm_twin.fleet_tables import CompiledFleet, FleetCluster, compile_fleet
+from kfarm_twin.fleet_classes import FleetCluster
+from kfarm_twin.fleet_tables import CompiledFleet, compile_fleet
 from kfarm_twin.fleetrun_request import FleetRequest
 from kfarm_twin.reliability import failure_modes, idle_parts
 from kfarm_twin.request import InputError

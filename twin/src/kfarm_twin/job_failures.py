@@ -14,8 +14,9 @@ from kfarm_api.units import parse_duration_ns
 
 from kfarm_twin.arrays import BY_EQUILIBRIUM, Ints
 from kfarm_twin.checkpoints import Rule, interval_ns
+from kfarm_twin.fleet_classes import FleetCluster, plain_cluster
 from kfarm_twin.fleet_record import record
-from kfarm_twin.fleet_tables import CompiledFleet, FleetCluster, compile_fleet, plain_cluster
+from kfarm_twin.fleet_tables import CompiledFleet, compile_fleet
 from kfarm_twin.interruptions import Sizes, cluster_sizes, interruptions_per_ns
 from kfarm_twin.jobs import Jobs
 from kfarm_twin.kernels.rng import FAR_NS

@@ -33,7 +33,8 @@ class Record:
 def play_record(p: Parameters, nodes: int, span_h: float, seed: int) -> Record:
     """One future of `nodes` nodes, all in service at first, as a log of closed faults has it."""
     from kfarm_twin.fleet import play  # noqa: PLC0415 - kernels load slowly
-    from kfarm_twin.fleet_tables import compile_fleet, plain_cluster  # noqa: PLC0415
+    from kfarm_twin.fleet_classes import plain_cluster  # noqa: PLC0415
+    from kfarm_twin.fleet_tables import compile_fleet  # noqa: PLC0415
     from kfarm_twin.kernels.fleet_columns import CAME_UP, WENT_DOWN  # noqa: PLC0415
     from kfarm_twin.reliability import own_mode  # noqa: PLC0415
 

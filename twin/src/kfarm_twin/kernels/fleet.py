@@ -21,16 +21,20 @@ from kfarm_twin.kernels.fleet_clocks import (
     weigh,
 )
 from kfarm_twin.kernels.fleet_columns import NONE, Fleet, FleetState
-from kfarm_twin.kernels.fleet_shop import (
+from kfarm_twin.kernels.fleet_lines import (
+    join,
+)
+from kfarm_twin.kernels.fleet_reach import (
     charge_down,
+    note_outage,
+    strike,
+)
+from kfarm_twin.kernels.fleet_shop import (
     drain,
     fault,
     go_on,
     heal,
-    join,
-    note_outage,
     part_comes,
-    strike,
     timer,
 )
 from kfarm_twin.kernels.heap import clear, pop

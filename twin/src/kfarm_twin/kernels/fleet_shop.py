@@ -8,56 +8,29 @@ A lemon is exchanged instead. See `kfarm_api.reliability` for the fields behind 
 from __future__ import annotations
 
 from kfarm_twin._jit import inner
-from kfarm_twin.arrays import Ints
 from kfarm_twin.kernels import fleet_columns as c
 from kfarm_twin.kernels.fleet_clocks import (
     arm_clock,
-    arm_node,
-    disarm_node,
     later,
     redraw_frailty,
     renew_clocks,
 )
 from kfarm_twin.kernels.fleet_columns import NONE, Fleet, FleetState
+from kfarm_twin.kernels.fleet_lines import first_of, join, leave_line, shift_end
+from kfarm_twin.kernels.fleet_reach import (
+    corrupt,
+    domain_of,
+    end_corruption,
+    note_outage,
+    slow,
+    strike,
+    take_down,
+    unstrike,
+)
 from kfarm_twin.kernels.rng import FAR_NS, exponential_ns, uniform
 from kfarm_twin.kernels.samplers import LOGNORMAL, span_ns
 
 PPM = 1e-6
-
-
-@inner
-def shift_end(now: int, work: int, start: int, span: int, days: int) -> int:
-    """When `work` [ns] that goes on only in shifts is done: the first time at which it is.
-
-    A shift lasts `span` [ns] from `start` [ns after midnight] on the first `days` days of a week;
-    time 0 is midnight of the first day. Times may be negative.
-    """
-    if work <= 0 or (span == c.DAY_NS and days == 7):
-        return int(now + max(work, 0))
-    if work >= FAR_NS // 64:
-        return FAR_NS
-    day = now % c.WEEK_NS // c.DAY_NS
-    done = (now // c.WEEK_NS * days + min(day, days)) * span
-    if day < days:
-        done += min(max(now % c.DAY_NS - start, 0), span)
-    last = done + work - 1
-    shifts = last // span
-    return int(shifts // days * c.WEEK_NS + shifts % days * c.DAY_NS + start + last % span + 1)
-
-
-@inner
-def emit(state: FleetState, what: int, node: int, failed: int, detail: int, detection: int) -> None:
-    """Tell whoever drives the fleet; there is room for all nodes to change twice in one event."""
-    row = state.now[c.CHANGES]
-    if row >= state.changes.shape[0]:
-        state.now[c.FULL] = 1
-        return
-    state.changes[row, 0] = what
-    state.changes[row, 1] = node
-    state.changes[row, 2] = failed
-    state.changes[row, 3] = detail
-    state.changes[row, 4] = detection
-    state.now[c.CHANGES] = row + 1
 
 
 @inner
@@ -67,170 +40,6 @@ def _timer(state: FleetState, patient: int, stage: int, span: int) -> None:
     if span < FAR_NS:
         time = state.now[c.TIME] + span
         later(state, time, c.TIMER, patient, state.patient[patient, c.P_STAMP])
-
-
-@inner
-def _count_down(state: FleetState, change: int) -> None:
-    now = state.now
-    state.down_ns[now[c.DOWN_COUNT]] += now[c.TIME] - now[c.SINCE]
-    now[c.SINCE] = now[c.TIME]
-    now[c.DOWN_COUNT] += change
-
-
-@inner
-def _down(
-    fleet: Fleet, state: FleetState, node: int, failed: int, detail: int, detection: int
-) -> None:
-    """One cause more for a node to be out of service."""
-    row = state.node[node]
-    row[c.CAUSES] += 1
-    if row[c.CAUSES] > 1:
-        return
-    disarm_node(state, node)
-    row[c.DOWN_SINCE] = state.now[c.TIME]
-    row[c.BLAME] = failed
-    _count_down(state, 1)
-    emit(state, c.WENT_DOWN, node, failed, detail, detection)
-
-
-@inner
-def _up(fleet: Fleet, state: FleetState, node: int, seed: int, future: int) -> None:
-    row = state.node[node]
-    row[c.CAUSES] -= 1
-    if row[c.CAUSES] > 0:
-        return
-    charge_down(fleet, state, node)
-    _count_down(state, -1)
-    emit(state, c.CAME_UP, node, row[c.BLAME], 0, 0)
-    arm_node(fleet, state, node, seed, future)
-
-
-@inner
-def charge_down(fleet: Fleet, state: FleetState, node: int) -> None:
-    """Book the device time that a node has been down to the class to blame."""
-    row = state.node[node]
-    span = float(state.now[c.TIME] - row[c.DOWN_SINCE]) * float(fleet.nodes[node, c.DEVICES])
-    state.tally[row[c.BLAME], c.DOWN_NS] += span
-    row[c.DOWN_SINCE] = state.now[c.TIME]
-
-
-@inner
-def _level(fleet: Fleet, takes: int) -> int:
-    return c.UNIT if takes == c.RAIL else takes
-
-
-@inner
-def _domain(fleet: Fleet, patient: int, level: int) -> int:
-    """Domain that a patient takes down, or NONE where its cluster describes none."""
-    nodes = fleet.nodes.shape[0]
-    if patient < nodes:
-        return int(fleet.nodes[patient, level])
-    return int(fleet.domains[patient - nodes, c.DOMAIN])
-
-
-@inner
-def tell_speed(fleet: Fleet, state: FleetState, node: int, failed: int) -> None:
-    """Say a node's speed where it changed: the slowest of its causes, less the rails lost."""
-    row = state.node[node]
-    rails = fleet.nodes[node, c.DEVICES]
-    speed = min(row[c.OWN_PPM], row[c.DOMAIN_PPM])
-    speed = speed * max(rails - row[c.RAILS_LOST], 0) // rails
-    if speed != row[c.SPEED_NOW]:
-        row[c.SPEED_NOW] = speed
-        emit(state, c.SPEED, node, failed, speed, 0)
-
-
-@inner
-def _slowest_domain(fleet: Fleet, state: FleetState, node: int) -> int:
-    """Least speed that those who slow a domain of a node leave it [ppm]."""
-    slowest = c.FULL_PPM
-    for patient in range(state.patient.shape[0]):
-        if state.patient[patient, c.STRUCK] != c.SLOW + 2:
-            continue
-        failed = state.patient[patient, c.CLASS]
-        takes = fleet.classes[failed, c.TAKES]
-        if takes in (c.DEVICE, c.NODE):
-            continue
-        level = _level(fleet, takes)
-        domain = _domain(fleet, patient, level)
-        if domain != NONE and fleet.nodes[node, level] == domain:
-            slowest = min(slowest, fleet.classes[failed, c.PPM])
-    return int(slowest)
-
-
-@inner
-def _slow(fleet: Fleet, state: FleetState, patient: int, on: bool) -> None:
-    """Let what a patient takes run slowly, or at full speed again."""
-    failed = state.patient[patient, c.CLASS]
-    state.patient[patient, c.STRUCK] = c.SLOW + 2 if on else 0
-    takes = fleet.classes[failed, c.TAKES]
-    level, domain = _level(fleet, takes), NONE
-    if takes not in (c.DEVICE, c.NODE):
-        domain = _domain(fleet, patient, level)
-    if domain == NONE:
-        state.node[patient, c.OWN_PPM] = fleet.classes[failed, c.PPM] if on else c.FULL_PPM
-        tell_speed(fleet, state, patient, failed)
-        return
-    for at in range(fleet.first[level, domain], fleet.first[level, domain + 1]):
-        node = fleet.members[level, at]
-        state.node[node, c.DOMAIN_PPM] = _slowest_domain(fleet, state, node)
-        tell_speed(fleet, state, node, failed)
-
-
-@inner
-def strike(fleet: Fleet, state: FleetState, patient: int, detail: int, detection: int) -> None:
-    """Take out of service what a patient takes with it."""
-    failed = state.patient[patient, c.CLASS]
-    takes = fleet.classes[failed, c.TAKES]
-    state.patient[patient, c.STRUCK] = 1
-    if takes == c.DEVICE:
-        emit(state, c.LOST_DEVICE, patient, failed, state.patient[patient, c.AT], detection)
-        return
-    if takes == c.NODE:
-        _down(fleet, state, patient, failed, detail, detection)
-        return
-    level = _level(fleet, takes)
-    domain = _domain(fleet, patient, level)
-    if domain == NONE:
-        _down(fleet, state, patient, failed, detail, detection)
-        return
-    for at in range(fleet.first[level, domain], fleet.first[level, domain + 1]):
-        node = fleet.members[level, at]
-        if takes == c.RAIL:
-            state.node[node, c.RAILS_LOST] += 1
-            tell_speed(fleet, state, node, failed)
-            emit(state, c.INTERRUPTED, node, failed, 0, detection)
-        else:
-            _down(fleet, state, node, failed, detail, detection)
-
-
-@inner
-def _unstrike(fleet: Fleet, state: FleetState, patient: int, seed: int, future: int) -> None:
-    """Give back what a patient took."""
-    struck, failed = state.patient[patient, c.STRUCK], state.patient[patient, c.CLASS]
-    if struck == 0:
-        return
-    if struck == c.SLOW + 2:
-        _slow(fleet, state, patient, False)
-        return
-    state.patient[patient, c.STRUCK] = 0
-    takes = c.NODE if failed == NONE else fleet.classes[failed, c.TAKES]
-    if takes == c.DEVICE:
-        emit(state, c.GOT_DEVICE, patient, failed, state.patient[patient, c.AT], 0)
-        return
-    level, domain = _level(fleet, takes), NONE
-    if takes != c.NODE:
-        domain = _domain(fleet, patient, level)
-    if domain == NONE:
-        _up(fleet, state, patient, seed, future)
-        return
-    for at in range(fleet.first[level, domain], fleet.first[level, domain + 1]):
-        node = fleet.members[level, at]
-        if takes == c.RAIL:
-            state.node[node, c.RAILS_LOST] -= 1
-            tell_speed(fleet, state, node, failed)
-        else:
-            _up(fleet, state, node, seed, future)
 
 
 @inner
@@ -263,7 +72,7 @@ def fault(
     """A patient falls ill with a class of failure; one that is ill already is mended of both."""
     row = state.patient[patient]
     if row[c.STAGE] != c.WELL:
-        _end_corruption(fleet, state, patient, failed)
+        end_corruption(fleet, state, patient, failed)
         _back(fleet, state, patient, seed, future)
     row[c.CLASS] = failed
     row[c.ORDINAL] += 1
@@ -282,36 +91,14 @@ def fault(
         strike(fleet, state, patient, c.ALARM if alarm else c.FAULT, detection)
         _admit(fleet, state, patient, detection, seed, future)
     elif effect == c.SLOW:
-        _slow(fleet, state, patient, True)
+        slow(fleet, state, patient, True)
         if fleet.classes[failed, c.EVICT] == 1:
             _go_unseen(fleet, state, patient, seed, future)
         else:
             _timer(state, patient, c.MENDING, _hands_on(fleet, state, patient, seed, future))
     else:
-        _corrupt(fleet, state, patient, failed)
+        corrupt(fleet, state, patient, failed)
         _go_unseen(fleet, state, patient, seed, future)
-
-
-@inner
-def _corrupt(fleet: Fleet, state: FleetState, patient: int, failed: int) -> None:
-    """What a node, or each of a domain, computes from now on is wrong; right with class NONE."""
-    if patient < fleet.nodes.shape[0]:
-        emit(state, c.CORRUPTED, patient, failed, 0, 0)
-        return
-    level = _level(fleet, fleet.classes[state.patient[patient, c.CLASS], c.TAKES])
-    domain = _domain(fleet, patient, level)
-    for at in range(fleet.first[level, domain], fleet.first[level, domain + 1]):
-        emit(state, c.CORRUPTED, fleet.members[level, at], failed, 0, 0)
-
-
-@inner
-def _end_corruption(fleet: Fleet, state: FleetState, patient: int, failed: int) -> None:
-    """A fault that is not silent as well lets a silent one of the same patient be found."""
-    row = state.patient[patient]
-    if row[c.STAGE] != c.SILENT or fleet.classes[failed, c.EFFECT] == c.CORRUPT:
-        return
-    if fleet.classes[row[c.CLASS], c.EFFECT] == c.CORRUPT:
-        _corrupt(fleet, state, patient, NONE)
 
 
 @inner
@@ -454,56 +241,16 @@ def _is_put_off(
 @inner
 def go_on(fleet: Fleet, state: FleetState, cluster: int, seed: int, future: int) -> None:
     """The unrest is over: what was put off goes on, in the order in which it fell due."""
-    patient = _first_of(state, state.cluster, cluster, c.PUT_OFF_HEAD)
+    patient = first_of(state, state.cluster, cluster, c.PUT_OFF_HEAD)
     while patient != NONE:
         _need_crew(fleet, state, patient, seed, future)
-        patient = _first_of(state, state.cluster, cluster, c.PUT_OFF_HEAD)
-
-
-@inner
-def join(state: FleetState, lists: Ints, which: int, head: int, tail: int, patient: int) -> None:
-    """Stand at the end of a line."""
-    state.patient[patient, c.NEXT] = NONE
-    if lists[which, head] == NONE:
-        lists[which, head] = patient
-    else:
-        state.patient[lists[which, tail], c.NEXT] = patient
-    lists[which, tail] = patient
-
-
-@inner
-def _first_of(state: FleetState, lists: Ints, which: int, head: int) -> int:
-    """Who stands first in a line leaves it; NONE when it is empty."""
-    patient = lists[which, head]
-    if patient != NONE:
-        lists[which, head] = state.patient[patient, c.NEXT]
-    return int(patient)
-
-
-@inner
-def _leave_line(
-    state: FleetState, lists: Ints, which: int, head: int, tail: int, patient: int
-) -> None:
-    """Somebody anywhere in a line leaves it."""
-    at, before = lists[which, head], NONE
-    while at not in (NONE, patient):
-        before = at
-        at = state.patient[at, c.NEXT]
-    if at == NONE:
-        return
-    after = state.patient[patient, c.NEXT]
-    if before == NONE:
-        lists[which, head] = after
-    else:
-        state.patient[before, c.NEXT] = after
-    if after == NONE:
-        lists[which, tail] = before
+        patient = first_of(state, state.cluster, cluster, c.PUT_OFF_HEAD)
 
 
 @inner
 def part_comes(fleet: Fleet, state: FleetState, failed: int, seed: int, future: int) -> None:
     """An ordered part arrives: for who waits first, or for the shelf."""
-    patient = _first_of(state, state.parts, failed, c.P_HEAD)
+    patient = first_of(state, state.parts, failed, c.P_HEAD)
     if patient == NONE:
         state.parts[failed, c.ON_SHELF] += 1
     else:
@@ -556,7 +303,7 @@ def _has_crew(fleet: Fleet, state: FleetState, patient: int) -> bool:
 
 @inner
 def _free_crew(fleet: Fleet, state: FleetState, cluster: int, seed: int, future: int) -> None:
-    patient = _first_of(state, state.cluster, cluster, c.HEAD)
+    patient = first_of(state, state.cluster, cluster, c.HEAD)
     if patient == NONE:
         state.cluster[cluster, c.FREE_CREWS] += 1
     else:
@@ -570,12 +317,12 @@ def withdraw(fleet: Fleet, state: FleetState, patient: int, seed: int, future: i
     stage, failed = row[c.STAGE], row[c.CLASS]
     if stage == c.CREW:
         cluster = fleet.classes[failed, c.CLASS_CLUSTER]
-        _leave_line(state, state.cluster, cluster, c.HEAD, c.TAIL, patient)
+        leave_line(state, state.cluster, cluster, c.HEAD, c.TAIL, patient)
     elif stage == c.PUT_OFF:
         cluster = fleet.classes[failed, c.CLASS_CLUSTER]
-        _leave_line(state, state.cluster, cluster, c.PUT_OFF_HEAD, c.PUT_OFF_TAIL, patient)
+        leave_line(state, state.cluster, cluster, c.PUT_OFF_HEAD, c.PUT_OFF_TAIL, patient)
     elif stage == c.PART and fleet.classes[failed, c.STOCK] > 0:
-        _leave_line(state, state.parts, failed, c.P_HEAD, c.P_TAIL, patient)
+        leave_line(state, state.parts, failed, c.P_HEAD, c.P_TAIL, patient)
     elif stage == c.DRAINED:
         state.cluster[fleet.nodes[patient, c.NODE_CLUSTER], c.DRAINING] -= 1
     crew = _has_crew(fleet, state, patient)
@@ -594,23 +341,9 @@ def _back(fleet: Fleet, state: FleetState, patient: int, seed: int, future: int)
     row = state.patient[patient]
     taken = row[c.STRUCK] == 1
     withdraw(fleet, state, patient, seed, future)
-    _unstrike(fleet, state, patient, seed, future)
+    unstrike(fleet, state, patient, seed, future)
     if taken:
         note_outage(state, row[c.CLASS], state.now[c.TIME] - row[c.BEGAN], row[c.BEGAN])
-
-
-@inner
-def note_outage(state: FleetState, failed: int, span: int, began: int) -> None:
-    """Keep the length of an outage that began in the future."""
-    if began < 0:
-        return
-    row = state.now[c.ENDED]
-    if row >= state.outages.shape[0]:
-        state.now[c.FULL] = 1
-        return
-    state.outages[row] = span
-    state.now[c.ENDED] = row + 1
-    state.tally[failed, c.OUTAGES] += 1.0
 
 
 @inner
@@ -680,10 +413,10 @@ def _found(fleet: Fleet, state: FleetState, patient: int, seed: int, future: int
     failed = state.patient[patient, c.CLASS]
     detail = c.FOUND_CORRUPT
     if fleet.classes[failed, c.EFFECT] == c.SLOW:
-        _slow(fleet, state, patient, False)
+        slow(fleet, state, patient, False)
         detail = c.FAULT
     elif fleet.classes[failed, c.TAKES] == c.RAIL:
-        _corrupt(fleet, state, patient, NONE)
+        corrupt(fleet, state, patient, NONE)
     state.patient[patient, c.BEGAN] = state.now[c.TIME]
     strike(fleet, state, patient, detail, 0)
     _admit(fleet, state, patient, 0, seed, future)
@@ -705,7 +438,7 @@ def drain(fleet: Fleet, state: FleetState, node: int) -> bool:
     row[c.BEGAN] = state.now[c.TIME]
     row[c.STRUCK] = 1
     row[c.MY_CLOCK] = NONE
-    _down(fleet, state, node, NONE, c.DRAIN, 0)
+    take_down(fleet, state, node, NONE, c.DRAIN, 0)
     _timer(state, node, c.DRAINED, rules[c.DRAIN_NS])
     return True
 
@@ -718,8 +451,8 @@ def heal(fleet: Fleet, state: FleetState, patient: int, node: int, seed: int, fu
         takes = c.NODE if row[c.CLASS] == NONE else fleet.classes[row[c.CLASS], c.TAKES]
         if row[c.STRUCK] != 1 or takes >= c.LEVELS:
             return
-        domain = _domain(fleet, patient, takes)
+        domain = domain_of(fleet, patient, takes)
         if domain == NONE or fleet.nodes[node, takes] != domain:
             return
     withdraw(fleet, state, patient, seed, future)
-    _unstrike(fleet, state, patient, seed, future)
+    unstrike(fleet, state, patient, seed, future)
