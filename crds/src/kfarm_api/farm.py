@@ -20,9 +20,11 @@ from kfarm_api.base import (
     Strict,
     Text,
 )
+from kfarm_api.electric import PowerStage
 from kfarm_api.fleet_rules import DRAINS_FIT, needs_pdus
 from kfarm_api.profile import Celsius
 from kfarm_api.reliability import Reliability
+from kfarm_api.thermal import AirZone, Loop, PlantDetails, Watts
 from kfarm_api.units import Bounds, Quantity
 
 PowerLimit = Annotated[Quantity, Bounds("0", "10G", "W", exclusive_least=True)]
@@ -45,11 +47,26 @@ class Member(Strict):
 
 
 class SitePower(Strict):
-    """Grid side: connection capacity [W], tariff, carbon intensity [gCO2/kWh]."""
+    """Grid side: connection capacity [W], tariff, carbon intensity [gCO2/kWh].
+
+    `stages` stand between the grid and the PDUs, those of the clusters behind them; `other_load` is
+    drawn whatever happens (lighting, offices). `water_price` is per m3 in the tariff's currency.
+    """
 
     capacity: PowerLimit | None = None
     tariff: Name | None = None
     carbon_intensity: Annotated[Quantity, Bounds("0", "5000", "gCO2/kWh")] | None = None
+    stages: Annotated[list[PowerStage], Field(max_length=8), BY_NAME] = Field(default_factory=list)
+    other_load: Watts = "0"
+    water_price: Annotated[Quantity, Bounds("0", "1M", "per m3")] | None = None
+    rules: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "!has(self.stages) || self.stages.all(s, s.at in ['Feed', 'Site'])",
+            "power.stages are of a Feed or the Site: those of nodes, racks and PDUs belong to a"
+            " cluster's feed.stages",
+            lambda p: all(stage.at in ("Feed", "Site") for stage in p.stages),
+        ),
+    )
 
 
 class Plant(Strict):
@@ -58,6 +75,7 @@ class Plant(Strict):
     chillers: Annotated[int, Field(ge=1, le=1000)]
     chiller_capacity: PowerLimit
     redundancy: Annotated[int, Field(ge=0, le=100)] = 0
+    details: PlantDetails | None = None
     rules: ClassVar[tuple[Cel, ...]] = (
         Cel(
             "!has(self.redundancy) || self.redundancy < self.chillers",
@@ -75,10 +93,16 @@ class Share(Strict):
 
 
 class Rack(Strict):
-    """How nodes stand in racks; `power_limit` [W] per rack."""
+    """How nodes stand in racks; `power_limit` [W] per rack.
+
+    With `capping` ``Uniform`` the accelerators of a rack that would exceed it all slow by the same
+    share. `load` [W] is drawn in each rack beside its nodes (switches).
+    """
 
     nodes: Annotated[int, Field(ge=1, le=256)]
     power_limit: PowerLimit | None = None
+    capping: Literal["None", "Uniform"] = "None"
+    load: Watts = "0"
     per_row: Annotated[int, Field(ge=1, le=1000)] = 10
     rows_per_hall: Annotated[int, Field(ge=1, le=1000)] = 100
 
@@ -107,6 +131,8 @@ class Cooling(Strict):
     cdu_capacity: PowerLimit | None = None
     redundant_pumps: Annotated[int, Field(ge=0, le=8)] = 0
     recirculation: Percent = 0
+    loop: Loop | None = None
+    air: AirZone | None = None
     rules: ClassVar[tuple[Cel, ...]] = (
         Cel(
             "self.type != 'Liquid' || (has(self.nodesPerCdu) && has(self.cduCapacity)"
@@ -130,14 +156,35 @@ class Cooling(Strict):
                 or (c.nodes_per_cdu is None and c.cdu_capacity is None and c.liquid_share == 0)
             ),
         ),
+        Cel(
+            "self.type == 'Liquid' || !has(self.loop)",
+            "air cooling takes no loop",
+            lambda c: c.type == "Liquid" or c.loop is None,
+        ),
     )
 
 
 class Feed(Strict):
-    """Power distribution inside the hall."""
+    """Power distribution inside the hall.
+
+    Each node hangs on one PDU of each of `feeds` feeds, which share its load; one may be lost.
+    `pdu_limit` [W] is of one PDU, `feed_limit` [W] of one feed for the cluster. `stages` are those
+    of nodes, racks and PDUs, from the node outwards.
+    """
 
     nodes_per_pdu: Annotated[int, Field(ge=1, le=4096)]
     feeds: Annotated[int, Field(ge=1, le=4)] = 1
+    pdu_limit: PowerLimit | None = None
+    feed_limit: PowerLimit | None = None
+    stages: Annotated[list[PowerStage], Field(max_length=8), BY_NAME] = Field(default_factory=list)
+    rules: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "!has(self.stages) || self.stages.all(s, s.at in ['Node', 'Rack', 'Pdu'])",
+            "feed.stages are of a Node, Rack or Pdu: those of feeds and the site belong to the"
+            " farm's power.stages",
+            lambda f: all(stage.at in ("Node", "Rack", "Pdu") for stage in f.stages),
+        ),
+    )
 
 
 class NodeSize(Strict):
@@ -182,7 +229,11 @@ _FARM_NAME = Cel(
 
 
 class Cluster(Strict):
-    """Nodes of one accelerator type under one fabric. `nodes` includes `spares`."""
+    """Nodes of one accelerator type under one fabric. `nodes` includes `spares`.
+
+    `accelerator_power_limit` [W] caps each accelerator. `node_price` (in the tariff's currency) is
+    paid off over `lifetime_years`.
+    """
 
     name: ClusterName
     accelerator: Name
@@ -194,6 +245,9 @@ class Cluster(Strict):
     fabric: Fabric | None = None
     cooling: Cooling
     feed: Feed | None = None
+    accelerator_power_limit: PowerLimit | None = None
+    node_price: Annotated[Quantity, Bounds("0", "1P")] | None = None
+    lifetime_years: Annotated[int, Field(ge=1, le=30)] = 5
     reliability: Reliability
     node: Annotated[NodeSize, ServerDefault] = Field(default_factory=NodeSize)
     source: NodeSource

@@ -195,5 +195,60 @@ METRICS: dict[str, Metric] = {
             None,
             "accelerator-hours that slow or throttled members cost their workloads",
         ),
+        Metric(
+            "it_power_peak_1s",
+            "W",
+            "high",
+            None,
+            "highest mean IT power of one second, with synchronous phases of jobs",
+        ),
+        Metric("it_power_peak_1min", "W", "high", None, "the same of one minute"),
+        Metric("it_power_peak_15min", "W", "high", None, "the same of a quarter of an hour"),
+        Metric("pdu_power_load_max", "1", "high", None, "highest share of any PDU's limit, 1 s"),
+        Metric("feed_power_load_max", "1", "high", None, "highest share of any feed's limit, 1 s"),
+        Metric(
+            "site_power_load_max", "1", "high", None, "highest share of any site's capacity, 1 min"
+        ),
+        Metric("facility_power_peak", "W", "high", None, "highest facility power of 15 minutes"),
+        Metric("facility_energy", "J", "high", None, "energy from the grid over the horizon"),
+        Metric(
+            "pue", "1", "high", None, "facility energy / IT energy, ISO/IEC 30134-2, category 2"
+        ),
+        Metric("wue", "1", "high", None, "litres of water per kWh of IT energy"),
+        Metric("water", "1", "high", None, "water that the cooling used [m3]"),
+        Metric("energy_cost", "1", "high", None, "cost of energy in the tariff's currency"),
+        Metric("carbon", "kg", "high", None, "CO2 of the energy from the grid"),
+        Metric(
+            "energy_per_accelerator_hour",
+            "1",
+            "high",
+            None,
+            "facility kWh per productive accelerator-hour",
+        ),
+        Metric(
+            "cost_per_accelerator_hour",
+            "1",
+            "high",
+            None,
+            "cost of energy per productive accelerator-hour, in the tariff's currency",
+        ),
+        Metric(
+            "throttled_accelerator_hours", "h", "high", None, "accelerator-hours that throttled"
+        ),
+        Metric("thermal_shutdowns", "1", "high", None, "nodes that went off because of heat"),
+        Metric(
+            "time_to_throttle_min",
+            "s",
+            "low",
+            None,
+            "least time to the first throttling after any single fault of the cooling",
+        ),
+        Metric(
+            "time_to_shutdown_min",
+            "s",
+            "low",
+            None,
+            "least time to the first shutdown after any single fault of the cooling",
+        ),
     )
 }

@@ -20,6 +20,7 @@ from kfarm_api.base import (
     Reference,
     Strict,
 )
+from kfarm_api.electric import Phases
 from kfarm_api.units import Duration, parse_duration_ns
 
 Level = Literal["node", "rack", "scalable-unit", "cluster"]
@@ -81,7 +82,11 @@ class Toleration(Strict):
 
 
 class Workload(Strict):
-    """Pods alike: their number, size, behaviour. A pod is released only if it matches."""
+    """Pods alike: their number, size, behaviour. A pod is released only if it matches.
+
+    `load` is that of the accelerators in percent between idle and TDP, `cpu_load` that of the
+    node's other parts; left out, the same.
+    """
 
     name: Name
     class_: Annotated[Literal["Training", "Inference", "Interactive"], Field(alias="class")]
@@ -95,6 +100,8 @@ class Workload(Strict):
     checkpoint: Checkpoint | None = None
     elastic: Elastic | None = None
     load: Percent = 100
+    cpu_load: Percent | None = None
+    phases: Phases | None = None
     cpu: Annotated[str, Field(pattern=r"^[0-9]{1,6}(m)?$", max_length=8)] | None = None
     memory: Annotated[str, Field(pattern=r"^[0-9]{1,6}(Mi|Gi|Ti)$", max_length=10)] | None = None
     node_selector: Labels = Field(default_factory=dict)

@@ -8,9 +8,21 @@ from pydantic import Field, model_validator
 
 from kfarm_api.base import Cel, Conditions, KindInfo, ListOf, Metadata, ServerDefault, Strict
 from kfarm_api.metrics import METRICS
+from kfarm_api.thermal import positive_duration
 from kfarm_api.units import Bounds, Duration, Quantity, parse_duration_ns
 
-Fault = Literal["Node", "RackPower", "Pdu", "CduPump", "Cdu", "LeafSwitch", "Chiller"]
+Fault = Literal[
+    "Node",
+    "RackPower",
+    "Pdu",
+    "CduPump",
+    "Cdu",
+    "LeafSwitch",
+    "Chiller",
+    "Crah",
+    "Plant",
+    "Feed",
+]
 Limit = Annotated[Quantity, Bounds("-1P", "1P")]
 MAX_FUTURES = 65_536
 
@@ -72,10 +84,15 @@ class Simulation(Strict):
 
 
 class FaultLimits(Strict):
-    """What is allowed after an injected fault, beside no shutdown and no gang lost beyond it."""
+    """What is allowed after an injected fault, beside no shutdown and no gang lost beyond it.
+
+    A fault of the cooling lasts for `lasts`; left out, until temperatures no longer change.
+    """
 
     throttled: Annotated[int, Field(ge=0, le=100)] = 0
     restart: Duration = "30m"
+    lasts: Duration | None = None
+    rules: ClassVar[tuple[Cel, ...]] = (positive_duration("lasts"),)
 
 
 class Assumptions(Strict):
@@ -93,7 +110,7 @@ class ValidationPolicySpec(Strict):
     """Checks over futures, and faults that the placement must survive."""
 
     checks: Annotated[list[Check], Field(max_length=32)] = Field(default_factory=list)
-    survives: Annotated[list[Fault], Field(max_length=8), ListOf()] = Field(default_factory=list)
+    survives: Annotated[list[Fault], Field(max_length=10), ListOf()] = Field(default_factory=list)
     fault_limits: Annotated[FaultLimits, ServerDefault] = Field(default_factory=FaultLimits)
     simulation: Annotated[Simulation, ServerDefault] = Field(default_factory=Simulation)
     assumptions: Annotated[Assumptions, ServerDefault] = Field(default_factory=Assumptions)

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from kfarm_api.base import (
+    BY_NAME,
     Cel,
     Conditions,
     KindInfo,
@@ -18,6 +19,7 @@ from kfarm_api.base import (
     Strict,
     Text,
 )
+from kfarm_api.thermal import Fans, OverheadPart, Thermal
 from kfarm_api.units import Bounds, Quantity, parse_quantity
 
 Use = Literal["Training", "Inference"]
@@ -92,10 +94,18 @@ class ThermalResistance(Strict):
 
 
 class NodeOverhead(Strict):
-    """What a node draws beside its accelerators [W]: CPU, memory, NIC, fans."""
+    """What a node draws beside its accelerators [W]: CPU, memory, NIC, fans.
+
+    Where `fans` are described, `idle` and `loaded` are without them. `parts` say what else is in
+    the two; what they leave is shown as other.
+    """
 
     idle: Watts
     loaded: Watts
+    parts: Annotated[list[OverheadPart], Field(max_length=16), BY_NAME] = Field(
+        default_factory=list
+    )
+    fans: Fans | None = None
     rules: ClassVar[tuple[Cel, ...]] = (
         Cel(
             "quantity(string(self.idle)).compareTo(quantity(string(self.loaded))) <= 0",
@@ -136,6 +146,25 @@ class Source(Strict):
     confidence: Confidence
 
 
+def _die_below_total(kind: Literal["air", "liquid"]) -> Cel:
+    """The rule that the die is one part of the whole resistance."""
+    total, die = f"self.thermalResistance.{kind}", f"self.thermal.{kind}.die"
+
+    def holds(spec: AcceleratorProfileSpec) -> bool:
+        path = getattr(spec.thermal, kind, None)
+        whole = getattr(spec.thermal_resistance, kind)
+        return path is None or (
+            whole is not None and parse_quantity(path.die) < parse_quantity(whole)
+        )
+
+    return Cel(
+        f"!has(self.thermal) || !has(self.thermal.{kind}) || (has({total}) &&"
+        f" quantity(string({die})).compareTo(quantity(string({total}))) < 0)",
+        f"thermal.{kind}.die must lie below thermalResistance.{kind}, of which it is a part",
+        holds,
+    )
+
+
 class AcceleratorProfileSpec(Strict):
     """One device type: what it is called, draws, computes and tolerates."""
 
@@ -150,12 +179,14 @@ class AcceleratorProfileSpec(Strict):
     rates: DeviceRates = Field(default_factory=DeviceRates)
     temperature: DeviceTemperature
     thermal_resistance: ThermalResistance
+    thermal: Thermal | None = None
     node_overhead: NodeOverhead
     metrics: MetricNames | None = None
     faults: Annotated[list[FaultCode], Field(max_length=64), ListOf(("kind", "code"))] = Field(
         default_factory=list
     )
     sources: Annotated[list[Source], Field(max_length=64)] = Field(default_factory=list)
+    rules: ClassVar[tuple[Cel, ...]] = (_die_below_total("air"), _die_below_total("liquid"))
 
 
 class AcceleratorProfileStatus(Strict):

@@ -18,6 +18,7 @@ from kfarm_api.base import (
     Reference,
     Strict,
 )
+from kfarm_api.electric import Phases
 from kfarm_api.fleet_rules import DRAINS_FIT, needs_pdus
 from kfarm_api.plan import Checkpoint, Level
 from kfarm_api.reliability import Reliability
@@ -37,6 +38,7 @@ Placement = Literal[
     "GpuClustering",
     "GpuPacking",
     "FGD",
+    "ThermalAware",
 ]
 MAX_REPLICAS = 256
 MAX_FUTURES = 65_536
@@ -159,6 +161,8 @@ class GangWorkload(Strict):
     nodes: Annotated[int, Field(ge=1, le=MAX_NODES)]
     checkpoint: Checkpoint
     load: Percent = 100
+    cpu_load: Percent | None = None
+    phases: Phases | None = None
     required: Level = "cluster"
     preferred: Level | None = None
     min_nodes: Annotated[int, Field(ge=1, le=MAX_NODES)] | None = None
@@ -264,7 +268,8 @@ class TwinRunSpec(Strict):
 
     With a trace or generator, `policies` are compared; differences are taken to the first one, and
     `horizon` leaves out jobs that arrive later. With a gang, or with no workload, the farm's
-    failures are played for `horizon`, `replicas` times.
+    failures are played for `horizon`, `replicas` times. With `heat`, jobs warm the farm's devices
+    and are slowed where these throttle.
     """
 
     farms: Annotated[list[Reference], Field(max_length=16), ListOf(("kind", "name"))] = Field(
@@ -276,6 +281,7 @@ class TwinRunSpec(Strict):
         default_factory=list
     )
     failures: JobFailures | None = None
+    heat: bool = False
     horizon: Duration = "8760h"
     replicas: Annotated[int, Field(ge=1, le=MAX_FUTURES)] = 8
     seed: Annotated[int, Field(ge=0, le=9_007_199_254_740_991)] = 42
@@ -312,6 +318,17 @@ class TwinRunSpec(Strict):
             f"!has(self.failures) || ({_PLAYS_JOBS})",
             "failures belongs to a trace or generator; a gang meets failures by itself",
             lambda r: r.failures is None or _plays_jobs(r),
+        ),
+        Cel(
+            f"!has(self.heat) || !self.heat || (({_PLAYS_JOBS}) && !has(self.shape))",
+            "heat belongs to a trace or generator on farms: a shape has no cooling",
+            lambda r: not r.heat or (_plays_jobs(r) and r.shape is None),
+        ),
+        Cel(
+            "(has(self.heat) && self.heat) || !has(self.policies)"
+            " || self.policies.all(p, !has(p.placement) || p.placement != 'ThermalAware')",
+            "placement ThermalAware needs heat: true",
+            lambda r: r.heat or all(p.placement != "ThermalAware" for p in r.policies),
         ),
         Cel(
             f"({_PLAYS_JOBS} && !has(self.failures)) || !has(self.shape)"

@@ -20,6 +20,7 @@ from kfarm_twin.arrays import (
     LOOP_AT,
     LOOP_LOAD,
     LOST,
+    METRIC_COUNT,
     PEAK_MW,
     PLANT_AT,
     PLANT_LOAD,
@@ -150,6 +151,8 @@ def _write_metrics(farm: Farm, state: State, outcome: Outcome, row: int, horizon
     metrics[20] = total[RECOVER_TIME] / recoveries * NS if trains else math.nan
     for cause in range(CAUSES):
         metrics[32 + cause] = state.tally.lost_ns[cause] / NS_PER_HOUR
+    for column in range(32 + CAUSES, METRIC_COUNT):
+        metrics[column] = math.nan
 
 
 @inner
