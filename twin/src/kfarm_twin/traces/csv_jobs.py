@@ -3,7 +3,8 @@
 Required: ``id``, ``submit_s``, ``run_s`` and the devices, either ``gpus`` (of the whole job, cut
 into pods by the node's size) or ``pods`` and ``gpus_per_pod``. Optional: ``limit_s`` (the run time
 if absent), ``gpu_milli``, ``cpu_milli`` and ``memory_mib`` (of each pod), ``priority``, ``queue``,
-``models`` (``|`` between them), ``gpu_util`` and ``cpu_util`` (from 0 to 1). Times are decimal seconds, kept to the nanosecond.
+``models`` (``|`` between them), ``gpu_util`` and ``cpu_util`` (from 0 to 1). Times are decimal
+seconds, kept to the nanosecond.
 """
 
 from __future__ import annotations
