@@ -10,16 +10,18 @@ import numpy as np
 from kfarm_twin.arrays import CLUSTER, NODE, RACK, SCALABLE_UNIT, Ints
 from kfarm_twin.disciplines import Backfill, Level, Order, Placement
 from kfarm_twin.jobs import WHOLE_MILLI, Jobs
-from kfarm_twin.kernels import bits, pool, profile, replay_state, shelf
+from kfarm_twin.kernels import bits, pool, profile, replay_state, seats, shelf
 from kfarm_twin.kernels import columns as at
 from kfarm_twin.kernels.replay_state import Desk, Rules
 from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.policy import levels, queue
 from kfarm_twin.replay import MOST_NS, ReplayError
+from kfarm_twin.replay_cool import cool_columns
 from kfarm_twin.replay_failures import Failures, fleet_rows, intervals, problem_of, stretched
 
 if TYPE_CHECKING:
     from kfarm_twin.replay import Discipline, Shape, SpeedChanges
+    from kfarm_twin.replay_heat import JobHeat
 
 ORDERS = {Order.FIFO: queue.FIFO, Order.SJF: queue.SJF, Order.SRTF: queue.SRTF}
 BACKFILLS = {
@@ -33,6 +35,7 @@ PLACEMENTS = {
     Placement.BEST_FIT: levels.BEST_FIT,
     Placement.SPREAD: levels.SPREAD,
     Placement.RANDOM: levels.RANDOM,
+    Placement.THERMAL_AWARE: levels.THERMAL_AWARE,
 }
 LEVELS = {Level.NODE: NODE, Level.RACK: RACK, Level.UNIT: SCALABLE_UNIT, Level.CLUSTER: CLUSTER}
 
@@ -71,9 +74,11 @@ def build(
     speeds: SpeedChanges | None,
     samples: int,
     failures: Failures | None = None,
+    heat: JobHeat | None = None,
 ) -> Columns:
     """All columns of a run; see `kfarm_twin.replay.replay`."""
     _check_jobs(jobs)
+    _check_heat(heat, jobs, shape, discipline, speeds)
     if failures is not None:
         _check_failures(failures, jobs, shape, discipline, speeds)
     # A reservation takes time: a limit of nothing counts as a nanosecond.
@@ -86,15 +91,43 @@ def build(
         discipline = replace(discipline, restart_ns=max(discipline.restart_ns, failures.restart_ns))
         longest = stretched(jobs.limit_ns, intervals(failures, jobs), failures.save_ns)
     rules = _rules(longest, shape, discipline, seed, future)
-    table = _table(jobs, sizes, at.COLUMNS if failures is None else at.FAILING_COLUMNS)
+    table = _table(jobs, sizes, _table_columns(failures, heat))
     table[:, at.RANK] = _rank(jobs, discipline, rules.span_ns)
     table[list(never), at.RUNS] = 0
     changes = _changes(speeds, shape, discipline)
     if failures is not None:
         _add_saves(table, jobs, failures)
         changes = fleet_rows(failures.record)
-    desk = _desk(table, shape, discipline, plan, changes, samples, failures)
+    if heat is not None:
+        table[:, at.GPU_LOAD], table[:, at.CPU_LOAD] = heat.gpu_ppm, heat.cpu_ppm
+    desk = _desk(table, shape, discipline, plan, changes, samples, failures, heat)
     return Columns(rules, plan, desk, never)
+
+
+def _table_columns(failures: Failures | None, heat: JobHeat | None) -> int:
+    if heat is not None:
+        return at.HOT_COLUMNS
+    return at.COLUMNS if failures is None else at.FAILING_COLUMNS
+
+
+def _check_heat(
+    heat: JobHeat | None,
+    jobs: Jobs,
+    shape: Shape,
+    discipline: Discipline,
+    speeds: SpeedChanges | None,
+) -> None:
+    if heat is None:
+        if discipline.placement is Placement.THERMAL_AWARE:
+            raise ReplayError(
+                "placement thermal-aware looks at temperatures: play heat, or choose best-fit"
+            )
+        return
+    if speeds is not None:
+        raise ReplayError("changes of speed are not played together with heat; leave one out")
+    problem = heat.problem_of(jobs, shape, discipline)
+    if problem is not None:
+        raise ReplayError(problem)
 
 
 def _check_failures(
@@ -343,8 +376,21 @@ def _shelf(entries: int, classes: int) -> shelf.Shelf:
     return shelf.Shelf(_zeros(blocks, shelf.LOW + classes), _zeros(3, blocks))
 
 
-def _pool(table: Ints, shape: Shape, plan: pool.Plan, named: bool, columns: int) -> pool.Pool:
-    classes = len(plan.classes)
+def _pool(
+    table: Ints,
+    shape: Shape,
+    plan: pool.Plan,
+    discipline: Discipline,
+    columns: int,
+    heat: JobHeat | None,
+) -> pool.Pool:
+    classes, named = len(plan.classes), discipline.placement is not Placement.COUNT
+    seated = shape.gpus_per_node if heat is not None else 0
+    cool, steps = cool_columns(
+        heat.nodes if heat and discipline.placement is Placement.THERMAL_AWARE else None,
+        shape,
+        plan,
+    )
     return pool.Pool(
         jobs=table,
         node=_zeros(shape.nodes if named else 1, columns),
@@ -354,6 +400,11 @@ def _pool(table: Ints, shape: Shape, plan: pool.Plan, named: bool, columns: int)
         piece=_zeros(shape.gpus if named else 1, 3),
         meta=_zeros(pool.META),
         span=_zeros(2),
+        seat=_zeros(shape.nodes, seated + seats.MORE) if seated else _zeros(1, 0),
+        changed=_zeros(1),
+        pace=_zeros(shape.nodes if seated else 1, seated),
+        cool=cool,
+        cool_steps=steps,
     )
 
 
@@ -365,18 +416,18 @@ def _desk(
     changes: Ints,
     samples: int,
     failures: Failures | None,
+    heat: JobHeat | None,
 ) -> Desk:
     """State before the first event; memory that is never touched is never given by the system."""
     count = len(table)
-    named = discipline.placement is not Placement.COUNT
     steps = 8 * count + 8 if discipline.backfill is Backfill.CONSERVATIVE else 1
-    columns = pool.NODE_COLUMNS if failures is None else pool.FAILING_COLUMNS
+    columns = pool.FAILING_COLUMNS if failures or heat else pool.NODE_COLUMNS
     return Desk(
         jobs=table,
         waiting=_shelf(count, len(plan.classes)),
         expected=_shelf(count, 1),
         ends=_shelf(count, 1),
-        pool=_pool(table, shape, plan, named, columns),
+        pool=_pool(table, shape, plan, discipline, columns, heat),
         profile=profile.Profile(_zeros(steps, 2), _zeros(profile.META)),
         changes=changes,
         series=_zeros(samples, 4),

@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 from kfarm_twin._jit import inlined, inner
 from kfarm_twin.arrays import CLUSTER, NODE, RACK, Ints
-from kfarm_twin.kernels import bits
+from kfarm_twin.kernels import bits, seats
 from kfarm_twin.kernels import columns as at
+from kfarm_twin.kernels import cool as coolness
+from kfarm_twin.kernels.cool import Cool
 from kfarm_twin.kernels.rng import uniform
 from kfarm_twin.policy.levels import (
     BEST_FIT,
@@ -23,6 +25,7 @@ from kfarm_twin.policy.levels import (
     FIRST_FIT,
     RANDOM,
     SPREAD,
+    THERMAL_AWARE,
     better_part,
     pods_on,
 )
@@ -49,7 +52,7 @@ shadow time. The last two are lists: nodes with releases up to the shadow time, 
 that the reservation uses."""
 NODE_COLUMNS = 9
 DOWN, LOST, CORRUPT = 9, 10, 11
-"""Where nodes fail: 1 while it is out of service, devices out of service, 1 while it corrupts."""
+"""Where nodes fail: why it is out of service (bits of `replay_faults`; 0: it is not), devices out of service, 1 while it corrupts."""
 FAILING_COLUMNS = 12
 TOTAL, SHORT, LONG = 0, 1, 2
 """Rows of `Pool.bounds`: pods that the cluster takes; most pods of a gang that can start now; most
@@ -79,6 +82,11 @@ class Pool(NamedTuple):
     piece: Ints  # [P, 3] node, devices, next
     meta: Ints
     span: Ints  # [2] scratch
+    seat: Ints  # [N, devices + 2] where heat is played, else [1, 0]: see `seats`
+    changed: Ints  # [1] nodes in its list of changes
+    pace: Ints  # [N, devices] speed that heat leaves each [ppm]; [1, 0] without
+    cool: Cool  # of no nodes but with thermal-aware placement
+    cool_steps: int  # steps of headroom that it tells apart
 
 
 @inner
@@ -91,6 +99,10 @@ def clear(plan: Plan, pool: Pool, devices: int) -> None:
     pool.node[:, MARK_ALLOWED] = 0
     pool.room[:, :, :] = 0
     pool.meta[:] = 0
+    seats.clear(pool.seat, pool.changed)
+    pool.pace[:, :] = 1_000_000
+    if pool.cool.place.shape[0] > 0:
+        coolness.clear(pool.cool, plan.domain, devices, pool.cool_steps)
     pool.meta[TOTAL_FREE] = nodes * devices
     pool.meta[WHOLE] = nodes
     for node in range(nodes):
@@ -127,6 +139,8 @@ def set_free(plan: Plan, pool: Pool, node: int, free: int) -> None:
     pool.meta[WHOLE] += (1 if free == whole else 0) - (1 if before == whole else 0)
     bits.discard(pool.words, plan.offsets[0], before * nodes + node)
     bits.add(pool.words, plan.offsets[0], free * nodes + node)
+    if pool.cool.place.shape[0] > 0:
+        coolness.move(pool.cool, node, before, free, pool.cool_steps)
     for group in range(plan.classes.shape[0]):
         change = plan.classes[group, 1 + free] - plan.classes[group, 1 + before]
         if change == 0:
@@ -185,6 +199,9 @@ def choose_node(
     nodes = pool.node.shape[0]
     offsets = plan.offsets[0]
     most = plan.classes.shape[1] - 2
+    if placement == THERMAL_AWARE:
+        free = pool.node[:, FREE]
+        return coolness.choose(pool.cool, free, wanted, most, begin, end, pool.cool_steps)
     if placement in (FIRST_FIT, RANDOM):
         least = _least_index(pool.words, offsets, wanted, most + 1, nodes, begin, end)
         if placement == FIRST_FIT or least == NONE:
@@ -222,6 +239,8 @@ def _choose_domain(
         return NONE
     if placement == FIRST_FIT:
         return _first_domain(pool, level, group, pods, 0, count)
+    if placement == THERMAL_AWARE:
+        return _coolest_domain(plan, pool, level, group, pods)
     if placement == RANDOM:
         start = 0
         for _ in range(DRAWS):
@@ -241,6 +260,30 @@ def _first_domain(pool: Pool, level: int, group: int, pods: int, begin: int, end
     return NONE
 
 
+@inner
+def _coolest_domain(plan: Plan, pool: Pool, level: int, group: int, pods: int) -> int:
+    """The domain whose nodes have most headroom on average, ties to the lowest index."""
+    best, sums = NONE, pool.cool.sums[level]
+    size = 1
+    for domain in range(plan.levels[0, level]):
+        if pool.room[level, 2 + group, domain] < pods:
+            continue
+        nodes = plan.first[level, domain + 1] - plan.first[level, domain]
+        if best == NONE or sums[domain] * size < sums[best] * nodes:
+            best, size = domain, nodes
+    return best
+
+
+@inlined
+def _draw_heat(plan: Plan, pool: Pool, job: int, node: int, devices: int) -> None:
+    """What thermal-aware placement thinks of devices that a job takes or gives back."""
+    if pool.cool.place.shape[0] > 0:
+        free = pool.node[:, FREE]
+        coolness.draw(
+            pool.cool, pool.jobs, plan.domain, free, job, node, devices, pool.cool_steps
+        )
+
+
 @inlined
 def _hold(plan: Plan, pool: Pool, job: int, node: int, devices: int) -> None:
     """Give devices of a node to a job; as a new piece in front of its others."""
@@ -251,6 +294,9 @@ def _hold(plan: Plan, pool: Pool, job: int, node: int, devices: int) -> None:
     pool.piece[piece, 2] = pool.jobs[job, at.PIECE]
     pool.jobs[job, at.PIECE] = piece
     set_free(plan, pool, node, pool.node[node, FREE] - devices)
+    if pool.seat.shape[1] > 0:
+        seats.swap(pool.seat, pool.changed, node, seats.EMPTY, job, devices)
+        _draw_heat(plan, pool, job, node, devices)
 
 
 @inner
@@ -356,6 +402,9 @@ def release(plan: Plan, pool: Pool, job: int) -> None:
     while piece != NONE:
         node = pool.piece[piece, 0]
         set_free(plan, pool, node, pool.node[node, FREE] + pool.piece[piece, 1])
+        if pool.seat.shape[1] > 0:
+            seats.swap(pool.seat, pool.changed, node, job, seats.EMPTY, pool.piece[piece, 1])
+            _draw_heat(plan, pool, job, node, -pool.piece[piece, 1])
         following = pool.piece[piece, 2]
         pool.piece[piece, 2] = pool.meta[PIECES]
         pool.meta[PIECES] = piece
@@ -373,6 +422,9 @@ def drop(plan: Plan, pool: Pool, job: int, node: int, most: int) -> int:
             part = min(most - taken, pool.piece[piece, 1])
             taken += part
             pool.piece[piece, 1] -= part
+            if pool.seat.shape[1] > 0:
+                seats.swap(pool.seat, pool.changed, node, job, seats.EMPTY, part)
+                _draw_heat(plan, pool, job, node, -part)
             if pool.piece[piece, 1] == 0:
                 if before == NONE:
                     pool.jobs[job, at.PIECE] = following
