@@ -16,7 +16,7 @@ from kfarm_twin.kernels.replay_state import Desk, Rules
 from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.policy import levels, queue
 from kfarm_twin.replay import MOST_NS, ReplayError
-from kfarm_twin.replay_cool import cool_columns
+from kfarm_twin.replay_cool import add_headroom, steps_of
 from kfarm_twin.replay_failures import Failures, fleet_rows, intervals, problem_of, stretched
 
 if TYPE_CHECKING:
@@ -255,6 +255,8 @@ def _plan(shape: Shape, discipline: Discipline, devices: Ints) -> pool.Plan:
         for level, size in enumerate(per):
             most = int(room_of[group].max()) * size + 1
             lengths.append(most * int(count[level]) if indexed[level] else 1)
+    if discipline.placement is Placement.THERMAL_AWARE:
+        lengths.append((shape.gpus_per_node + 1) * steps_of(shape) * nodes)
     return pool.Plan(
         domain=domain,
         first=first,
@@ -385,26 +387,19 @@ def _pool(
     heat: JobHeat | None,
 ) -> pool.Pool:
     classes, named = len(plan.classes), discipline.placement is not Placement.COUNT
-    seated = shape.gpus_per_node if heat is not None else 0
-    cool, steps = cool_columns(
-        heat.nodes if heat and discipline.placement is Placement.THERMAL_AWARE else None,
-        shape,
-        plan,
-    )
+    table_of_nodes = _zeros(shape.nodes if named else 1, columns)
+    room = _zeros(2, 2 + classes, plan.first.shape[1])
+    if heat is not None and discipline.placement is Placement.THERMAL_AWARE:
+        room = add_headroom(heat.nodes, shape, table_of_nodes, room)
     return pool.Pool(
         jobs=table,
-        node=_zeros(shape.nodes if named else 1, columns),
+        node=table_of_nodes,
         words=_zeros(int(plan.offsets[-1, -1])),
-        room=_zeros(2, 2 + classes, plan.first.shape[1]),
+        room=room,
         bounds=_zeros(3, classes),
         piece=_zeros(shape.gpus if named else 1, 3),
         meta=_zeros(pool.META),
         span=_zeros(2),
-        seat=_zeros(shape.nodes, seated + seats.MORE) if seated else _zeros(1, 0),
-        changed=_zeros(1),
-        pace=_zeros(shape.nodes if seated else 1, seated),
-        cool=cool,
-        cool_steps=steps,
     )
 
 
@@ -421,7 +416,9 @@ def _desk(
     """State before the first event; memory that is never touched is never given by the system."""
     count = len(table)
     steps = 8 * count + 8 if discipline.backfill is Backfill.CONSERVATIVE else 1
-    columns = pool.FAILING_COLUMNS if failures or heat else pool.NODE_COLUMNS
+    columns = pool.FAILING_COLUMNS if failures else pool.NODE_COLUMNS
+    if heat is not None:
+        columns = seats.SEATS + 2 * shape.gpus_per_node
     return Desk(
         jobs=table,
         waiting=_shelf(count, len(plan.classes)),

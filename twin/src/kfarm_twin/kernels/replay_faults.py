@@ -42,7 +42,7 @@ BY_FLEET, BY_HEAT = 1, 2
 @inner
 def _jobs_on(desk: Desk, node: int) -> int:
     """Jobs that hold devices of a node, in their order, in the list ROLL: how many."""
-    if desk.pool.pace.shape[1] > 0:
+    if seats.is_kept(desk.pool.node):
         return seated(desk, node)
     count = 0
     for place in range(desk.ends.lists[shelf.META, shelf.BLOCKS]):
@@ -62,11 +62,11 @@ def _jobs_on(desk: Desk, node: int) -> int:
 @inner
 def _fall_idle(desk: Desk, job: int) -> None:
     """Where heat is played, the devices of a job that has stopped draw less from now on."""
-    if desk.pool.seat.shape[1] == 0:
+    if not seats.is_kept(desk.pool.node):
         return
     piece = desk.jobs[job, at.PIECE]
     while piece != NONE:
-        seats.touch(desk.pool.seat, desk.pool.changed, desk.pool.piece[piece, 0])
+        seats.touch(desk.pool.node, desk.pool.meta, desk.pool.piece[piece, 0])
         piece = desk.pool.piece[piece, 2]
 
 
@@ -127,8 +127,8 @@ def _be_right(desk: Desk, node: int) -> None:
 
 @inlined
 def _touch(desk: Desk, node: int) -> None:
-    if desk.pool.seat.shape[1] > 0:
-        seats.touch(desk.pool.seat, desk.pool.changed, node)
+    if seats.is_kept(desk.pool.node):
+        seats.touch(desk.pool.node, desk.pool.meta, node)
 
 
 @inner
@@ -152,13 +152,13 @@ def _lose_device(
     if serving <= 0:
         return 0
     at_node[nodes.LOST] += 1
-    seat, changed = desk.pool.seat, desk.pool.changed
+    table, meta = desk.pool.node, desk.pool.meta
     number, free = device % serving, at_node[nodes.FREE]
     if at_node[nodes.DOWN] != 0 or number >= serving - free:
         if at_node[nodes.DOWN] == 0:
             nodes.set_free(plan, desk.pool, node, free - 1)
-        if seat.shape[1] > 0:
-            seats.swap(seat, changed, node, seats.EMPTY, seats.LOST, 1)
+        if seats.is_kept(table):
+            seats.swap(table, meta, node, seats.EMPTY, seats.LOST, 1)
         return 0
     for i in range(_jobs_on(desk, node)):
         job = desk.jobs[i, at.ROLL]
@@ -170,8 +170,8 @@ def _lose_device(
         if number < 0:
             stopped = _stop(rules, desk, job, saves.SAVES, detection)
             _take(plan, desk, job, node, 1)
-            if seat.shape[1] > 0:
-                seats.swap(seat, changed, node, seats.EMPTY, seats.LOST, 1)
+            if seats.is_kept(table):
+                seats.swap(table, meta, node, seats.EMPTY, seats.LOST, 1)
             return stopped
     return 0
 
@@ -181,8 +181,8 @@ def _get_device(plan: Plan, desk: Desk, node: int) -> None:
     at_node = desk.pool.node[node]
     if at_node[nodes.LOST] > 0:
         at_node[nodes.LOST] -= 1
-        if desk.pool.seat.shape[1] > 0:
-            seats.swap(desk.pool.seat, desk.pool.changed, node, seats.LOST, seats.EMPTY, 1)
+        if seats.is_kept(desk.pool.node):
+            seats.swap(desk.pool.node, desk.pool.meta, node, seats.LOST, seats.EMPTY, 1)
         if at_node[nodes.DOWN] == 0:
             nodes.set_free(plan, desk.pool, node, at_node[nodes.FREE] + 1)
 
@@ -218,9 +218,7 @@ def fleet_changes(rules: Rules, plan: Plan, desk: Desk) -> bool:
         row = changes[now[CHANGED]]
         what, node = row[WHAT], row[WHERE]
         if what == fleet.WENT_DOWN:
-            row[STOPPED] = go_down(
-                rules, plan, desk, node, row[DETAIL], row[DETECTION], BY_FLEET
-            )
+            row[STOPPED] = go_down(rules, plan, desk, node, row[DETAIL], row[DETECTION], BY_FLEET)
         elif what == fleet.CAME_UP:
             come_up(rules, plan, desk, node, BY_FLEET)
         elif what == fleet.LOST_DEVICE:

@@ -12,7 +12,7 @@ from kfarm_twin.kernels import columns as at
 from kfarm_twin.kernels import pool as nodes
 from kfarm_twin.kernels import profile as steps
 from kfarm_twin.kernels import replay_saves as saves
-from kfarm_twin.kernels import shelf
+from kfarm_twin.kernels import seats, shelf
 from kfarm_twin.kernels.pool import Plan
 from kfarm_twin.kernels.replay_state import (
     COMMON_PPM,
@@ -60,9 +60,8 @@ def _speed(rules: Rules, desk: Desk, job: int) -> int:
     while piece != NONE:
         node = desk.pool.piece[piece, 0]
         slowest = min(slowest, desk.pool.node[node, nodes.PPM])
-        for device in range(desk.pool.pace.shape[1]):
-            if desk.pool.seat[node, device] == job:
-                slowest = min(slowest, desk.pool.pace[node, device])
+        if seats.is_kept(desk.pool.node):
+            slowest = min(slowest, seats.slowest(desk.pool.node, node, job))
         piece = desk.pool.piece[piece, 2]
     return int(slowest)
 
@@ -226,8 +225,8 @@ def uses(desk: Desk, job: int, node: int) -> bool:
 def seated(desk: Desk, node: int) -> int:
     """Jobs that hold devices of a node, in their order, in the list ROLL: how many (with heat)."""
     count = 0
-    for device in range(desk.pool.pace.shape[1]):
-        job = desk.pool.seat[node, device]
+    for device in range(seats.devices(desk.pool.node)):
+        job = desk.pool.node[node, seats.SEATS + device]
         if job < 0:
             continue
         into = count
@@ -257,7 +256,7 @@ def change_speed(rules: Rules, desk: Desk, node: int, speed_ppm: int) -> None:
 def apply_speeds(rules: Rules, desk: Desk, node: int) -> None:
     """What runs on a node (NONE: on any) goes on at the speed that it has now."""
     now, touched = desk.now[TIME], 0
-    if node != NONE and desk.pool.pace.shape[1] > 0:
+    if node != NONE and seats.is_kept(desk.pool.node):
         _go_on(rules, desk, seated(desk, node), now)
         return
     for place in range(desk.ends.lists[shelf.META, shelf.BLOCKS]):

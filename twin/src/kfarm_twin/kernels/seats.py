@@ -1,8 +1,7 @@
-"""Which devices of a node each job holds, and which nodes changed: only where heat is played.
+"""Which devices of a node each job holds, how fast heat lets them be, and which nodes changed.
 
-A row of `seat` is a node: the job on each device (or EMPTY, LOST), then whether the node stands in
-the list of changes, then the list itself, which goes down the column. Without heat the table has no
-columns, and nothing is kept.
+Kept in columns of the table of nodes behind the others, and only where heat is played: without, the
+table ends before them.
 """
 
 from __future__ import annotations
@@ -12,41 +11,68 @@ from kfarm_twin.arrays import Ints
 
 EMPTY, LOST = -1, -2
 """Nobody holds the device; it is out of service."""
-MORE = 2
-"""Columns behind those of the devices."""
+FULL_PPM = 1_000_000
+CHANGED = 8
+"""Place of `Pool.meta`: nodes in the list of changes."""
+MARK, LIST = 12, 13
+"""Columns: whether the node stands in the list of changes; the list, which goes down the column."""
+SEATS = 28
+"""First of the columns of the devices: the job on each, then the speed of each [ppm]."""
 
 
 @inlined
-def touch(seat: Ints, changed: Ints, node: int) -> None:
-    """Put a node on the list of changes; `changed[0]` is its length."""
-    last = seat.shape[1] - 1
-    if seat[node, last - 1] == 0:
-        seat[node, last - 1] = 1
-        seat[changed[0], last] = node
-        changed[0] += 1
+def is_kept(table: Ints) -> bool:
+    """Whether heat is played."""
+    return bool(table.shape[1] > MARK)
+
+
+@inlined
+def devices(table: Ints) -> int:
+    """Devices of a node; 0 without heat."""
+    return max(table.shape[1] - SEATS, 0) // 2
+
+
+@inlined
+def touch(table: Ints, meta: Ints, node: int) -> None:
+    """Put a node on the list of changes."""
+    if table[node, MARK] == 0:
+        table[node, MARK] = 1
+        table[meta[CHANGED], LIST] = node
+        meta[CHANGED] += 1
 
 
 @inner
-def clear(seat: Ints, changed: Ints) -> None:
-    """All devices are free, and all nodes on the list of changes."""
-    changed[0] = 0
-    if seat.shape[1] > 0:
-        seat[:, :] = EMPTY
-        seat[:, seat.shape[1] - 2] = 0
-        for node in range(seat.shape[0]):
-            touch(seat, changed, node)
+def clear(table: Ints, meta: Ints) -> None:
+    """All devices are free and at full speed, and all nodes on the list of changes."""
+    if is_kept(table):
+        count = devices(table)
+        table[:, MARK] = 0
+        table[:, SEATS : SEATS + count] = EMPTY
+        table[:, SEATS + count : SEATS + 2 * count] = FULL_PPM
+        for node in range(table.shape[0]):
+            touch(table, meta, node)
 
 
 @inner
-def swap(seat: Ints, changed: Ints, node: int, old: int, new: int, most: int) -> int:
+def swap(table: Ints, meta: Ints, node: int, old: int, new: int, most: int) -> int:
     """Up to `most` devices of a node with `old` on them, from the first on, get `new`; how many."""
     count = 0
-    for device in range(seat.shape[1] - MORE):
+    for column in range(SEATS, SEATS + devices(table)):
         if count == most:
             break
-        if seat[node, device] == old:
-            seat[node, device] = new
+        if table[node, column] == old:
+            table[node, column] = new
             count += 1
     if count > 0:
-        touch(seat, changed, node)
+        touch(table, meta, node)
     return count
+
+
+@inner
+def slowest(table: Ints, node: int, job: int) -> int:
+    """Speed of the slowest device of a node that a job holds [ppm]."""
+    count, least = devices(table), FULL_PPM
+    for column in range(SEATS, SEATS + count):
+        if table[node, column] == job:
+            least = min(least, table[node, column + count])
+    return int(least)
