@@ -400,6 +400,7 @@ def _pool(
         piece=_zeros(shape.gpus if named else 1, 3),
         meta=_zeros(pool.META),
         span=_zeros(2),
+        hot=() if heat is None else (1,),
     )
 
 

@@ -82,12 +82,13 @@ class Pool(NamedTuple):
     piece: Ints  # [P, 3] node, devices, next
     meta: Ints
     span: Ints  # [2] scratch
+    hot: tuple[int, ...]  # of one number where heat is played, else empty: see `seats`
 
 
 @inlined
 def is_thermal(plan: Plan, pool: Pool) -> bool:
     """Whether headroom is looked at."""
-    return bool(pool.room.shape[1] > 2 + plan.classes.shape[0])
+    return seats.is_kept(pool.hot) and pool.room.shape[1] > 2 + plan.classes.shape[0]
 
 
 @inner
@@ -100,7 +101,8 @@ def clear(plan: Plan, pool: Pool, devices: int) -> None:
     pool.node[:, MARK_ALLOWED] = 0
     pool.room[:, : 2 + plan.classes.shape[0], :] = 0
     pool.meta[:] = 0
-    seats.clear(pool.node, pool.meta)
+    if seats.is_kept(pool.hot):
+        seats.clear(pool.node, pool.meta)
     if is_thermal(plan, pool):
         cool.clear(pool.node, pool.room, pool.words, plan.offsets[-1], plan.domain)
     pool.meta[TOTAL_FREE] = nodes * devices
@@ -199,7 +201,7 @@ def choose_node(
     nodes = pool.node.shape[0]
     offsets = plan.offsets[0]
     most = plan.classes.shape[1] - 2
-    if placement == THERMAL_AWARE:
+    if seats.is_kept(pool.hot) and placement == THERMAL_AWARE:
         rows = plan.offsets[-1]
         return cool.choose(pool.node, pool.room, pool.words, rows, wanted, most, begin, end)
     if placement in (FIRST_FIT, RANDOM):
@@ -239,7 +241,7 @@ def _choose_domain(
         return NONE
     if placement == FIRST_FIT:
         return _first_domain(pool, level, group, pods, 0, count)
-    if placement == THERMAL_AWARE:
+    if seats.is_kept(pool.hot) and placement == THERMAL_AWARE:
         return _coolest_domain(plan, pool, level, group, pods)
     if placement == RANDOM:
         start = 0
@@ -297,7 +299,7 @@ def _hold(plan: Plan, pool: Pool, job: int, node: int, devices: int) -> None:
     pool.piece[piece, 2] = pool.jobs[job, at.PIECE]
     pool.jobs[job, at.PIECE] = piece
     set_free(plan, pool, node, pool.node[node, FREE] - devices)
-    if seats.is_kept(pool.node):
+    if seats.is_kept(pool.hot):
         _seat(plan, pool, job, node, devices)
 
 
@@ -404,7 +406,7 @@ def release(plan: Plan, pool: Pool, job: int) -> None:
     while piece != NONE:
         node = pool.piece[piece, 0]
         set_free(plan, pool, node, pool.node[node, FREE] + pool.piece[piece, 1])
-        if seats.is_kept(pool.node):
+        if seats.is_kept(pool.hot):
             _seat(plan, pool, job, node, -pool.piece[piece, 1])
         following = pool.piece[piece, 2]
         pool.piece[piece, 2] = pool.meta[PIECES]
@@ -423,7 +425,7 @@ def drop(plan: Plan, pool: Pool, job: int, node: int, most: int) -> int:
             part = min(most - taken, pool.piece[piece, 1])
             taken += part
             pool.piece[piece, 1] -= part
-            if seats.is_kept(pool.node):
+            if seats.is_kept(pool.hot):
                 _seat(plan, pool, job, node, -part)
             if pool.piece[piece, 1] == 0:
                 if before == NONE:

@@ -42,7 +42,7 @@ BY_FLEET, BY_HEAT = 1, 2
 @inner
 def _jobs_on(desk: Desk, node: int) -> int:
     """Jobs that hold devices of a node, in their order, in the list ROLL: how many."""
-    if seats.is_kept(desk.pool.node):
+    if seats.is_kept(desk.pool.hot):
         return seated(desk, node)
     count = 0
     for place in range(desk.ends.lists[shelf.META, shelf.BLOCKS]):
@@ -62,7 +62,7 @@ def _jobs_on(desk: Desk, node: int) -> int:
 @inner
 def _fall_idle(desk: Desk, job: int) -> None:
     """Where heat is played, the devices of a job that has stopped draw less from now on."""
-    if not seats.is_kept(desk.pool.node):
+    if not seats.is_kept(desk.pool.hot):
         return
     piece = desk.jobs[job, at.PIECE]
     while piece != NONE:
@@ -127,7 +127,7 @@ def _be_right(desk: Desk, node: int) -> None:
 
 @inlined
 def _touch(desk: Desk, node: int) -> None:
-    if seats.is_kept(desk.pool.node):
+    if seats.is_kept(desk.pool.hot):
         seats.touch(desk.pool.node, desk.pool.meta, node)
 
 
@@ -157,7 +157,7 @@ def _lose_device(
     if at_node[nodes.DOWN] != 0 or number >= serving - free:
         if at_node[nodes.DOWN] == 0:
             nodes.set_free(plan, desk.pool, node, free - 1)
-        if seats.is_kept(table):
+        if seats.is_kept(desk.pool.hot):
             seats.swap(table, meta, node, seats.EMPTY, seats.LOST, 1)
         return 0
     for i in range(_jobs_on(desk, node)):
@@ -170,7 +170,7 @@ def _lose_device(
         if number < 0:
             stopped = _stop(rules, desk, job, saves.SAVES, detection)
             _take(plan, desk, job, node, 1)
-            if seats.is_kept(table):
+            if seats.is_kept(desk.pool.hot):
                 seats.swap(table, meta, node, seats.EMPTY, seats.LOST, 1)
             return stopped
     return 0
@@ -181,7 +181,7 @@ def _get_device(plan: Plan, desk: Desk, node: int) -> None:
     at_node = desk.pool.node[node]
     if at_node[nodes.LOST] > 0:
         at_node[nodes.LOST] -= 1
-        if seats.is_kept(desk.pool.node):
+        if seats.is_kept(desk.pool.hot):
             seats.swap(desk.pool.node, desk.pool.meta, node, seats.LOST, seats.EMPTY, 1)
         if at_node[nodes.DOWN] == 0:
             nodes.set_free(plan, desk.pool, node, at_node[nodes.FREE] + 1)

@@ -50,19 +50,28 @@ def enqueue(rules: Rules, jobs: Ints, waiting: Shelf, job: int) -> None:
     shelf.insert(waiting, jobs, key, job)
 
 
-@inner
+@inlined
 def _speed(rules: Rules, desk: Desk, job: int) -> int:
-    """Speed of the slowest node of a job [ppm]."""
+    """Speed of the slowest node of a job, and of its slowest device [ppm]."""
     if rules.placement == COUNT or desk.jobs[job, at.PIECE] == NONE:
         return int(desk.now[COMMON_PPM])
     slowest = FAR_NS
     piece = desk.jobs[job, at.PIECE]
     while piece != NONE:
-        node = desk.pool.piece[piece, 0]
-        slowest = min(slowest, desk.pool.node[node, nodes.PPM])
-        if seats.is_kept(desk.pool.node):
-            slowest = min(slowest, seats.slowest(desk.pool.node, node, job))
+        slowest = min(slowest, desk.pool.node[desk.pool.piece[piece, 0], nodes.PPM])
         piece = desk.pool.piece[piece, 2]
+    if seats.is_kept(desk.pool.hot):
+        slowest = min(slowest, _slowest_seat(desk.pool, desk.jobs[job, at.PIECE], job))
+    return int(slowest)
+
+
+@inner
+def _slowest_seat(pool: nodes.Pool, piece: int, job: int) -> int:
+    """Speed of the slowest device of a job [ppm]."""
+    slowest = seats.FULL_PPM
+    while piece != NONE:
+        slowest = min(slowest, seats.slowest(pool.node, pool.piece[piece, 0], job))
+        piece = pool.piece[piece, 2]
     return int(slowest)
 
 
@@ -256,7 +265,7 @@ def change_speed(rules: Rules, desk: Desk, node: int, speed_ppm: int) -> None:
 def apply_speeds(rules: Rules, desk: Desk, node: int) -> None:
     """What runs on a node (NONE: on any) goes on at the speed that it has now."""
     now, touched = desk.now[TIME], 0
-    if node != NONE and seats.is_kept(desk.pool.node):
+    if node != NONE and seats.is_kept(desk.pool.hot):
         _go_on(rules, desk, seated(desk, node), now)
         return
     for place in range(desk.ends.lists[shelf.META, shelf.BLOCKS]):

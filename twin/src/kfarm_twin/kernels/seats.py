@@ -21,9 +21,9 @@ SEATS = 28
 
 
 @inlined
-def is_kept(table: Ints) -> bool:
-    """Whether heat is played."""
-    return bool(table.shape[1] > MARK)
+def is_kept(hot: tuple[int, ...]) -> bool:
+    """Whether heat is played: known when kernels are compiled, by the length of a tuple."""
+    return len(hot) > 0
 
 
 @inlined
@@ -44,13 +44,12 @@ def touch(table: Ints, meta: Ints, node: int) -> None:
 @inner
 def clear(table: Ints, meta: Ints) -> None:
     """All devices are free and at full speed, and all nodes on the list of changes."""
-    if is_kept(table):
-        count = devices(table)
-        table[:, MARK] = 0
-        table[:, SEATS : SEATS + count] = EMPTY
-        table[:, SEATS + count : SEATS + 2 * count] = FULL_PPM
-        for node in range(table.shape[0]):
-            touch(table, meta, node)
+    count = devices(table)
+    table[:, MARK] = 0
+    table[:, SEATS : SEATS + count] = EMPTY
+    table[:, SEATS + count : SEATS + 2 * count] = FULL_PPM
+    for node in range(table.shape[0]):
+        touch(table, meta, node)
 
 
 @inner
