@@ -17,7 +17,14 @@ from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.policy import levels, queue
 from kfarm_twin.replay import MOST_NS, ReplayError
 from kfarm_twin.replay_cool import add_headroom, steps_of
-from kfarm_twin.replay_failures import Failures, fleet_rows, intervals, problem_of, stretched
+from kfarm_twin.replay_failures import (
+    Failures,
+    fleet_rows,
+    intervals,
+    last_instant,
+    problem_of,
+    stretched,
+)
 
 if TYPE_CHECKING:
     from kfarm_twin.replay import Discipline, Shape, SpeedChanges
@@ -95,12 +102,13 @@ def build(
     table[:, at.RANK] = _rank(jobs, discipline, rules.span_ns)
     table[list(never), at.RUNS] = 0
     changes = _changes(speeds, shape, discipline)
-    if failures is not None:
+    if failures is not None or heat is not None:
         _add_saves(table, jobs, failures)
+    if failures is not None:
         changes = fleet_rows(failures.record)
     if heat is not None:
         table[:, at.GPU_LOAD], table[:, at.CPU_LOAD] = heat.gpu_ppm, heat.cpu_ppm
-    desk = _desk(table, shape, discipline, plan, changes, samples, failures, heat)
+    desk = _desk(jobs, table, shape, discipline, plan, changes, samples, failures, heat)
     return Columns(rules, plan, desk, never)
 
 
@@ -144,15 +152,15 @@ def _check_failures(
         raise ReplayError(problem)
 
 
-def _add_saves(table: Ints, jobs: Jobs, failures: Failures) -> None:
+def _add_saves(table: Ints, jobs: Jobs, failures: Failures | None) -> None:
     """Columns of where nodes fail; work and limits stretch by the saves."""
-    interval = intervals(failures, jobs)
+    interval, save_ns = intervals(failures, jobs), failures.save_ns if failures else 0
     for column, values in (
         (at.INTERVAL, interval),
         (at.WORK, jobs.run_ns),
         (at.ASKED, jobs.limit_ns),
-        (at.LEFT, stretched(jobs.run_ns, interval, failures.save_ns)),
-        (at.LIMIT, stretched(jobs.limit_ns, interval, failures.save_ns)),
+        (at.LEFT, stretched(jobs.run_ns, interval, save_ns)),
+        (at.LIMIT, stretched(jobs.limit_ns, interval, save_ns)),
         (at.HOLDS, replay_state.NONE),
         (at.CLEAN, replay_state.NONE),
     ):
@@ -405,6 +413,7 @@ def _pool(
 
 
 def _desk(
+    jobs: Jobs,
     table: Ints,
     shape: Shape,
     discipline: Discipline,
@@ -429,13 +438,15 @@ def _desk(
         profile=profile.Profile(_zeros(steps, 2), _zeros(profile.META)),
         changes=changes,
         series=_zeros(samples, 4),
-        now=_now(failures),
+        now=_now(failures, last_instant(jobs) if heat else FAR_NS),
     )
 
 
-def _now(failures: Failures | None) -> Ints:
+def _now(failures: Failures | None, until_ns: int) -> Ints:
+    """State of a run that is broken off at `until_ns`, or where the record of failures ends."""
     now = _zeros(replay_state.NOW)
-    now[replay_state.UNTIL] = FAR_NS
+    now[replay_state.UNTIL] = until_ns
+    now[replay_state.FAILING] = int(until_ns < FAR_NS)
     if failures is not None:
         now[replay_state.FAILING] = 1
         now[replay_state.SAVE] = failures.save_ns

@@ -137,9 +137,9 @@ def problem_of(failures: Failures, jobs: Jobs, shape: Shape, discipline: Discipl
     return None
 
 
-def intervals(failures: Failures, jobs: Jobs) -> Ints:
+def intervals(failures: Failures | None, jobs: Jobs) -> Ints:
     """Work between saves [J ns]; so long that nobody saves where there are none."""
-    if failures.interval_ns is None:
+    if failures is None or failures.interval_ns is None:
         return np.full(len(jobs.run_ns), FAR_NS, np.int64)
     return failures.interval_ns
 

@@ -16,6 +16,7 @@ from kfarm_twin.heat_tables import CompiledHeat, HeatFarm, compile_heat
 from kfarm_twin.jobs import JobLoads, Jobs
 
 if TYPE_CHECKING:
+    from kfarm_twin.kernels.replay_heat import Hot
     from kfarm_twin.replay import Discipline, Shape
 
 FULL_PPM = 1_000_000
@@ -128,6 +129,172 @@ class JobHeat:
             if np.any((column < 0) | (column > FULL_PPM)):
                 return f"{name} loads are 0 to 1,000,000 ppm"
         return None
+
+
+@dataclass(frozen=True)
+class HeatSeries:
+    """What was seen at points in time [S].
+
+    Attributes
+    ----------
+    time_s, power_w, fans_w
+        When; power of all nodes, of it fans [W].
+    hottest_c, hottest_node
+        The hottest device [degC] and its node, counted with spares.
+    inlet_c, inlet_rack
+        The warmest air or coolant at devices [degC], and the rack.
+    throttled, off
+        Devices that were slowed, nodes that were off by heat.
+    """
+
+    time_s: Floats
+    power_w: Floats
+    fans_w: Floats
+    hottest_c: Floats
+    hottest_node: Ints
+    inlet_c: Floats
+    inlet_rack: Ints
+    throttled: Ints
+    off: Ints
+
+
+@dataclass(frozen=True)
+class HeatAccount:
+    """What heat did in a run, and what it took.
+
+    Attributes
+    ----------
+    span_s
+        From 0 to the end of the run [s].
+    hottest_c, hottest_node, hottest_device, hottest_at_s
+        The hottest device of all times (exact, not of the samples).
+    headroom_k
+        Least distance of any device to its throttle limit [K]; negative where it was exceeded.
+    inlet_max_c
+        Warmest air or coolant at devices, of the samples [degC].
+    throttled_s
+        Device time that was slowed [s].
+    throttled_max
+        Most devices slowed at once.
+    first_throttle_s
+        When the first device was slowed; None: never.
+    shutdowns, stopped
+        How often a node went off by itself, and how many jobs that stopped.
+    energy_j, device_j, fans_j, overhead_j
+        Energy of all nodes, spares too, and its parts [J].
+    job_j
+        [J] energy of each job's devices, idle draw included [J].
+    instants
+        Instants at which heat did something.
+    """
+
+    span_s: float
+    hottest_c: float
+    hottest_node: int
+    hottest_device: int
+    hottest_at_s: float
+    headroom_k: float
+    inlet_max_c: float
+    throttled_s: float
+    throttled_max: int
+    first_throttle_s: float | None
+    shutdowns: int
+    stopped: int
+    energy_j: float
+    device_j: float
+    fans_j: float
+    overhead_j: float
+    job_j: Floats
+    instants: int
+    series: HeatSeries
+
+
+def hot_columns(heat: JobHeat, jobs: Jobs, shape: Shape, until_ns: int) -> Hot:
+    """What the loop of `kernels.replay_heat` is given beside the desk."""
+    from kfarm_twin.heat import new_state  # noqa: PLC0415 - numba
+    from kfarm_twin.kernels import replay_heat as rh  # noqa: PLC0415 - likewise
+
+    nodes, devices = heat.nodes, shape.gpus_per_node
+    back = np.full(nodes.compiled.nodes, -1, np.int64)
+    back[nodes.node] = np.arange(shape.nodes)
+    count = np.zeros(rh.COUNTS, np.int64)
+    last = int(jobs.submit_ns[-1]) if len(jobs.submit_ns) else 0
+    samples = max(heat.samples, 2) * 2
+    count[rh.EVERY] = max(min(last, until_ns) // max(heat.samples, 2), 10**9)
+    sums = np.zeros(rh.SUMS)
+    sums[rh.INLET_C] = -np.inf
+    owner = np.full((shape.nodes, devices + 1), -1, np.int64)
+    owner[:, devices] = 0
+    count[rh.OVERHEAD_NOW] = round(1e3 * _spare_overhead_w(nodes))
+    power = np.rint(np.stack([nodes.busy_w, nodes.other_w], axis=1) * 1e3)
+    return rh.Hot(
+        heat=nodes.compiled.tables,
+        hs=new_state(nodes.compiled),
+        node=np.ascontiguousarray(nodes.node, np.int64),
+        back=back,
+        power=power.astype(np.int64),
+        owner=owner,
+        begun=np.zeros((shape.nodes, devices)),
+        job=np.zeros(len(jobs.run_ns)),
+        series=np.zeros((samples, rh.SERIES)),
+        sums=sums,
+        numbers=count,
+    )
+
+
+def _spare_overhead_w(nodes: HotNodes) -> float:
+    """What nodes without jobs draw beside devices and fans [W]."""
+    each = [cluster.overhead_w for cluster in nodes.farm.clusters]
+    all_w = sum(c.overhead_w * c.nodes for c in nodes.farm.clusters)
+    return float(all_w - np.array(each)[nodes.cluster].sum())
+
+
+def heat_account(hot: Hot, nodes: HotNodes, time_ns: int) -> HeatAccount:
+    """What a run with heat says, from what the loop wrote."""
+    from kfarm_twin.kernels import heat_columns as hc  # noqa: PLC0415 - numba
+    from kfarm_twin.kernels import replay_heat as rh  # noqa: PLC0415 - likewise
+    from kfarm_twin.kernels.rng import FAR_NS  # noqa: PLC0415 - likewise
+
+    whole, sums = hot.hs.cluster, hot.hs.cluster_c
+    worst = int(np.argmax(sums[:, hc.HOTTEST_C]))
+    limits = np.array([cluster.throttle_c for cluster in nodes.farm.clusters])
+    first = int(whole[:, hc.FIRST_THROTTLE].min())
+    rows = hot.series[: hot.numbers[rh.SAMPLES]]
+
+    def numbers(column: int) -> Ints:
+        return rows[:, column].astype(np.int64)
+
+    return HeatAccount(
+        span_s=time_ns / 1e9,
+        hottest_c=float(sums[worst, hc.HOTTEST_C]),
+        hottest_node=int(whole[worst, hc.HOT_NODE]),
+        hottest_device=int(whole[worst, hc.HOT_DEVICE]),
+        hottest_at_s=float(whole[worst, hc.HOT_AT]) / 1e9,
+        headroom_k=float((limits - sums[:, hc.HOTTEST_C]).min()),
+        inlet_max_c=float(hot.sums[rh.INLET_C]),
+        throttled_s=float(sums[:, hc.THROTTLED_S].sum()),
+        throttled_max=int(whole[:, hc.THROTTLED_MAX].max()),
+        first_throttle_s=None if first >= FAR_NS else first / 1e9,
+        shutdowns=int(whole[:, hc.SHUTDOWNS].sum()),
+        stopped=int(hot.numbers[rh.STOPPED]),
+        energy_j=float(hot.sums[rh.ALL_J]),
+        device_j=float(sums[:, hc.ENERGY_J].sum()),
+        fans_j=float(hot.sums[rh.FANS_J]),
+        overhead_j=float(hot.sums[rh.OTHERS_J]),
+        job_j=hot.job.copy(),
+        instants=int(hot.numbers[rh.INSTANTS]),
+        series=HeatSeries(
+            time_s=rows[:, rh.AT].copy(),
+            power_w=rows[:, rh.POWER_W].copy(),
+            fans_w=rows[:, rh.FANS_W].copy(),
+            hottest_c=rows[:, rh.HOT_C].copy(),
+            hottest_node=numbers(rh.HOT_NODE),
+            inlet_c=rows[:, rh.RACK_C].copy(),
+            inlet_rack=numbers(rh.HOT_RACK),
+            throttled=numbers(rh.SLOW),
+            off=numbers(rh.AWAY),
+        ),
+    )
 
 
 def hot_farms(farms: list[Farm], profiles: list[AcceleratorProfile]) -> HotNodes:

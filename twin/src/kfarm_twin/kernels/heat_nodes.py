@@ -164,6 +164,7 @@ def touch(heat: Heat, hs: HeatState, node: int) -> None:
         if at_rest and rose and falls:
             _peak_at_rest(heat, hs, node, device, own[c.SINK_C], own[c.DIE_C], t)
         own[c.SINK_C], own[c.DIE_C] = sink, die
+        own[c.JOULES] += watts * t
         if own[c.DIE_C] > hottest:
             hottest, where = own[c.DIE_C], device
     row[c.SINCE] = hs.now[c.TIME]
@@ -234,7 +235,17 @@ def set_level(heat: Heat, hs: HeatState, node: int, device: int, level: int) -> 
         row[c.THROTTLED] += more
         row[c.THROTTLED_MAX] = max(row[c.THROTTLED_MAX], row[c.THROTTLED])
         row[c.FIRST_THROTTLE] = min(row[c.FIRST_THROTTLE], hs.now[c.TIME])
+    if min(level % (c.LEVELS + 1), before % (c.LEVELS + 1)) < c.LEVELS and level != before:
+        tell(hs, node)
     hs.mw[node, device, c.LEVEL] = level
+
+
+@inner
+def tell(hs: HeatState, node: int) -> None:
+    """A device of a node has another speed: say so with the next step."""
+    if hs.node[node, c.TELLS] == 0:
+        hs.node[node, c.TELLS] = 1
+        enlist(hs, c.D_TELL, node)
 
 
 @inner
@@ -479,9 +490,7 @@ def look(heat: Heat, hs: HeatState, node: int) -> None:
     if row[c.UP] == 1:
         if speed != row[c.SPEED_NOW]:
             row[c.SPEED_NOW] = speed
-            if row[c.TELLS] == 0:
-                row[c.TELLS] = 1
-                enlist(hs, c.D_TELL, node)
+            tell(hs, node)
         supply = supply_at(heat, hs, zone)
         row[c.GOVERN] = FAR_NS
         if temperatures[c.HIGH] < math.inf or temperatures[c.LOW] > -math.inf:
