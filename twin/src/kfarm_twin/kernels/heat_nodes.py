@@ -152,7 +152,7 @@ def touch(heat: Heat, hs: HeatState, node: int) -> None:
     sinks, dies = exp(-rate * t), exp(-die_rate * t)
     mixed = die_rate * pair(rate, die_rate, t)
     resistance, inlet = hs.branch[branch, c.R_SINK], hs.node_c[node, c.INLET]
-    hottest, where = -math.inf, 0
+    hottest, where, record = -math.inf, 0, hs.node_c[node, c.HOTTEST]
     for device in range(heat.rules[cluster, c.DEVICES]):
         own = hs.own[node, device]
         watts = float(hs.mw[node, device, c.DRAWN]) * KILO
@@ -160,8 +160,8 @@ def touch(heat: Heat, hs: HeatState, node: int) -> None:
         top, away = rest + own[c.R_DIE] * watts, own[c.SINK_C] - rest
         sink, die = rest + away * sinks, top + (own[c.DIE_C] - top) * dies + away * mixed
         add = top - rest
-        rose, falls = own[c.SINK_C] + add > own[c.DIE_C], sink + add < die
-        if at_rest and rose and falls:
+        crest = own[c.SINK_C] + add  # what a die reaches at most that rises and falls again
+        if at_rest and own[c.DIE_C] < crest and sink + add < die and warm + crest > record:
             _peak_at_rest(heat, hs, node, device, own[c.SINK_C], own[c.DIE_C], t)
         own[c.SINK_C], own[c.DIE_C] = sink, die
         own[c.JOULES] += watts * t
