@@ -10,12 +10,13 @@ import numpy as np
 from kfarm_twin.arrays import Floats, Ints
 from kfarm_twin.heat_tables import LEAST_FLOW, HeatCluster, HeatFarm, flow_factor
 from kfarm_twin.kernels import bits, cool
-from kfarm_twin.policy.coolest import STEPS, excess_mk
+from kfarm_twin.policy.coolest import STEP_MK, STEPS
 
 if TYPE_CHECKING:
     from kfarm_twin.replay import Shape
     from kfarm_twin.replay_heat import HotNodes
 
+NANO = 1_000_000_000
 MOST_NK_PER_W = 100_000_000
 """0.1 K/W: racks and zones are far below."""
 NO_LIMIT_C = 100.0
@@ -49,8 +50,17 @@ def add_headroom(nodes: HotNodes, shape: Shape, table: Ints, room: Ints) -> Ints
     sizes = np.bincount(nodes.rack, minlength=racks)
     longer[0, cool.FIRST, 1 : racks + 1] = np.cumsum(sizes)
     longer[0, cool.HEAD, 0] = steps_of(shape)
-    longer[1, cool.HEAD, 0] = max(cool.headroom(table, longer, node) for node in range(shape.nodes))
+    longer[1, cool.HEAD, 0] = _most_headroom(table, longer)
     return longer
+
+
+def _most_headroom(table: Ints, room: Ints) -> int:
+    """Headroom of the best node, all idle [mK]; as `cool.headroom`."""
+    rack, zone = table[:, cool.RACK], table[:, cool.ZONE]
+    air = room[0, cool.MW, rack] * room[0, cool.NK_PER_W, rack] // NANO
+    air += table[:, cool.OWN] * table[:, cool.RISE] // NANO
+    known = table[:, cool.HEADROOM] - room[1, cool.EXCESS, zone]
+    return int((known - table[:, cool.BREATHES] * air).max())
 
 
 def worst_k_per_w(cluster: HeatCluster) -> float:
@@ -124,8 +134,9 @@ def _write_groups(farm: HeatFarm, room: Ints) -> None:
         slack = zone.setpoint_c - farm.plants[zone.plant].target_c
         room[1, cool.NK_PER_W, index] = _nanokelvin(1.0 / zone.u_w_per_k)
         room[1, cool.SLACK, index] = round(slack * 1e3)
-        warmed = cool.rise_mk(room[1, cool.MW, index], room[1, cool.NK_PER_W, index])
-        room[1, cool.EXCESS, index] = excess_mk(int(warmed - round(slack * 1e3)), 0)
+        warmed = room[1, cool.MW, index] * room[1, cool.NK_PER_W, index] // NANO
+        excess = max(int(warmed) - round(slack * 1e3), 0)
+        room[1, cool.EXCESS, index] = excess // STEP_MK * STEP_MK
 
 
 def _nanokelvin(kelvin: float) -> int:
