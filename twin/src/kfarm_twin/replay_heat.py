@@ -39,6 +39,8 @@ class HotNodes:
         when it is fully loaded [W].
     racks
         Labels; empty where racks have none.
+    nodes_per_rack, nodes_per_unit
+        Of the first cluster; 0 where that is not known.
     assumptions
         What is not in the manifests, for people.
     """
@@ -49,6 +51,8 @@ class HotNodes:
     busy_w: Floats
     other_w: Floats
     racks: tuple[str, ...] = ()
+    nodes_per_rack: int = 0
+    nodes_per_unit: int = 0
     assumptions: tuple[str, ...] = ()
 
     @property
@@ -310,6 +314,7 @@ def hot_farms(farms: list[Farm], profiles: list[AcceleratorProfile]) -> HotNodes
     refs = cluster_refs(farms, profiles)
     described: DescribedHeat = describe_heat(refs)
     used = np.array([not place.spare for ref in refs for place in ref.places])
+    fabric = refs[0].cluster.fabric
     parts = [cluster.node for cluster in described.clusters]
     return HotNodes(
         farm=described.farm,
@@ -318,5 +323,7 @@ def hot_farms(farms: list[Farm], profiles: list[AcceleratorProfile]) -> HotNodes
         busy_w=np.array([part.device.tdp_w - part.device.idle_w for part in parts]),
         other_w=np.array([part.overhead_loaded_w - part.overhead_idle_w for part in parts]),
         racks=described.racks,
+        nodes_per_rack=refs[0].cluster.rack.nodes,
+        nodes_per_unit=fabric.nodes_per_scalable_unit if fabric else 0,
         assumptions=described.assumptions,
     )
