@@ -101,9 +101,7 @@ class HotFarm(Farm):
     ) -> None:
         super().__init__(jobs, **farm)
         self.loads = loads
-        self.cells = [
-            [Device(law, factors[i]) for i in range(self.devices)] for law in laws
-        ]
+        self.cells = [[Device(law, factors[i]) for i in range(self.devices)] for law in laws]
         self.changed = [-S] * self.nodes
         self.govern_due = [FAR] * self.nodes
         self.job_j = [0.0] * len(jobs)

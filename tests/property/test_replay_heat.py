@@ -29,7 +29,7 @@ NAMED = [
     Placement.THERMAL_AWARE,
 ]
 often = settings(
-    max_examples=60,
+    max_examples=120,
     deadline=None,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),

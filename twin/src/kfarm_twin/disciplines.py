@@ -24,7 +24,8 @@ class Backfill(StrEnum):
 class Placement(StrEnum):
     """How devices are found: counted, or on named nodes by a policy.
 
-    ``thermal-aware`` needs heat to be played. The last four are for devices that pods may share (Weng et al., USENIX ATC'23).
+    ``thermal-aware`` needs heat to be played. The last four are for devices that pods may share
+    (Weng et al., USENIX ATC'23).
     """
 
     COUNT = "count"

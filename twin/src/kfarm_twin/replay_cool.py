@@ -26,7 +26,7 @@ NO_LIMIT_C = 100.0
 def steps_of(shape: Shape) -> int:
     """Steps of headroom that the index of a farm tells apart."""
     keys = (shape.gpus_per_node + 1) * shape.nodes
-    return max(min(STEPS, bits.WORD**bits.LEVELS // keys), 1)
+    return int(max(min(STEPS, bits.WORD**bits.LEVELS // keys), 1))
 
 
 def add_headroom(nodes: HotNodes, shape: Shape, table: Ints, room: Ints) -> Ints:

@@ -224,7 +224,8 @@ def hot_columns(heat: JobHeat, jobs: Jobs, shape: Shape, until_ns: int) -> Hot:
     count = np.zeros(rh.COUNTS, np.int64)
     last = int(jobs.submit_ns[-1]) if len(jobs.submit_ns) else 0
     samples = max(heat.samples, 2) * 2
-    count[rh.EVERY] = max(min(last, until_ns) // max(heat.samples, 2), 10**9)
+    every = -(-min(last, until_ns) // (max(heat.samples, 2) * 10**9))
+    count[rh.EVERY] = max(every, 1) * 10**9
     sums = np.zeros(rh.SUMS)
     sums[rh.INLET_C] = -np.inf
     owner = np.full((shape.nodes, devices + 1), -1, np.int64)

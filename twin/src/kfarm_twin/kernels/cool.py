@@ -4,8 +4,8 @@ See `policy.coolest` for the rule. A node stands in a set of bits under the key
 ``(free * steps + step) * N + node``; it moves when its own free devices change, or when heat of its
 rack or zone moves its headroom by a step. Nothing is scanned and no exponential is taken.
 
-All is in whole numbers, so that what a job gives back is what it took: temperatures in mK, powers in
-mW, resistances in nK/W, shares in ppm. What is known of nodes stands in columns of their table,
+All is in whole numbers, so that what a job gives back is what it took: temperatures in mK, powers
+in mW, resistances in nK/W, shares in ppm. What is known of nodes stands in columns of their table,
 before those of `seats`; what is known of racks and zones in the last rows of the table of rooms
 (level 0: racks, level 1: zones).
 """

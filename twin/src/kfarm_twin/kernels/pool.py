@@ -31,7 +31,8 @@ from kfarm_twin.policy.levels import (
 NONE = -1
 TOTAL_FREE, WHOLE, PIECES, RESERVING, TOUCHING, STAMP, HIDING, DRAWN = 0, 1, 2, 3, 4, 5, 6, 7
 """Places of `Pool.meta`: free devices, free nodes, list of unused pieces, nodes in the lists
-RESERVED and TOUCHED, number of the reservation, whether it is hidden, random draws of this run. Then one of `seats`."""
+RESERVED and TOUCHED, number of the reservation, whether it is hidden, random draws of this run.
+Then one of `seats`."""
 META = 9
 FREE, PPM, MARK, SHADOW, MARK_ALLOWED, ALLOWED, HIDDEN, TOUCHED, RESERVED = (
     0,
@@ -50,8 +51,8 @@ shadow time. The last two are lists: nodes with releases up to the shadow time, 
 that the reservation uses."""
 NODE_COLUMNS = 9
 DOWN, LOST, CORRUPT = 9, 10, 11
-"""Where nodes fail: why it is out of service (bits of `replay_faults`; 0: it is in service), devices
-out of service, 1 while it corrupts."""
+"""Where nodes fail: why it is out of service (bits of `replay_faults`; 0: it serves), devices out of
+service, 1 while it corrupts."""
 FAILING_COLUMNS = 12
 TOTAL, SHORT, LONG = 0, 1, 2
 """Rows of `Pool.bounds`: pods that the cluster takes; most pods of a gang that can start now; most

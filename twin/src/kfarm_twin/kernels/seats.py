@@ -29,7 +29,7 @@ def is_kept(hot: tuple[int, ...]) -> bool:
 @inlined
 def devices(table: Ints) -> int:
     """Devices of a node; 0 without heat."""
-    return max(table.shape[1] - SEATS, 0) // 2
+    return int(max(table.shape[1] - SEATS, 0) // 2)
 
 
 @inlined
