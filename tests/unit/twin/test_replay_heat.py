@@ -160,7 +160,7 @@ def test_a_node_that_overheats_stops_its_jobs_and_comes_back() -> None:
 
 
 def test_jobs_keep_what_they_saved_when_a_node_overheats() -> None:
-    """The air handler stops for 20 minutes after half an hour: what was saved before is not done again."""
+    """The air handler stops for 20 minutes: what was saved before is not done again."""
     hot = cluster(4, 0, 0, throttle_c=80.0, shutdown_c=90.0, floor=1.0)
     nodes = farm(hot)
     heat = replace(

@@ -51,8 +51,8 @@ shadow time. The last two are lists: nodes with releases up to the shadow time, 
 that the reservation uses."""
 NODE_COLUMNS = 9
 DOWN, LOST, CORRUPT = 9, 10, 11
-"""Where nodes fail: why it is out of service (bits of `replay_faults`; 0: it serves), devices out of
-service, 1 while it corrupts."""
+"""Where nodes fail: why it is out of service (bits of `replay_faults`; 0: it serves), devices out
+of service, 1 while it corrupts."""
 FAILING_COLUMNS = 12
 TOTAL, SHORT, LONG = 0, 1, 2
 """Rows of `Pool.bounds`: pods that the cluster takes; most pods of a gang that can start now; most

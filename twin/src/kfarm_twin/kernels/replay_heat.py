@@ -1,10 +1,10 @@
 """The event loop of the farm driver where jobs warm their devices.
 
-As `kernels.replay` with failures, and the heat engine beside it: at one instant first what heat
-does (devices slow down or speed up, nodes go off or may come back), then what happens to nodes,
-ends, arrivals, one pass; then devices whose job changed ask for other power. A job is slowed by its own
-devices; what it asks for stays the same, so that a gang that waits for one slow device draws as if
-it worked. A device whose job has stopped, which nobody knows yet, idles.
+As `kernels.replay` with failures, and the heat engine beside it. At one instant first comes what
+heat does (devices slow down or speed up, nodes go off or may come back), then what happens to
+nodes, ends, arrivals and one pass; then devices whose job changed ask for other power. A job is
+slowed by its own devices; what it asks for stays the same, so that a gang that waits for one slow
+device draws as if it worked. A device whose job has stopped, which nobody knows yet, idles.
 """
 
 from __future__ import annotations
