@@ -22,7 +22,7 @@ FREE = -1
 
 # Rows of `HeatState.changes`: (WHAT, NODE, DEVICE, DETAIL).
 SPEED, OVERHEATED, COOL, FANS = 0, 1, 2, 3
-"""SPEED: the slowest working device of the node changed (DETAIL: its speed [ppm]). OVERHEATED: the
+"""SPEED: a device of the node changed (DETAIL: speed of the slowest that works [ppm]). OVERHEATED: the
 node went off by itself. COOL: it may come back. FANS: they turn at level DETAIL."""
 CHANGE = 4
 
@@ -98,8 +98,9 @@ NODE_TEMPERATURES = 6
 # Columns of HeatState.mw.
 ASKED, DRAWN, LEVEL = 0, 1, 2
 # Columns of HeatState.own.
-SINK_C, DIE_C, R_DIE, K_SINK = 0, 1, 2, 3
-"""Sink and die above the branch [K]; die resistance [K/W]; factor on the sink's."""
+SINK_C, DIE_C, R_DIE, K_SINK, JOULES = 0, 1, 2, 3, 4
+"""Sink and die above the branch [K]; die resistance [K/W]; factor on the sink's; energy drawn [J]."""
+OWN = 5
 # Columns of HeatState.branch.
 B_SINK, B_DIE, R_SINK, RATE, B_TOP, B_MARGIN, SUP, B_NODES = range(8)
 BRANCH_STATE = 8
@@ -154,7 +155,7 @@ class HeatState(NamedTuple):
     node: Ints  # [N, NODE_STATE]
     node_c: Floats  # [N, NODE_TEMPERATURES]
     mw: Ints  # [N, D, 3]
-    own: Floats  # [N, D, 4]
+    own: Floats  # [N, D, OWN]
     branch: Floats  # [B, BRANCH_STATE]
     zone: Ints  # [Z, ZONE_STATE]
     zone_c: Floats  # [Z, ZONE_TEMPERATURES]
