@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from kfarm_twin.kernels.fleet_columns import Fleet, FleetState
+    from kfarm_twin.kernels.grid_columns import Grid, GridState
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -92,7 +93,8 @@ class Loads(NamedTuple):
     rank: Ints  # preference, from 0; -1 where it cannot run
     pod_mw: Ints  # above the idle node
     device_mw: Ints  # one device, throttled to its limit where needed
-    speed_ppm: Ints  # below 1e6 where a device alone is too hot at its load
+    speed_ppm: Ints  # below 1e6 where a device alone is too hot at its load, or is capped
+    hot: Ints  # 1 where it is too hot
 
 
 class Units(NamedTuple):
@@ -116,6 +118,7 @@ class Farm(NamedTuple):
     units: Units
     domains: Ints  # [L] number of domains per level
     fleet: Fleet  # what fails, and how it is mended
+    grid: Grid  # the way of power from the node to the site's connection
 
 
 class NodeState(NamedTuple):
@@ -126,19 +129,19 @@ class NodeState(NamedTuple):
     devices: Ints  # [N, devices of the largest, 3] state, class and time of a lost device
     free: Ints  # [N, Q]
     pods_mw: Ints  # [N] above idle, as the pods ask for
-    power_mw: Ints  # [N] as drawn
-    rack_mw: Ints  # [R]
+    power_mw: Ints  # [N] as drawn, mean; part of `GridState.node_mw`
+    rack_mw: Ints  # [R] as drawn, mean; part of `GridState.rack_mw`
     plant_mw: Ints  # [F]
     first_slot: Ints  # [N] head of the list of slots, ascending; -1
     rack_dirty: Ints  # [2, R] whether power changed; the racks where it did
 
 
 class LoopState(NamedTuple):
-    """Loops as of now [U]."""
+    """Loops as of now [U]; the first four have a row for each capped rack after them [U + X]."""
 
     idle_mw: Ints  # nodes that are up, idle
     pods_mw: Ints  # above idle, as asked for
-    speed_ppm: Ints  # what the loop's capacity lets devices draw above idle
+    speed_ppm: Ints  # share of that which the limit of the loop, or rack, lets devices draw
     dirty: Ints
     throttled: Ints  # devices that throttle
     hottest_c: Floats  # hottest device
@@ -204,6 +207,7 @@ class State(NamedTuple):
     units: UnitState
     tally: Tally
     fleet: FleetState
+    grid: GridState
 
 
 class Outcome(NamedTuple):
@@ -262,7 +266,8 @@ TOTALS = 11
 # Columns of Outcome.places.
 WORST_UNIT, WORST_RACK, WORST_LOAD_RACK, WORST_LOOP = 0, 1, 2, 3
 WORST_PLANT, HOTTEST_CLUSTER, SLOWEST_UNIT = 4, 5, 6
-PLACES = 7
+WORST_PDU, WORST_FEED, WORST_SITE = 7, 8, 9
+PLACES = 10
 
 METRIC_ORDER = (
     "ettr",

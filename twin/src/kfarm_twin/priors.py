@@ -35,6 +35,7 @@ from kfarm_api.reliability import FailureClass
 from kfarm_api.units import parse_decimal, parse_duration_ns
 
 from kfarm_twin.columns_cluster import ROOM_SUPPLY_C, HasFacts
+from kfarm_twin.columns_grid import HasStages, stages_of
 from kfarm_twin.reliability import DOMAINS, FailureMode, references
 
 Amounts = Mapping[str, Decimal]
@@ -47,6 +48,7 @@ CENTRAL_Z = 1.6449
 PER_1000_NODE_DAYS = "failures per 1000 node-days"
 ONE = Decimal(1)
 ZERO = Decimal(0)
+HUNDRED = Decimal(100)
 
 
 @dataclass(frozen=True)
@@ -157,12 +159,17 @@ def resistance_field(ref: HasFacts) -> str:
     return f"thermalResistance.{ref.cluster.cooling.type.lower()}"
 
 
+def loss_key(stage: str) -> str:
+    """Input that scales what a stage of the power chain loses, by `columns_grid.stage_name`."""
+    return f"loss/{stage}"
+
+
 def air_key(ref: HasFacts) -> str:
     """Input that is added to the room's air where nobody states it."""
     return f"airSupplyTemperature/{ref.label}"
 
 
-class HasProfile(HasFacts, Protocol):
+class HasProfile(HasFacts, HasStages, Protocol):
     """A cluster with its figures and the profile they come from."""
 
     @property
@@ -300,6 +307,19 @@ def _air(ref: HasFacts) -> Iterable[Input]:
         yield Input(air_key(ref), name, "degC", stated, None, spread, additive=True)
 
 
+def _losses(refs: Sequence[HasStages]) -> Iterable[Input]:
+    """Losses of stages at their best efficiency; whoever runs the farm answers for them."""
+    for name, stage in stages_of(refs).items():
+        best = max(parse_decimal(point.efficiency) for point in stage.efficiency)
+        lost = (HUNDRED / best - ONE) * HUNDRED
+        if lost > 0 or parse_decimal(stage.constant_loss) > 0:
+            spread = _spread("loss", "Medium")
+            text = f"losses of {name}"
+            yield Input(
+                loss_key(name), text, "percent of output", _plain(float(lost)), "Medium", spread
+            )
+
+
 def _restart(workload: Workload) -> Iterable[Input]:
     if workload.checkpoint is not None:
         seconds = parse_duration_ns(workload.checkpoint.restart) / NS_PER_S
@@ -315,6 +335,7 @@ def uncertain_inputs(
     for ref in refs:
         for part in (_study_modes(ref), _own_modes(ref), _found(ref), _figures(ref), _air(ref)):
             found |= {entry.key: entry for entry in part if entry.key not in found}
+    found |= {entry.key: entry for entry in _losses(refs)}
     for workload in workloads:
         found |= {entry.key: entry for entry in _restart(workload)}
     return tuple(entry for entry in found.values() if entry.additive or entry.stated > 0)

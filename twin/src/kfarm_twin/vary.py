@@ -10,6 +10,7 @@ from kfarm_api.units import format_duration, parse_duration_ns
 
 from kfarm_twin.arrays import NEVER_UP, Ints
 from kfarm_twin.columns_cluster import ClusterFacts, cluster_columns
+from kfarm_twin.columns_grid import grid_columns, stages_of, swings
 from kfarm_twin.columns_workload import workload_columns
 from kfarm_twin.compile import ClusterRef, Model, fleet_clusters, frozen
 from kfarm_twin.fleet_tables import compile_fleet
@@ -20,6 +21,7 @@ from kfarm_twin.priors import (
     air_key,
     class_detection_key,
     detection_key,
+    loss_key,
     profile_key,
     rate_keys,
     repair_key,
@@ -117,6 +119,12 @@ def varied(model: Model, amounts: Amounts) -> Model:
     if hot.any():
         nodes = nodes._replace(start=frozen(np.where(hot[nodes.cluster], NEVER_UP, nodes.start)))
     fleet = compile_fleet(fleet_clusters(refs, model.trees, nodes))
+    swing = swings(model.workloads, workloads.need, loads, clusters.idle_device_mw)
+    losses = {
+        name: float(amounts[loss_key(name)])
+        for name in stages_of(refs)
+        if loss_key(name) in amounts
+    }
     columns = model.columns._replace(
         nodes=nodes,
         clusters=clusters,
@@ -126,5 +134,6 @@ def varied(model: Model, amounts: Amounts) -> Model:
         ),
         loads=loads,
         fleet=fleet.tables,
+        grid=grid_columns(refs, model.trees, model.columns.sites, swing, losses),
     )
     return replace(model, columns=columns, fleet=fleet, clusters=refs)

@@ -67,9 +67,11 @@ from kfarm_twin.kernels.gangs import (
     spoil_from_start,
     start,
 )
+from kfarm_twin.kernels.grid import clear_grid
 from kfarm_twin.kernels.heap import DETECTED, FAILED, RESTARTED, SAVED, clear, pop
 from kfarm_twin.kernels.members import attach, put_to_work
 from kfarm_twin.kernels.outcome import write_outcome
+from kfarm_twin.kernels.peaks import close_meters
 from kfarm_twin.kernels.power import (
     ABSENT_C,
     FULL_PPM,
@@ -91,10 +93,10 @@ NS = 1e-9
 @spliced
 def _clear_nodes(farm: Farm, state: State) -> None:
     nodes = state.nodes
-    for column in (nodes.up, nodes.pods_mw, nodes.power_mw, nodes.rack_mw, nodes.plant_mw):
+    for column in (nodes.up, nodes.pods_mw, nodes.plant_mw):
         column[:] = 0
     nodes.first_slot[:] = NONE
-    nodes.rack_dirty[:, :] = 0
+    clear_grid(farm, state)
     for node in range(nodes.free.shape[0]):
         for resource in range(nodes.free.shape[1]):
             nodes.free[node, resource] = farm.nodes.free[node, resource]
@@ -110,6 +112,7 @@ def _clear_nodes(farm: Farm, state: State) -> None:
 @spliced
 def _clear(farm: Farm, state: State) -> None:
     loops, units, tally = state.loops, state.units, state.tally
+    tally.counts[:] = 0
     _clear_nodes(farm, state)
     for column in (loops.idle_mw, loops.pods_mw, loops.throttled):
         column[:] = 0
@@ -126,7 +129,6 @@ def _clear(farm: Farm, state: State) -> None:
     loops.dirty[:] = 1
     loops.hottest_c[:] = ABSENT_C
     loops.running[:, :] = 0
-    tally.counts[:] = 0
     tally.totals[:] = 0.0
     tally.totals[HEADROOM] = math.inf
     tally.totals[HOTTEST] = ABSENT_C
@@ -338,6 +340,7 @@ def run_future(
         if not feel_heat(farm, state):
             return QUEUE_FULL
     _advance(farm, state, log, outcome, row, horizon, horizon)
+    close_meters(state.grid, horizon)
     close(farm, state)
     for node in range(state.nodes.up.shape[0]):
         if state.nodes.up[node] == 0:

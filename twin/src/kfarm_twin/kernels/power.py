@@ -1,9 +1,10 @@
 """Power and steady heat of nodes, racks, loops and plants, kept exact between events.
 
 A device draws idle + load * (TDP - idle) while its pod works, idle otherwise, nothing when its node
-is down; the node's own draw likewise. A loop that is asked for more than its capacity slows all
-devices on it by the same share of what they draw above idle. Device temperature is that of the
-coolant (or inlet air) plus thermal resistance times power.
+is down; the node's own draw likewise. Groups of nodes with a limit (loops, and racks that are
+capped) that are asked for more slow all their devices by the same share of what they draw above
+idle; a node of two groups goes at the slower one's. Device temperature is that of the coolant (or
+inlet air) plus thermal resistance times power.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from kfarm_twin.arrays import (
     Ints,
     State,
 )
+from kfarm_twin.kernels.grid import flow, node_draw
+from kfarm_twin.kernels.grid_columns import NODE_STAGES
+from kfarm_twin.policy.gangs import NONE
 
 FULL_PPM = 1_000_000
 ABSENT_C = -273.15
@@ -58,24 +62,36 @@ def loop_speed_ppm(limit_mw: int, idle_mw: int, pods_mw: int) -> int:
 
 
 @inner
+def pace_ppm(farm: Farm, state: State, node: int) -> int:
+    """Share of what its devices ask for above idle that the limits of a node's groups allow."""
+    speed, rack = state.loops.speed_ppm[farm.nodes.loop[node]], farm.grid.node[node, 1]
+    if rack != NONE:
+        speed = min(speed, state.loops.speed_ppm[rack])
+    return int(speed)
+
+
+@inner
 def redraw(farm: Farm, state: State, node: int) -> None:
-    """Bring a node's power, and that of its rack, plant and the whole, up to date."""
-    nodes = state.nodes
-    power = 0
+    """Bring what a node draws up to date, and note its rack."""
+    nodes, grid = state.nodes, state.grid
+    cluster, branch, speed = farm.nodes.cluster[node], farm.grid.node[node, 0], 0
     if nodes.up[node] == 1:
-        speed = state.loops.speed_ppm[farm.nodes.loop[node]]
-        idle = farm.clusters.base_mw[farm.nodes.cluster[node]]
-        power = idle + nodes.pods_mw[node] * speed // FULL_PPM
-    change = power - nodes.power_mw[node]
+        speed = pace_ppm(farm, state, node)
+    for case in range(grid.node_mw.shape[0]):
+        power = 0
+        if nodes.up[node] == 1:
+            asked = nodes.pods_mw[node]
+            if case > 0:
+                asked += grid.swing_mw[case - 1, node]
+            power = farm.clusters.base_mw[cluster] + asked * speed // FULL_PPM
+            power = node_draw(farm, cluster, power)
+        grid.branch_mw[case, branch] += power - grid.node_mw[case, node]
+        grid.node_mw[case, node] = power
     rack = farm.nodes.rack[node]
-    nodes.power_mw[node] = power
-    nodes.rack_mw[rack] += change
     if nodes.rack_dirty[0, rack] == 0:
         nodes.rack_dirty[0, rack] = 1
         nodes.rack_dirty[1, state.tally.counts[DIRTY_RACKS]] = rack
         state.tally.counts[DIRTY_RACKS] += 1
-    nodes.plant_mw[farm.nodes.plant[node]] += change
-    state.tally.counts[TOTAL_MW] += change
 
 
 @inner
@@ -87,6 +103,13 @@ def change_pods(farm: Farm, state: State, node: int, workload: int, pods: int) -
     state.loops.pods_mw[loop] += power
     state.loops.running[workload, loop] += pods
     state.loops.dirty[loop] = 1
+    rack = farm.grid.node[node, 1]
+    if rack != NONE:
+        state.loops.pods_mw[rack] += power
+        state.loops.dirty[rack] = 1
+    for window in range(state.grid.swing_mw.shape[0]):
+        swing = farm.grid.swing_mw[window, workload, farm.nodes.cluster[node]]
+        state.grid.swing_mw[window, node] += swing * pods
     redraw(farm, state, node)
 
 
@@ -97,27 +120,64 @@ def switch_node(farm: Farm, state: State, node: int, up: int) -> None:
     others = farm.loads.pod_mw.shape[0] - 1
     sign = 1 if up == 1 else -1
     state.nodes.up[node] = up
-    state.loops.idle_mw[loop] += sign * farm.clusters.base_mw[farm.nodes.cluster[node]]
+    idle = sign * farm.clusters.base_mw[farm.nodes.cluster[node]]
+    state.loops.idle_mw[loop] += idle
+    if farm.grid.node[node, 1] != NONE:
+        state.loops.idle_mw[farm.grid.node[node, 1]] += idle
     theirs = farm.nodes.others[node] - state.nodes.health[node, OTHERS_LOST]
     change_pods(farm, state, node, others, sign * theirs)
 
 
 @inner
+def _group_draws(farm: Farm, state: State, group: int, speed: int) -> int:
+    """What the nodes of a group that are up draw at a speed [mW]."""
+    total = 0
+    for at in range(farm.grid.first_member[group], farm.grid.first_member[group + 1]):
+        node = farm.grid.member[at]
+        if state.nodes.up[node] == 1:
+            cluster = farm.nodes.cluster[node]
+            asked = state.nodes.pods_mw[node] * speed // FULL_PPM
+            total += node_draw(farm, cluster, farm.clusters.base_mw[cluster] + asked)
+    return total
+
+
+@inner
+def _group_speed(farm: Farm, state: State, group: int) -> int:
+    """Share of what they ask for above idle that the devices of a group may draw [ppm].
+
+    The limit of a loop is on the heat behind power supplies, that of a rack on what nodes draw.
+    """
+    limit, idle = farm.grid.limit_mw[group], state.loops.idle_mw[group]
+    pods, loops = state.loops.pods_mw[group], farm.sites.loop_limit_mw.shape[0]
+    cluster = farm.nodes.cluster[farm.grid.member[farm.grid.first_member[group]]]
+    if group < loops or farm.grid.chain[cluster, NODE_STAGES, 1] == 0:
+        return loop_speed_ppm(limit, idle, pods)
+    if _group_draws(farm, state, group, FULL_PPM) <= limit:
+        return FULL_PPM
+    low, high = 0, FULL_PPM
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _group_draws(farm, state, group, middle) <= limit:
+            low = middle
+        else:
+            high = middle
+    return int(low)
+
+
+@inner
 def balance_loops(farm: Farm, state: State) -> bool:
-    """Slow or free the devices of loops whose demand changed; True when any speed changed."""
+    """Slow or free the devices of groups whose demand changed; True when any speed changed."""
     loops, changed = state.loops, False
-    for loop in range(loops.dirty.shape[0]):
-        if loops.dirty[loop] == 0:
+    for group in range(loops.dirty.shape[0]):
+        if loops.dirty[group] == 0 or farm.grid.limit_mw[group] == 0:
             continue
-        limit = farm.sites.loop_limit_mw[loop]
-        speed = loop_speed_ppm(limit, loops.idle_mw[loop], loops.pods_mw[loop])
-        if speed == loops.speed_ppm[loop]:
+        speed = _group_speed(farm, state, group)
+        if speed == loops.speed_ppm[group]:
             continue
-        loops.speed_ppm[loop] = speed
+        loops.speed_ppm[group] = speed
         changed = True
-        for node in range(farm.nodes.loop.shape[0]):
-            if farm.nodes.loop[node] == loop:
-                redraw(farm, state, node)
+        for at in range(farm.grid.first_member[group], farm.grid.first_member[group + 1]):
+            redraw(farm, state, farm.grid.member[at])
     return changed
 
 
@@ -165,7 +225,7 @@ def _note_devices(farm: Farm, state: State, loop: int) -> None:
             continue
         asked = farm.loads.device_mw[workload, cluster] - idle
         _note_temperature(farm, state, loop, idle + asked * speed // FULL_PPM)
-        if speed < FULL_PPM or farm.loads.speed_ppm[workload, cluster] < FULL_PPM:
+        if speed < FULL_PPM or farm.loads.hot[workload, cluster] == 1:
             throttled += pods * farm.workloads.need[workload, ACCELERATORS]
     state.tally.counts[THROTTLED] += throttled - state.loops.throttled[loop]
     state.loops.throttled[loop] = throttled
@@ -175,7 +235,9 @@ def _note_devices(farm: Farm, state: State, loop: int) -> None:
 def _note_loops(farm: Farm, state: State) -> None:
     """Look again at the loops whose demand changed."""
     loops, tally = state.loops, state.tally
-    for loop in range(loops.dirty.shape[0]):
+    for group in range(loops.hottest_c.shape[0], loops.dirty.shape[0]):
+        loops.dirty[group] = 0
+    for loop in range(loops.hottest_c.shape[0]):
         if loops.dirty[loop] == 0:
             continue
         loops.dirty[loop] = 0
@@ -187,7 +249,7 @@ def _note_loops(farm: Farm, state: State) -> None:
             tally.counts[LOOP_AT] = loop
     tally.counts[THROTTLED_MAX] = max(tally.counts[THROTTLED_MAX], tally.counts[THROTTLED])
     tally.totals[HOT_NOW] = ABSENT_C
-    for loop in range(loops.dirty.shape[0]):
+    for loop in range(loops.hottest_c.shape[0]):
         tally.totals[HOT_NOW] = max(tally.totals[HOT_NOW], loops.hottest_c[loop])
 
 
@@ -197,6 +259,7 @@ def note_extremes(farm: Farm, state: State) -> None:
     tally = state.tally
     if tally.counts[DIRTY_RACKS] == 0:
         return
+    flow(farm, state)
     tally.counts[PEAK_MW] = max(tally.counts[PEAK_MW], tally.counts[TOTAL_MW])
     _note_racks(farm, state)
     for plant in range(state.nodes.plant_mw.shape[0]):

@@ -19,7 +19,7 @@ from kfarm_twin.arrays import (
 from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.charge import charge_span, charge_work
 from kfarm_twin.kernels.heap import FINISHED, push
-from kfarm_twin.kernels.power import FULL_PPM
+from kfarm_twin.kernels.power import FULL_PPM, pace_ppm
 from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.policy.gangs import NONE
 
@@ -126,7 +126,7 @@ def set_rate(farm: Farm, state: State, unit: int) -> None:
         if node == NONE:
             continue
         alone = farm.loads.speed_ppm[workload, farm.nodes.cluster[node]]
-        own = alone * state.loops.speed_ppm[farm.nodes.loop[node]] // FULL_PPM
+        own = alone * pace_ppm(farm, state, node) // FULL_PPM
         own = own * nodes.health[node, SPEED_PPM] // FULL_PPM
         if own < rate:
             rate = own

@@ -8,7 +8,7 @@ from kfarm_twin.kernels import fleet_columns as c
 from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.fleet_clocks import set_stress, stress_at
 from kfarm_twin.kernels.gangs import RUNNING
-from kfarm_twin.kernels.power import FULL_PPM, KILO
+from kfarm_twin.kernels.power import FULL_PPM, KILO, pace_ppm
 from kfarm_twin.policy.gangs import NONE
 
 
@@ -27,7 +27,7 @@ def _busiest_mw(farm: Farm, state: State, node: int) -> int:
             workload = farm.units.workload[unit]
             asked = max(asked, farm.loads.device_mw[workload, cluster] - idle)
         slot = state.units.next_slot[slot]
-    return int(idle + asked * state.loops.speed_ppm[farm.nodes.loop[node]] // FULL_PPM)
+    return int(idle + asked * pace_ppm(farm, state, node) // FULL_PPM)
 
 
 @inner
