@@ -35,7 +35,14 @@ from kfarm_twin.arrays import (
     State,
 )
 from kfarm_twin.kernels.grid import flow, node_draw
-from kfarm_twin.kernels.grid_columns import NODE_STAGES
+from kfarm_twin.kernels.grid_columns import (
+    ASKED,
+    BRANCH,
+    CAPPED,
+    FIRST_MEMBER,
+    LIMIT_MW,
+    NODE_STAGES,
+)
 from kfarm_twin.policy.gangs import NONE
 
 FULL_PPM = 1_000_000
@@ -64,7 +71,7 @@ def loop_speed_ppm(limit_mw: int, idle_mw: int, pods_mw: int) -> int:
 @inner
 def pace_ppm(farm: Farm, state: State, node: int) -> int:
     """Share of what its devices ask for above idle that the limits of a node's groups allow."""
-    speed, rack = state.loops.speed_ppm[farm.nodes.loop[node]], farm.grid.node[node, 1]
+    speed, rack = state.loops.speed_ppm[farm.nodes.loop[node]], farm.grid.node[node, CAPPED]
     if rack != NONE:
         speed = min(speed, state.loops.speed_ppm[rack])
     return int(speed)
@@ -74,7 +81,7 @@ def pace_ppm(farm: Farm, state: State, node: int) -> int:
 def redraw(farm: Farm, state: State, node: int) -> None:
     """Bring what a node draws up to date, and note its rack."""
     nodes, grid = state.nodes, state.grid
-    cluster, branch, speed = farm.nodes.cluster[node], farm.grid.node[node, 0], 0
+    cluster, branch, speed = farm.nodes.cluster[node], farm.grid.node[node, BRANCH], 0
     if nodes.up[node] == 1:
         speed = pace_ppm(farm, state, node)
     for case in range(grid.node_mw.shape[0]):
@@ -84,8 +91,8 @@ def redraw(farm: Farm, state: State, node: int) -> None:
             if case > 0:
                 asked += grid.swing_mw[case - 1, node]
             power = farm.clusters.base_mw[cluster] + asked * speed // FULL_PPM
-            power = node_draw(farm, cluster, power)
-        grid.branch_mw[case, branch] += power - grid.node_mw[case, node]
+            power = node_draw(farm.grid, cluster, power)
+        grid.branch_mw[case, branch, ASKED] += power - grid.node_mw[case, node]
         grid.node_mw[case, node] = power
     rack = farm.nodes.rack[node]
     if nodes.rack_dirty[0, rack] == 0:
@@ -103,7 +110,7 @@ def change_pods(farm: Farm, state: State, node: int, workload: int, pods: int) -
     state.loops.pods_mw[loop] += power
     state.loops.running[workload, loop] += pods
     state.loops.dirty[loop] = 1
-    rack = farm.grid.node[node, 1]
+    rack = farm.grid.node[node, CAPPED]
     if rack != NONE:
         state.loops.pods_mw[rack] += power
         state.loops.dirty[rack] = 1
@@ -122,8 +129,8 @@ def switch_node(farm: Farm, state: State, node: int, up: int) -> None:
     state.nodes.up[node] = up
     idle = sign * farm.clusters.base_mw[farm.nodes.cluster[node]]
     state.loops.idle_mw[loop] += idle
-    if farm.grid.node[node, 1] != NONE:
-        state.loops.idle_mw[farm.grid.node[node, 1]] += idle
+    if farm.grid.node[node, CAPPED] != NONE:
+        state.loops.idle_mw[farm.grid.node[node, CAPPED]] += idle
     theirs = farm.nodes.others[node] - state.nodes.health[node, OTHERS_LOST]
     change_pods(farm, state, node, others, sign * theirs)
 
@@ -132,12 +139,12 @@ def switch_node(farm: Farm, state: State, node: int, up: int) -> None:
 def _group_draws(farm: Farm, state: State, group: int, speed: int) -> int:
     """What the nodes of a group that are up draw at a speed [mW]."""
     total = 0
-    for at in range(farm.grid.first_member[group], farm.grid.first_member[group + 1]):
+    for at in range(farm.grid.group[group, FIRST_MEMBER], farm.grid.group[group + 1, FIRST_MEMBER]):
         node = farm.grid.member[at]
         if state.nodes.up[node] == 1:
             cluster = farm.nodes.cluster[node]
             asked = state.nodes.pods_mw[node] * speed // FULL_PPM
-            total += node_draw(farm, cluster, farm.clusters.base_mw[cluster] + asked)
+            total += node_draw(farm.grid, cluster, farm.clusters.base_mw[cluster] + asked)
     return total
 
 
@@ -147,10 +154,10 @@ def _group_speed(farm: Farm, state: State, group: int) -> int:
 
     The limit of a loop is on the heat behind power supplies, that of a rack on what nodes draw.
     """
-    limit, idle = farm.grid.limit_mw[group], state.loops.idle_mw[group]
+    limit, idle = farm.grid.group[group, LIMIT_MW], state.loops.idle_mw[group]
     pods, loops = state.loops.pods_mw[group], farm.sites.loop_limit_mw.shape[0]
-    cluster = farm.nodes.cluster[farm.grid.member[farm.grid.first_member[group]]]
-    if group < loops or farm.grid.chain[cluster, NODE_STAGES, 1] == 0:
+    cluster = farm.nodes.cluster[farm.grid.member[farm.grid.group[group, FIRST_MEMBER]]]
+    if group < loops or farm.grid.cluster[cluster, NODE_STAGES + 1] == 0:
         return loop_speed_ppm(limit, idle, pods)
     if _group_draws(farm, state, group, FULL_PPM) <= limit:
         return FULL_PPM
@@ -169,14 +176,16 @@ def balance_loops(farm: Farm, state: State) -> bool:
     """Slow or free the devices of groups whose demand changed; True when any speed changed."""
     loops, changed = state.loops, False
     for group in range(loops.dirty.shape[0]):
-        if loops.dirty[group] == 0 or farm.grid.limit_mw[group] == 0:
+        if loops.dirty[group] == 0 or farm.grid.group[group, LIMIT_MW] == 0:
             continue
         speed = _group_speed(farm, state, group)
         if speed == loops.speed_ppm[group]:
             continue
         loops.speed_ppm[group] = speed
         changed = True
-        for at in range(farm.grid.first_member[group], farm.grid.first_member[group + 1]):
+        for at in range(
+            farm.grid.group[group, FIRST_MEMBER], farm.grid.group[group + 1, FIRST_MEMBER]
+        ):
             redraw(farm, state, farm.grid.member[at])
     return changed
 
