@@ -150,10 +150,15 @@ def test_central_range_holds_90_percent() -> None:
 def same(one: Model, two: Model) -> None:
     """All columns are equal, bit for bit."""
     assert one.fleet.warm_ns == two.fleet.warm_ns
-    for left, right in zip(one.columns, two.columns, strict=True):
-        parts = (left, right) if isinstance(left, tuple) else ((left,), (right,))
-        for a, b in zip(*parts, strict=True):
-            np.testing.assert_array_equal(a, b)
+    for left, right in zip(leaves(one.columns), leaves(two.columns), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def leaves(columns: Any) -> list[Any]:
+    """All arrays of nested tuples, in order."""
+    if not isinstance(columns, tuple):
+        return [columns]
+    return [leaf for part in columns for leaf in leaves(part)]
 
 
 RACKS = {"name": "rack", "per": "Rack", "failuresPer1000Days": "4", "meanTimeToRepair": "20h"}

@@ -34,6 +34,7 @@ from kfarm_twin.compile import Model
 from kfarm_twin.priors import Amounts
 from kfarm_twin.simulate import Simulator
 from kfarm_twin.survive import NO_ROOM, SHUTDOWN, InstanceResult, survive
+from kfarm_twin.survive_power import power_can_fail
 from kfarm_twin.vary import varied
 from kfarm_twin.verdict import Decision, meets
 
@@ -43,7 +44,6 @@ CLEAR = 4.0
 """Standard deviations that make a case clear."""
 MOST_MARGIN = 10.0
 """Margins are cut here, either way."""
-PPM = 1_000_000
 
 
 class Bound(Protocol):
@@ -98,8 +98,7 @@ class Stated:
     def hopeless(self) -> bool:
         """Whether a fault is not survived whatever the inputs: a matter of what stands where."""
         return any(
-            row.cause == NO_ROOM
-            or (row.cause == SHUTDOWN and row.nodes > 0 and row.fault in ("Pdu", "CduPump", "Cdu"))
+            row.cause == NO_ROOM or (row.cause == SHUTDOWN and row.plain and row.fault in CERTAIN)
             for row in self.instances
             if not row.survived
         )
@@ -228,12 +227,17 @@ class Judge:
             return False
         if not case.faults:
             return True
-        simple = "Chiller" not in case.faults and all(row.survived for row in case.instances)
+        loaded = {"Chiller"} | ({"Pdu", "Feed"} if power_can_fail(model) else set())
+        simple = not loaded & set(case.faults) and all(row.survived for row in case.instances)
         slow = _longest(model) > parse_duration_ns(case.limits.restart)
         if simple and not slow and _cool(case.model) and _cool(model):
             return True
         results, _ = survive(model, case.slot_node, list(case.faults), case.limits)
         return all(row.result == "Passed" for row in results)
+
+
+CERTAIN = ("Pdu", "Feed", "CduPump", "Cdu")
+"""Faults that shut nodes down for want of anything in their place, whatever the inputs."""
 
 
 def _cut(margin: float) -> float:
@@ -266,7 +270,7 @@ def _cool(model: Model) -> bool:
     farm, nodes = model.columns, model.columns.nodes
     usable = farm.loads.rank >= 0
     usable[-1] = nodes.others.any()
-    if (farm.loads.speed_ppm[usable] < PPM).any():
+    if farm.loads.hot[usable].any():
         return False
     return bool(
         (_loop_most_mw(model) <= farm.sites.loop_limit_mw)[farm.sites.loop_limit_mw > 0].all()

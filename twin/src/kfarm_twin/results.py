@@ -149,11 +149,14 @@ class Replay:
         )
 
 
-def rack_table(model: Model, power_mw: Ints, hottest_c: Floats, busy: Ints) -> Any:
-    """Steady state by rack, as an Arrow table of `RACKS_SCHEMA`; arrays are per node [N]."""
+def rack_table(model: Model, rack_mw: Ints, hottest_c: Floats, busy: Ints) -> Any:
+    """Steady state by rack, as an Arrow table of `RACKS_SCHEMA`.
+
+    `rack_mw` is per rack [R], the other arrays per node [N].
+    """
     nodes = model.columns.nodes
     racks = len(model.names.racks)
-    power = np.bincount(nodes.rack, weights=power_mw, minlength=racks) / 1000.0
+    power = rack_mw / 1000.0
     share = np.bincount(nodes.rack, weights=busy, minlength=racks) / np.bincount(
         nodes.rack, weights=nodes.devices, minlength=racks
     )

@@ -8,14 +8,29 @@ import numpy as np
 
 from kfarm_twin.arrays import ACCELERATORS, NEVER_UP, Floats, Ints
 from kfarm_twin.compile import Model
+from kfarm_twin.kernels.grid_columns import FARM, ONE_SECOND, RACK_CLUSTER
 from kfarm_twin.kernels.power import FULL_PPM, loop_speed_ppm
+from kfarm_twin.steady_grid import capped_paces, node_draws, rack_draws
 
 
 @dataclass(frozen=True)
 class Steady:
-    """One moment; arrays per node [N], per loop [U], per plant [F]."""
+    """One moment; arrays per node [N], per loop [U], per plant [F].
 
+    Attributes
+    ----------
+    load_mw, power_mw
+        What the parts of a node take, and what it draws for that.
+    swing_mw
+        What they take above that in the highest second of jobs' phases.
+    rack_mw
+        [R] drawn by racks.
+    """
+
+    load_mw: Ints
+    swing_mw: Ints
     power_mw: Ints
+    rack_mw: Ints
     hottest_c: Floats
     busy: Ints
     throttled: Ints
@@ -60,17 +75,36 @@ def steady(model: Model, slot_node: Ints, up: Ints) -> Steady:
         for limit, idle, total in zip(limits, loop_idle, asked, strict=True)
     ]
     speed = np.array(speeds, np.int64)
-    power = idle_mw + pods_mw * speed[nodes.loop] // FULL_PPM
-    hottest, throttled = _devices(model, where, what, up, speed)
+    pace = capped_paces(model, idle_mw, pods_mw, up, speed[nodes.loop])
+    load = idle_mw + pods_mw * pace // FULL_PPM
+    power = node_draws(model, load, up)
+    racks = rack_draws(model, power)
+    hottest, throttled = _devices(model, where, what, up, (speed[nodes.loop], pace))
     return Steady(
+        load_mw=load,
+        swing_mw=_swings(model, where, what) * pace // FULL_PPM,
         power_mw=power,
+        rack_mw=racks,
         hottest_c=hottest,
         busy=busy,
         throttled=throttled,
         loop_asked_mw=asked,
         loop_speed_ppm=speed,
-        plant_mw=_sum(nodes.plant, power, len(farm.sites.plant_limit_mw)),
+        plant_mw=_sum(
+            farm.grid.cluster[farm.grid.rack[:-1, RACK_CLUSTER], FARM],
+            racks,
+            len(farm.sites.plant_limit_mw),
+        ),
     )
+
+
+def _swings(model: Model, where: Ints, what: Ints) -> Ints:
+    """What pods on nodes draw above their mean in their highest second [N, mW]."""
+    found, table = np.zeros(model.nodes, np.int64), model.columns.grid.swing_mw
+    if len(table):
+        swing = table[ONE_SECOND, what, model.columns.nodes.cluster[where]]
+        np.add.at(found, where, swing)
+    return found
 
 
 def _sum(index: Ints, values: Ints, length: int) -> Ints:
@@ -79,8 +113,13 @@ def _sum(index: Ints, values: Ints, length: int) -> Ints:
     return total
 
 
-def _devices(model: Model, where: Ints, what: Ints, up: Ints, speed: Ints) -> tuple[Floats, Ints]:
-    """Hottest device and number of throttled devices of each node."""
+def _devices(
+    model: Model, where: Ints, what: Ints, up: Ints, paces: tuple[Ints, Ints]
+) -> tuple[Floats, Ints]:
+    """Hottest device and number of throttled devices of each node.
+
+    `paces` are those that heat allows and, at most as much, those that power allows too [N, ppm].
+    """
     farm, nodes = model.columns, model.columns.nodes
     clusters, cluster = farm.clusters, nodes.cluster
     others = len(farm.loads.rank) - 1
@@ -88,7 +127,7 @@ def _devices(model: Model, where: Ints, what: Ints, up: Ints, speed: Ints) -> tu
     where = np.concatenate([where, used])
     what = np.concatenate([what, np.full(len(used), others)])
     pods = np.concatenate([np.ones(len(where) - len(used), np.int64), nodes.others[used]])
-    home, pace = cluster[where], speed[nodes.loop[where]]
+    home, cool, pace = cluster[where], paces[0][where], paces[1][where]
     idle = clusters.idle_device_mw[home]
     device_mw = idle + (farm.loads.device_mw[what, home] - idle) * pace // FULL_PPM
     hottest = clusters.inlet_c[cluster] + clusters.resistance_k_per_w[cluster] * (
@@ -96,7 +135,7 @@ def _devices(model: Model, where: Ints, what: Ints, up: Ints, speed: Ints) -> tu
     )
     running = clusters.inlet_c[home] + clusters.resistance_k_per_w[home] * (device_mw * 0.001)
     np.maximum.at(hottest, where, running)
-    slowed = (pace < FULL_PPM) | (farm.loads.speed_ppm[what, home] < FULL_PPM)
+    slowed = (cool < FULL_PPM) | (farm.loads.hot[what, home] == 1)
     throttled = np.zeros(model.nodes, np.int64)
     np.add.at(throttled, where, slowed * pods * farm.workloads.need[what, ACCELERATORS])
     return hottest, throttled

@@ -14,6 +14,7 @@ from kfarm_twin.arrays import Ints
 from kfarm_twin.compile import Model
 from kfarm_twin.policy.gangs import NONE, filter_nodes, place_gang
 from kfarm_twin.steady import Steady, running_nodes, steady
+from kfarm_twin.survive_power import PowerLoss, feed_losses, pdu_losses
 
 NS_PER_S = 1e9
 SHUTDOWN = "shutdown"
@@ -24,7 +25,10 @@ THROTTLED = "throttled"
 _REMEDY = {
     "Node": "keep more spares in the domain that the gang requires",
     "RackPower": "keep a rack's worth of nodes free in the domain that the gang requires",
-    "Pdu": "give the racks a second feed",
+    "Pdu": "give the racks a second feed, or what is left room for all: fewer nodes on it, larger "
+    "limits or power supplies, a lower acceleratorPowerLimit",
+    "Feed": "give the racks a second feed, or what is left room for all: fewer nodes on it, larger "
+    "limits or power supplies, a lower acceleratorPowerLimit",
     "CduPump": "give the CDU a redundant pump",
     "Cdu": "a lost CDU stops its nodes in this model; place the plan elsewhere or leave Cdu out",
     "LeafSwitch": "keep a scalable unit's worth of nodes free in the domain that the gang requires",
@@ -42,17 +46,26 @@ class Instance:
         Nodes that go down with it.
     shutdown
         Whether going down is itself a shutdown that the fault must not cause.
+    why
+        Why its nodes go down, where that is not plain.
     """
 
     label: str
     nodes: Ints
     shutdown: bool
     touches: bool
+    why: str = ""
 
 
 @dataclass(frozen=True)
 class InstanceResult:
-    """What came of one instance; the row of the report."""
+    """What came of one instance; the row of the report.
+
+    Attributes
+    ----------
+    plain
+        Whether nodes go down because nothing is there in place of what was lost.
+    """
 
     fault: Fault
     instance: str
@@ -63,6 +76,7 @@ class InstanceResult:
     survived: bool
     cause: str
     text: str
+    plain: bool = False
 
 
 def _members(column: Ints, labels: tuple[str, ...]) -> Iterator[tuple[str, Ints]]:
@@ -93,7 +107,8 @@ class _Injector:
             "Node": lambda: self._lost(enumerate_nodes(model)),
             "RackPower": lambda: self._lost(_members(trees.node_rack, model.names.racks)),
             "LeafSwitch": lambda: self._lost(self._leaves()),
-            "Pdu": self._pdus,
+            "Pdu": lambda: self._powerless(pdu_losses(model, self.calm, self.up)),
+            "Feed": lambda: self._powerless(feed_losses(model, self.calm, self.up)),
             "CduPump": lambda: self._loops(pumps=True),
             "Cdu": lambda: self._loops(pumps=False),
             "Chiller": self._chillers,
@@ -111,13 +126,11 @@ class _Injector:
             Instance(label, nodes, False, bool(self.hosts[nodes].any())) for label, nodes in domains
         ]
 
-    def _pdus(self) -> list[Instance]:
-        found = []
-        for label, nodes in _members(self.model.trees.node_pdu, self.model.names.pdus):
-            feed = self.model.clusters[self.model.columns.nodes.cluster[nodes[0]]].cluster.feed
-            lost = nodes if feed is None or feed.feeds < 2 else nodes[:0]
-            found.append(Instance(label, lost, True, bool(self.hosts[nodes].any())))
-        return found
+    def _powerless(self, losses: Iterator[PowerLoss]) -> list[Instance]:
+        return [
+            Instance(one.label, one.dark, True, bool(self.hosts[one.nodes].any()), one.why)
+            for one in losses
+        ]
 
     def _loops(self, pumps: bool) -> list[Instance]:
         found = []
@@ -218,15 +231,17 @@ class _Injector:
         cause, text = self._judge(instance, stranded, longest, share, after)
         seconds = longest / NS_PER_S
         return InstanceResult(
-            fault, instance.label, len(lost), pods, share, seconds, cause == "", cause, text
-        )
+            fault, instance.label, len(lost), pods, share, seconds, cause == "", cause, text,
+            len(lost) > 0 and not instance.why,
+        )  # fmt: skip
 
     def _judge(
         self, instance: Instance, stranded: list[str], longest: int, share: float, after: Steady
     ) -> tuple[str, str]:
         lost = len(instance.nodes)
         if instance.shutdown and lost:
-            return SHUTDOWN, f"{_nodes(lost)} shut down"
+            why = f": {instance.why}" if instance.why else ""
+            return SHUTDOWN, f"{_nodes(lost)} shut down{why}"
         beyond = self._overheated(after)
         if beyond:
             return SHUTDOWN, f"{beyond} nodes beyond it shut down: their loop cannot cool them idle"

@@ -248,7 +248,7 @@ class _Run:
             slot_node=placed,
             futures=futures_table(outcome.metrics),
             replay=self.simulator.replay(worst),
-            racks=rack_table(self.model, state.power_mw, state.hottest_c, state.busy),
+            racks=rack_table(self.model, state.rack_mw, state.hottest_c, state.busy),
             instances=instances,
         )
 
@@ -329,6 +329,9 @@ def _lack(metric: str) -> str:
         "rack_power_load_max": "a rack.powerLimit",
         "cdu_load_max": "a liquid-cooled cluster",
         "plant_load_max": "a plant",
+        "pdu_power_load_max": "a feed.pduLimit",
+        "feed_power_load_max": "a feed.feedLimit",
+        "site_power_load_max": "a power.capacity",
     }
     return f"needs {what.get(metric, 'more than the farm describes')}"
 
