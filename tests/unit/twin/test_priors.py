@@ -270,12 +270,12 @@ def test_losses_of_stages_are_varied_where_they_are_described() -> None:
         "loss/farm/main/bar", "loss/farm/main/psu",
     ]  # fmt: skip
     halved = with_stages(
-        stages[0] | {"efficiency": [{"load": 1, "efficiency": "96.907216494845360825"}]},
+        stages[0] | {"efficiency": [{"load": 1, "efficiency": "96.907216495"}]},
         *stages[1:],
     )
     moved = varied(base, {found.key: Decimal("0.5")})
     for left, right in zip(leaves(moved.columns), leaves(halved.columns), strict=True):
-        np.testing.assert_allclose(left, right, rtol=1e-12)
+        np.testing.assert_allclose(left, right, rtol=1e-10)
 
 
 def test_what_phases_and_caps_do_follows_varied_power() -> None:
