@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from kfarm_twin.kernels.fleet_columns import Fleet, FleetState
+    from kfarm_twin.kernels.heat_columns import Heat, HeatState
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -53,19 +54,17 @@ class Clusters(NamedTuple):
     """One row per cluster [C]."""
 
     detection_ns: Ints  # of classes that name none
-    base_mw: Ints  # node with idle devices
-    inlet_c: Floats  # coolant or air at the device [degC]
-    rack_inlet_c: Floats  # air at the rack [degC]
-    resistance_k_per_w: Floats
-    throttle_c: Floats
+    base_mw: Ints  # node with idle devices, without described fans
+    overhead_mw: Ints  # of that, what is beside the devices
     idle_device_mw: Ints
+    throttle_c: Floats
 
 
 class Sites(NamedTuple):
     """Limits of what nodes share: racks [R], loops [U], plants [F]; 0 where none is declared."""
 
     rack_limit_mw: Ints
-    loop_limit_mw: Ints  # node power at which the loop is full
+    loop_limit_mw: Ints  # heat at which the loop is full
     loop_cluster: Ints
     plant_limit_mw: Ints  # heat, without the redundant chillers
 
@@ -91,8 +90,8 @@ class Loads(NamedTuple):
 
     rank: Ints  # preference, from 0; -1 where it cannot run
     pod_mw: Ints  # above the idle node
-    device_mw: Ints  # one device, throttled to its limit where needed
-    speed_ppm: Ints  # below 1e6 where a device alone is too hot at its load
+    device_mw: Ints  # one device
+    beside_mw: Ints  # above the idle node, but not by devices
 
 
 class Units(NamedTuple):
@@ -115,7 +114,8 @@ class Farm(NamedTuple):
     loads: Loads
     units: Units
     domains: Ints  # [L] number of domains per level
-    fleet: Fleet  # what fails, and how it is mended
+    fleet: Fleet  # what fails, and how it is mended; its last class is that of nodes too hot
+    heat: Heat  # how all warms and is cooled; its first zones are the loops
 
 
 class NodeState(NamedTuple):
@@ -125,24 +125,13 @@ class NodeState(NamedTuple):
     health: Ints  # [N, HEALTH]
     devices: Ints  # [N, devices of the largest, 3] state, class and time of a lost device
     free: Ints  # [N, Q]
-    pods_mw: Ints  # [N] above idle, as the pods ask for
     power_mw: Ints  # [N] as drawn
     rack_mw: Ints  # [R]
     plant_mw: Ints  # [F]
     first_slot: Ints  # [N] head of the list of slots, ascending; -1
     rack_dirty: Ints  # [2, R] whether power changed; the racks where it did
-
-
-class LoopState(NamedTuple):
-    """Loops as of now [U]."""
-
-    idle_mw: Ints  # nodes that are up, idle
-    pods_mw: Ints  # above idle, as asked for
-    speed_ppm: Ints  # what the loop's capacity lets devices draw above idle
-    dirty: Ints
-    throttled: Ints  # devices that throttle
-    hottest_c: Floats  # hottest device
-    running: Ints  # [W, U] pods that work
+    asks: Ints  # [2, N] whether what runs there changed; the nodes where it did
+    hot_since: Ints  # [N] since when it is off because of heat [ns]; -1: it is not
 
 
 class UnitState(NamedTuple):
@@ -200,7 +189,7 @@ class State(NamedTuple):
     """All that a run writes beside its log and outcome."""
 
     nodes: NodeState
-    loops: LoopState
+    heat: HeatState
     units: UnitState
     tally: Tally
     fleet: FleetState
@@ -220,6 +209,7 @@ class Outcome(NamedTuple):
     down_at: NDArray[np.int32]  # [futures, <= GRID] nodes down at equal steps from the start
     down_ns: Ints  # [futures, <= BINS] time by number of nodes down, in bins of `down_bin` nodes
     class_tally: Floats  # [futures, K + 1, TALLIES] of the fleet, drains last
+    hours: Floats  # [futures, H, F + Z] energy of nodes by farm and heat by zone [J]; H may be 0
 
 
 def down_bin(nodes: int) -> int:
@@ -251,18 +241,20 @@ until a failure is found; waiting for a node; restarts; saves; slow or hot membe
 NOW, DOWN, SERVING, REPLICAS, INTERRUPTIONS, TOTAL_MW, PEAK_MW, DOWN_MAX = 0, 1, 2, 3, 4, 5, 6, 7
 RECOVER_MAX, SERVING_MIN, RACK_PEAK, RACK_AT, LOAD_AT, LOOP_AT, PLANT_AT = 8, 9, 10, 11, 12, 13, 14
 HOT_AT, THROTTLED_MAX, RECOVER_AT = 15, 16, 17
-SHORT, DIRTY_RACKS, GRID_AT, RECOVERIES, MOVES, THROTTLED = 18, 19, 20, 21, 22, 23
-COUNTS = 24
+SHORT, DIRTY_RACKS, GRID_AT, RECOVERIES, MOVES, ASKING = 18, 19, 20, 21, 22, 23
+HOT_RACK, INLET_AT, SHUTDOWNS = 24, 25, 26
+COUNTS = 27
 
 # Places of Tally.totals.
 UP_TIME, SERVING_TIME, ENERGY, RACK_LOAD, LOOP_LOAD = 0, 1, 2, 3, 4
-PLANT_LOAD, HOTTEST, HEADROOM, LOST, HOT_NOW, RECOVER_TIME = 5, 6, 7, 8, 9, 10
-TOTALS = 11
+PLANT_LOAD, HOTTEST, HEADROOM, LOST, INLET, RECOVER_TIME = 5, 6, 7, 8, 9, 10
+THROTTLED_TIME = 11
+TOTALS = 12
 
 # Columns of Outcome.places.
 WORST_UNIT, WORST_RACK, WORST_LOAD_RACK, WORST_LOOP = 0, 1, 2, 3
-WORST_PLANT, HOTTEST_CLUSTER, SLOWEST_UNIT = 4, 5, 6
-PLACES = 7
+WORST_PLANT, HOTTEST_NODE, SLOWEST_UNIT, INLET_RACK = 4, 5, 6, 7
+PLACES = 8
 
 METRIC_ORDER = (
     "ettr",

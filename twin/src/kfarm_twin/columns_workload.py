@@ -28,7 +28,6 @@ _LEVEL = {
     "cluster": arrays.CLUSTER,
 }
 _CLUSTER_WIDE = ("kfarm.dev/farm", "kfarm.dev/farm-kind", "kfarm.dev/cluster")
-PPM = 1_000_000
 
 
 def _column(values: object) -> Ints:
@@ -126,14 +125,11 @@ def _rank(workload: Workload, ref: ClusterRef) -> int:
 
 
 def _load(ref: ClusterRef, load: int, devices: int) -> tuple[int, int, int]:
-    """Power of a pod above the idle node [mW], of one device [mW], speed when alone [ppm]."""
+    """Power of a pod above the idle node, of one device, of the pod beside devices [mW]."""
     facts = ref.facts
-    asked, allowed = facts.device_mw(load)
-    speed, idle = PPM, facts.idle_device_mw
-    if allowed < asked:
-        speed = (allowed - idle) * PPM // (asked - idle)
+    asked = facts.device_mw(load)
     overhead = (facts.loaded_overhead_mw - facts.idle_overhead_mw) * load // 100 // facts.devices
-    return devices * (allowed - idle + overhead), allowed, speed
+    return devices * (asked - facts.idle_device_mw + overhead), asked, devices * overhead
 
 
 def _check(workload: Workload, index: int, refs: Sequence[ClusterRef], plan: str) -> None:

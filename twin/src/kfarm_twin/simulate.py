@@ -12,6 +12,7 @@ from kfarm_twin import arrays
 from kfarm_twin.arrays import EventLog, EventQueue, Ints, Outcome, State
 from kfarm_twin.compile import Model
 from kfarm_twin.fleet import first_room, new_state
+from kfarm_twin.heat import new_state as new_heat_state
 from kfarm_twin.kernels import unit_columns
 from kfarm_twin.kernels.fleet_columns import TALLIES
 from kfarm_twin.kernels.fleet_measure import MEASURES
@@ -32,7 +33,7 @@ def _zeros(*shape: int) -> Ints:
 
 def _state(model: Model, events: int, outages: int) -> State:
     farm = model.columns
-    nodes, racks, loops = model.nodes, len(farm.sites.rack_limit_mw), len(farm.sites.loop_limit_mw)
+    nodes, racks = model.nodes, len(farm.sites.rack_limit_mw)
     units, slots = len(farm.units.workload), len(farm.units.slot_unit)
     plants, classes = len(farm.sites.plant_limit_mw), len(farm.fleet.classes)
     workloads = len(farm.workloads.gang) - 1
@@ -41,21 +42,13 @@ def _state(model: Model, events: int, outages: int) -> State:
         health=_zeros(nodes, arrays.HEALTH),
         devices=_zeros(nodes, int(farm.nodes.devices.max()), 3),
         free=_zeros(nodes, arrays.RESOURCES),
-        pods_mw=_zeros(nodes),
         power_mw=_zeros(nodes),
         rack_mw=_zeros(racks),
         plant_mw=_zeros(plants),
         first_slot=_zeros(nodes),
         rack_dirty=_zeros(2, racks),
-    )
-    loop_state = arrays.LoopState(
-        idle_mw=_zeros(loops),
-        pods_mw=_zeros(loops),
-        speed_ppm=_zeros(loops),
-        dirty=_zeros(loops),
-        throttled=_zeros(loops),
-        hottest_c=np.zeros(loops),
-        running=_zeros(len(farm.loads.rank), loops),
+        asks=_zeros(2, nodes),
+        hot_since=_zeros(nodes),
     )
     unit_state = arrays.UnitState(
         row=_zeros(units, unit_columns.COLUMNS),
@@ -76,7 +69,8 @@ def _state(model: Model, events: int, outages: int) -> State:
         domain_scratch=_zeros(3, int(farm.domains.max())),
         found=_zeros(slots),
     )
-    return State(node_state, loop_state, unit_state, tally, new_state(model.fleet, events, outages))
+    fleet = new_state(model.fleet, events, outages)
+    return State(node_state, new_heat_state(model.heat), unit_state, tally, fleet)
 
 
 def _queue(length: int) -> EventQueue:

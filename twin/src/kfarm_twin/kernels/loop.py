@@ -1,13 +1,12 @@
 """The event loop: one call plays one future.
 
-The fleet breaks and is mended (`fleet`), units stop, find nodes, restart and finish; power and heat
-follow. Events of the fleet come before others of the same instant, those in the order (time_ns,
-kind, seq); what happens at one instant is complete before extremes are noted and sums grow.
+The fleet breaks and is mended (`fleet`), units stop, find nodes, restart and finish; their devices
+ask for power and warm, throttle, go off and cool (`heat`). At one instant events of the fleet come
+first, then those of units in the order (time_ns, kind, seq), then those of heat; what happens at
+one instant is complete before extremes are noted and sums grow.
 """
 
 from __future__ import annotations
-
-import math
 
 from kfarm_twin._jit import inner, kernel, spliced
 from kfarm_twin.arrays import (
@@ -17,9 +16,6 @@ from kfarm_twin.arrays import (
     ENERGY,
     FAILED_CLASS,
     GRID_AT,
-    HEADROOM,
-    HOT_NOW,
-    HOTTEST,
     LOST_DEVICES,
     NOW,
     REPLICAS,
@@ -28,6 +24,8 @@ from kfarm_twin.arrays import (
     SERVING_TIME,
     SLOW_CLASS,
     SPEED_PPM,
+    THROTTLED_MAX,
+    THROTTLED_TIME,
     TOTAL_MW,
     UP_TIME,
     EventLog,
@@ -67,20 +65,16 @@ from kfarm_twin.kernels.gangs import (
     spoil_from_start,
     start,
 )
+from kfarm_twin.kernels import heat
 from kfarm_twin.kernels.heap import DETECTED, FAILED, RESTARTED, SAVED, clear, pop
+from kfarm_twin.kernels.hours import book_hours
 from kfarm_twin.kernels.members import attach, put_to_work
 from kfarm_twin.kernels.outcome import write_outcome
-from kfarm_twin.kernels.power import (
-    ABSENT_C,
-    FULL_PPM,
-    KILO,
-    balance_loops,
-    note_extremes,
-    switch_node,
-)
+from kfarm_twin.kernels.power import FULL_PPM, KILO, ask, note_power
 from kfarm_twin.kernels.progress import schedule_finish
 from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.kernels.stress import feel_heat
+from kfarm_twin.kernels.warmth import feel, follow, note_hot_at_end
 from kfarm_twin.policy.gangs import NONE
 
 PLAYED, QUEUE_FULL = 0, 1
@@ -91,10 +85,12 @@ NS = 1e-9
 @spliced
 def _clear_nodes(farm: Farm, state: State) -> None:
     nodes = state.nodes
-    for column in (nodes.up, nodes.pods_mw, nodes.power_mw, nodes.rack_mw, nodes.plant_mw):
+    for column in (nodes.up, nodes.power_mw, nodes.rack_mw, nodes.plant_mw):
         column[:] = 0
     nodes.first_slot[:] = NONE
+    nodes.hot_since[:] = NONE
     nodes.rack_dirty[:, :] = 0
+    nodes.asks[:, :] = 0
     for node in range(nodes.free.shape[0]):
         for resource in range(nodes.free.shape[1]):
             nodes.free[node, resource] = farm.nodes.free[node, resource]
@@ -109,10 +105,8 @@ def _clear_nodes(farm: Farm, state: State) -> None:
 
 @spliced
 def _clear(farm: Farm, state: State) -> None:
-    loops, units, tally = state.loops, state.units, state.tally
+    units, tally = state.units, state.tally
     _clear_nodes(farm, state)
-    for column in (loops.idle_mw, loops.pods_mw, loops.throttled):
-        column[:] = 0
     for unit in range(units.row.shape[0]):
         units.row[unit] = 0
         units.row[unit, u.PHASE] = RUNNING
@@ -122,14 +116,8 @@ def _clear(farm: Farm, state: State) -> None:
         units.row[unit, u.SPOILT_BY] = NONE
         units.row[unit, u.CLEAN] = FAR_NS
     units.slot_node[:] = NONE
-    loops.speed_ppm[:] = FULL_PPM
-    loops.dirty[:] = 1
-    loops.hottest_c[:] = ABSENT_C
-    loops.running[:, :] = 0
     tally.counts[:] = 0
     tally.totals[:] = 0.0
-    tally.totals[HEADROOM] = math.inf
-    tally.totals[HOTTEST] = ABSENT_C
     tally.stops[:, :] = 0
     for lost in (tally.class_down_ns, tally.class_gang_ns, tally.lost_ns):
         lost[:] = 0.0
@@ -147,7 +135,8 @@ def _begin_node(farm: Farm, state: State, log: EventLog, node: int) -> None:
         state.tally.counts[DOWN] += 1
         record(log, 0, FAILED, node, row[c.BLAME])
     else:
-        switch_node(farm, state, node, 1)
+        state.nodes.up[node] = 1
+    ask(state, node)
     if row[c.SPEED_NOW] < FULL_PPM:
         health[SPEED_PPM] = row[c.SPEED_NOW]
         health[SLOW_CLASS] = own if row[c.OWN_PPM] < FULL_PPM else NONE
@@ -190,6 +179,7 @@ def _begin(
     horizon: int,
 ) -> bool:
     _clear(farm, state)
+    heat.begin(farm.heat, state.heat, seed, future, horizon)
     clear(queue)
     log.size[:] = 0
     for slot in range(slot_node.shape[0]):
@@ -203,7 +193,9 @@ def _begin(
         put_to_work(farm, state, unit, 1)
         record(log, 0, STARTED, unit, 0)
     count[SERVING_MIN] = count[REPLICAS]
-    balance_loops(farm, state)
+    follow(farm, state)
+    heat.start_steady(farm.heat, state.heat)
+    feel(farm, state, log, 0, seed, future)
     for unit in range(farm.units.workload.shape[0]):
         spoil_from_start(farm, state, unit)
         kept_room = schedule_finish(farm, state, queue, unit, horizon) and kept_room
@@ -211,14 +203,14 @@ def _begin(
 
 
 @spliced
-def _sample(state: State, log: EventLog) -> None:
+def _sample(farm: Farm, state: State, log: EventLog) -> None:
     """Write the state that lasts from now on to the log, where samples are kept."""
     at = log.size[1]
     if at < log.sample_ns.shape[0]:
         log.sample_ns[at] = state.tally.counts[NOW]
         log.sample_mw[at] = state.tally.counts[TOTAL_MW]
         log.sample_down[at] = state.tally.counts[DOWN]
-        log.sample_c[at] = state.tally.totals[HOT_NOW]
+        log.sample_c[at] = heat.hottest_now_c(farm.heat, state.heat)
         for rack in range(state.nodes.rack_mw.shape[0]):
             log.sample_rack_mw[at, rack] = state.nodes.rack_mw[rack]
     log.size[1] = at + 1
@@ -244,14 +236,18 @@ def _advance(
     span = float(until - count[NOW])
     if span <= 0.0:
         return
-    note_extremes(farm, state)
-    _sample(state, log)
+    note_power(farm, state)
+    _sample(farm, state, log)
     _note_grid(state, outcome, row, until, horizon)
     count[DOWN_MAX] = max(count[DOWN_MAX], down)
     count[SERVING_MIN] = min(count[SERVING_MIN], count[SERVING])
     total[UP_TIME] += float(nodes - down) * span
     total[SERVING_TIME] += float(count[SERVING]) * span
     total[ENERGY] += float(count[TOTAL_MW]) * KILO * (span * NS)
+    throttled = heat.throttled(state.heat)
+    total[THROTTLED_TIME] += float(throttled) * span
+    count[THROTTLED_MAX] = max(count[THROTTLED_MAX], throttled)
+    book_hours(farm, state, outcome.hours, row, until)
     count[NOW] = until
 
 
@@ -318,22 +314,26 @@ def run_future(
         while queue.size[0] > 0 and queue.stamp[0] != state.units.row[queue.entity[0], u.STAMP]:
             pop(queue)  # a unit's timer that was overtaken by a later one
         due = queue.time_ns[0] if queue.size[0] > 0 else FAR_NS
-        fleet_due = next_time(state.fleet)
-        if min(due, fleet_due) >= horizon:
+        fleet_due, heat_due = next_time(state.fleet), heat.next_time(farm.heat, state.heat)
+        first = min(due, fleet_due, heat_due)
+        if first >= horizon:
             break
         changes = 0
-        if fleet_due <= due:
+        if fleet_due <= first:
             changes = step(farm.fleet, state.fleet, seed, future)
             if changes == 0:
                 continue
-        _advance(farm, state, log, outcome, row, min(due, fleet_due), horizon)
+        _advance(farm, state, log, outcome, row, first, horizon)
+        kept_room = changes >= 0
+        if fleet_due > first and due > first:
+            told = heat.step(farm.heat, state.heat, seed, future)
+            changes = feel(farm, state, log, told, seed, future)
         if changes > 0:
             kept_room = _change_fleet(farm, state, queue, log, changes, horizon)
-        else:
-            kept_room = changes == 0 and _handle(farm, state, queue, log, pop(queue), horizon)
-        if not kept_room:
-            return QUEUE_FULL
-        if balance_loops(farm, state) and not change_rates(farm, state, queue, horizon):
+        elif kept_room and due == first:
+            kept_room = _handle(farm, state, queue, log, pop(queue), horizon)
+        follow(farm, state)
+        if not (kept_room and change_rates(farm, state, queue, horizon)):
             return QUEUE_FULL
         if not feel_heat(farm, state):
             return QUEUE_FULL
@@ -344,6 +344,8 @@ def run_future(
             note_down_time(farm, state, node)
         else:
             note_lost_devices(state, node, False)
+    heat.end(farm.heat, state.heat, horizon)
+    note_hot_at_end(farm, state, horizon)
     if not end(farm.fleet, state.fleet, horizon):
         return QUEUE_FULL
     measure(farm.fleet, state.fleet, state.tally.measures, state.tally.scratch[0])

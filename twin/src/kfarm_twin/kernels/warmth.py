@@ -1,0 +1,171 @@
+"""What runs asks for power; the heat engine says what it gets, how fast it is, what goes off.
+
+Devices of a node are dealt out as in `members.holder`: in ascending order, to others first, then to
+slots. Whatever changes there is noted with `power.ask`; `follow` tells the engine once the event is
+complete. A node that the engine switched off is a failure of class Overheat, the last of the
+fleet's: it is told to the fleet, whose changes are felt as those of any failure.
+"""
+
+from __future__ import annotations
+
+from kfarm_twin._jit import inner
+from kfarm_twin.arrays import (
+    ACCELERATORS,
+    ASKING,
+    NOW,
+    OTHERS_LOST,
+    SHUTDOWNS,
+    SOUND,
+    EventLog,
+    Farm,
+    State,
+)
+from kfarm_twin.kernels import fleet_columns as c
+from kfarm_twin.kernels import heat_columns as h
+from kfarm_twin.kernels import unit_columns as u
+from kfarm_twin.kernels.charge import record
+from kfarm_twin.kernels.fleet_reach import give_back, note_outage, take_down
+from kfarm_twin.kernels.heat import set_overhead, set_power, set_up
+from kfarm_twin.kernels.power import redraw
+from kfarm_twin.policy.gangs import NONE
+
+OVERHEATED, COOLED, THROTTLED = 17, 18, 19
+"""Kinds of log entries: of nodes, the last with their speed [ppm]."""
+
+
+@inner
+def overheat_class(farm: Farm) -> int:
+    """The class that nodes which go off because of heat are down with."""
+    return int(farm.fleet.classes.shape[0] - 1)
+
+
+@inner
+def _beside_mw(farm: Farm, state: State, node: int) -> int:
+    """What a node draws beside devices and fans [mW]."""
+    cluster, others = farm.nodes.cluster[node], farm.loads.beside_mw.shape[0] - 1
+    theirs = farm.nodes.others[node] - state.nodes.health[node, OTHERS_LOST]
+    power = farm.clusters.overhead_mw[cluster] + theirs * farm.loads.beside_mw[others, cluster]
+    slot = state.nodes.first_slot[node]
+    while slot != NONE:
+        unit = farm.units.slot_unit[slot]
+        if state.units.row[unit, u.PHASE] == u.RUNNING:
+            power += farm.loads.beside_mw[farm.units.workload[unit], cluster]
+        slot = state.units.next_slot[slot]
+    return int(power)
+
+
+@inner
+def _ask_devices(farm: Farm, state: State, now: int, node: int) -> None:
+    """Let the devices of a node ask for what works on them; what is lost or free is idle."""
+    cluster, nodes, heat = farm.nodes.cluster[node], state.nodes, state.heat
+    idle, others = farm.clusters.idle_device_mw[cluster], farm.loads.device_mw.shape[0] - 1
+    left = farm.nodes.others[node] - nodes.health[node, OTHERS_LOST]
+    power, slot = farm.loads.device_mw[others, cluster], nodes.first_slot[node]
+    first, asked = 0, -1  # devices from `first` on ask for `asked`
+    for device in range(farm.nodes.devices[node]):
+        own = idle
+        if nodes.devices[node, device, 0] == SOUND:
+            while left == 0 and slot != NONE:
+                unit = farm.units.slot_unit[slot]
+                workload = farm.units.workload[unit]
+                left, power = farm.workloads.need[workload, ACCELERATORS], idle
+                if state.units.row[unit, u.PHASE] == u.RUNNING:
+                    power = farm.loads.device_mw[workload, cluster]
+                slot = state.units.next_slot[slot]
+            if left > 0:
+                own, left = power, left - 1
+        if own != asked and device > first:
+            set_power(farm.heat, heat, now, node, first, device - first, asked)
+            first = device
+        asked = own
+    set_power(farm.heat, heat, now, node, first, farm.nodes.devices[node] - first, asked)
+
+
+@inner
+def follow(farm: Farm, state: State) -> None:
+    """Tell the heat engine what has changed on nodes since it was last told."""
+    count, nodes = state.tally.counts, state.nodes
+    now = count[NOW]
+    for at in range(count[ASKING]):
+        node = nodes.asks[1, at]
+        nodes.asks[0, node] = 0
+        if nodes.up[node] != state.heat.node[node, h.UP]:
+            set_up(farm.heat, state.heat, now, node, nodes.up[node])
+        if nodes.up[node] == 1:
+            set_overhead(farm.heat, state.heat, now, node, _beside_mw(farm, state, node))
+            _ask_devices(farm, state, now, node)
+        redraw(farm, state, node, state.heat.node[node, h.POWER_MW])
+    count[ASKING] = 0
+
+
+@inner
+def slot_ppm(farm: Farm, state: State, slot: int) -> int:
+    """Speed of the slowest device of a slot, as throttling leaves it [ppm]."""
+    return int(state.heat.node[state.units.slot_node[slot], h.SPEED_NOW])
+
+
+@inner
+def _slow_units(farm: Farm, state: State, node: int) -> None:
+    """The units on a node will want to know that the speed of its devices changed."""
+    slot = state.nodes.first_slot[node]
+    while slot != NONE:
+        state.units.row[farm.units.slot_unit[slot], u.FELT] = 1
+        slot = state.units.next_slot[slot]
+
+
+@inner
+def _overheat(farm: Farm, state: State, log: EventLog, node: int) -> None:
+    """A node went off because of heat: tell the fleet."""
+    fleet, shop, now = farm.fleet, state.fleet, state.tally.counts[NOW]
+    failed = overheat_class(farm)
+    state.nodes.hot_since[node] = now
+    state.tally.counts[SHUTDOWNS] += 1
+    record(log, now, OVERHEATED, node, failed)
+    shop.tally[failed, c.EVENTS] += 1.0
+    if shop.node[node, c.FAULTS] == 0:
+        shop.now[c.HIT] += 1
+    shop.node[node, c.FAULTS] += 1
+    shop.now[c.FAILURES] += 1
+    detection = farm.clusters.detection_ns[farm.nodes.cluster[node]]
+    take_down(fleet, shop, node, failed, c.FAULT, detection)
+
+
+@inner
+def _cool(
+    farm: Farm, state: State, log: EventLog, node: int, seed: int, future: int
+) -> None:
+    """A node has cooled: as far as heat goes it may come back."""
+    now, since = state.tally.counts[NOW], state.nodes.hot_since[node]
+    state.nodes.hot_since[node] = NONE
+    record(log, now, COOLED, node, overheat_class(farm))
+    note_outage(state.fleet, overheat_class(farm), now - since, since)
+    give_back(farm.fleet, state.fleet, node, seed, future)
+
+
+@inner
+def feel(farm: Farm, state: State, log: EventLog, changes: int, seed: int, future: int) -> int:
+    """Let what the heat engine tells be felt; how many changes of the fleet come of it."""
+    heat, shop, now = state.heat, state.fleet, state.tally.counts[NOW]
+    shop.now[c.TIME] = now
+    shop.now[c.CHANGES] = 0
+    for row in range(changes):
+        what, node = heat.changes[row, 0], heat.changes[row, 1]
+        if what == h.OVERHEATED:
+            _overheat(farm, state, log, node)
+        elif what == h.COOL:
+            _cool(farm, state, log, node, seed, future)
+        elif what == h.SPEED:
+            _slow_units(farm, state, node)
+            record(log, now, THROTTLED, node, heat.changes[row, 3])
+    for node in range(heat.node.shape[0]):
+        redraw(farm, state, node, heat.node[node, h.POWER_MW])
+    return int(shop.now[c.CHANGES])
+
+
+@inner
+def note_hot_at_end(farm: Farm, state: State, horizon: int) -> None:
+    """Outages by heat that are open at the horizon count up to it."""
+    for node in range(state.nodes.up.shape[0]):
+        since = state.nodes.hot_since[node]
+        if since != NONE:
+            note_outage(state.fleet, overheat_class(farm), horizon - since, since)
