@@ -23,7 +23,9 @@ class Switches:
         return self.leaf + self.spine + self.core
 
 
-def fabric_switches(endpoints: int, nodes_per_unit: int, rails: int, radix: int = RADIX) -> Switches:
+def fabric_switches(
+    endpoints: int, nodes_per_unit: int, rails: int, radix: int = RADIX
+) -> Switches:
     """Switches of a non-blocking fat tree.
 
     A leaf has half its ports down. With at most radix^2 / 2 endpoints spines have all ports down;

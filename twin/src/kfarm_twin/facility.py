@@ -211,9 +211,7 @@ def node_nameplate_w(cluster: Cluster, profile: AcceleratorProfile) -> float:
     if cluster.accelerator_power_limit is not None:
         device = min(device, parse_quantity(cluster.accelerator_power_limit))
     fans = parse_quantity(spec.node_overhead.fans.power) if spec.node_overhead.fans else 0.0
-    return (
-        cluster.accelerators_per_node * device + parse_quantity(spec.node_overhead.loaded) + fans
-    )
+    return cluster.accelerators_per_node * device + parse_quantity(spec.node_overhead.loaded) + fans
 
 
 def racks_of(cluster: Cluster) -> int:
@@ -221,9 +219,7 @@ def racks_of(cluster: Cluster) -> int:
     return -(-cluster.nodes // cluster.rack.nodes)
 
 
-def cluster_it_w(
-    cluster: Cluster, node_w: Sequence[tuple[int, float]], where: str
-) -> float:
+def cluster_it_w(cluster: Cluster, node_w: Sequence[tuple[int, float]], where: str) -> float:
     """IT power of a cluster: nodes' stages, the racks' own load, the racks' stages [W].
 
     Parameters
@@ -325,9 +321,7 @@ def _carbon(farm: Farm, told: list[str]) -> Floats:
     return np.full(HOURS_PER_YEAR, KOREA_G_PER_KWH)
 
 
-def _plant(
-    farm: Farm, parts: Sequence[ClusterPart], where: str, told: list[str]
-) -> PlantNumbers:
+def _plant(farm: Farm, parts: Sequence[ClusterPart], where: str, told: list[str]) -> PlantNumbers:
     plant = farm.spec.plant
     if plant is None:
         size = parse_decimal(f"{PLANT_ABOVE * sum(p.nameplate_w for p in parts):.0f}")
@@ -375,7 +369,7 @@ def facility_hours(
     shares = np.array([cluster.liquid_share for cluster in facility.clusters])
     to_liquid = it_w * shares if liquid_w is None else liquid_w
     to_air = it_w - it_w * shares if air_w is None else air_w
-    pdu_in, handlers, feeds_in = _halls(facility, it_w, to_air)
+    pdu_in, handlers, feeds_in = halls(facility, it_w, to_air)
     it, pdu_total = it_w.sum(axis=-1), pdu_in.sum(axis=-1)
     own = sum(cluster.cdu_w for cluster in facility.clusters)
     air_total = handlers.sum(axis=-1)
@@ -404,8 +398,8 @@ def facility_hours(
     )
 
 
-def _halls(facility: Facility, it_w: Floats, air_w: Floats) -> tuple[Floats, Floats, Floats]:
-    """What PDUs draw and air handlers draw [..., H, C], and what all feeds draw [..., H]."""
+def halls(facility: Facility, it_w: Floats, air_w: Floats) -> tuple[Floats, Floats, Floats]:
+    """What PDUs draw and air handlers draw [..., H, C], and what all feeds draw [..., H], in W."""
     pdu_in, handlers = np.empty_like(it_w), np.empty_like(it_w)
     feeds_in = np.zeros(it_w.shape[:-1])
     for index, cluster in enumerate(facility.clusters):

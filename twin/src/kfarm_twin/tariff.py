@@ -147,9 +147,7 @@ class Tariff:
         hours = grid_w.shape[-1]
         if hours != HOURS_PER_YEAR:
             months = 12.0 * hours / HOURS_PER_YEAR
-            return np.asarray(
-                grid_w.max(axis=-1) / W_PER_KW * self.demand_per_kw_month * months
-            )
+            return np.asarray(grid_w.max(axis=-1) / W_PER_KW * self.demand_per_kw_month * months)
         month = MONTH_OF_HOUR[(start + np.arange(hours)) % HOURS_PER_YEAR]
         peaks = np.stack([grid_w[..., month == m].max(axis=-1) for m in range(12)], axis=-1)
         lasting = np.where(self.demand_months > 0, peaks, 0.0).max(axis=-1, keepdims=True)
