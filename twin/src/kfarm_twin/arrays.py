@@ -128,6 +128,7 @@ class NodeState(NamedTuple):
     power_mw: Ints  # [N] as drawn
     rack_mw: Ints  # [R]
     plant_mw: Ints  # [F]
+    cluster_mw: Ints  # [C]
     first_slot: Ints  # [N] head of the list of slots, ascending; -1
     rack_dirty: Ints  # [2, R] whether power changed; the racks where it did
     asks: Ints  # [2, N] whether what runs there changed; the nodes where it did
@@ -209,7 +210,7 @@ class Outcome(NamedTuple):
     down_at: NDArray[np.int32]  # [futures, <= GRID] nodes down at equal steps from the start
     down_ns: Ints  # [futures, <= BINS] time by number of nodes down, in bins of `down_bin` nodes
     class_tally: Floats  # [futures, K + 1, TALLIES] of the fleet, drains last
-    hours: Floats  # [futures, H, F + Z] energy of nodes by farm and heat by zone [J]; H may be 0
+    hours: Floats  # [futures, H, C + Z] energy of nodes by cluster, heat by zone [J]; H may be 0
 
 
 def down_bin(nodes: int) -> int:
@@ -240,16 +241,14 @@ until a failure is found; waiting for a node; restarts; saves; slow or hot membe
 # Places of Tally.counts.
 NOW, DOWN, SERVING, REPLICAS, INTERRUPTIONS, TOTAL_MW, PEAK_MW, DOWN_MAX = 0, 1, 2, 3, 4, 5, 6, 7
 RECOVER_MAX, SERVING_MIN, RACK_PEAK, RACK_AT, LOAD_AT, LOOP_AT, PLANT_AT = 8, 9, 10, 11, 12, 13, 14
-HOT_AT, THROTTLED_MAX, RECOVER_AT = 15, 16, 17
-SHORT, DIRTY_RACKS, GRID_AT, RECOVERIES, MOVES, ASKING = 18, 19, 20, 21, 22, 23
-HOT_RACK, INLET_AT, SHUTDOWNS = 24, 25, 26
-COUNTS = 27
+THROTTLED_MAX, RECOVER_AT, INLET_AT, SHUTDOWNS = 15, 16, 17, 18
+SHORT, DIRTY_RACKS, GRID_AT, RECOVERIES, MOVES, ASKING = 19, 20, 21, 22, 23, 24
+COUNTS = 25
 
 # Places of Tally.totals.
 UP_TIME, SERVING_TIME, ENERGY, RACK_LOAD, LOOP_LOAD = 0, 1, 2, 3, 4
-PLANT_LOAD, HOTTEST, HEADROOM, LOST, INLET, RECOVER_TIME = 5, 6, 7, 8, 9, 10
-THROTTLED_TIME = 11
-TOTALS = 12
+PLANT_LOAD, LOST, INLET, RECOVER_TIME, THROTTLED_TIME = 5, 6, 7, 8, 9
+TOTALS = 10
 
 # Columns of Outcome.places.
 WORST_UNIT, WORST_RACK, WORST_LOAD_RACK, WORST_LOOP = 0, 1, 2, 3

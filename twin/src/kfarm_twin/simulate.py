@@ -45,6 +45,7 @@ def _state(model: Model, events: int, outages: int) -> State:
         power_mw=_zeros(nodes),
         rack_mw=_zeros(racks),
         plant_mw=_zeros(plants),
+        cluster_mw=_zeros(len(farm.clusters.base_mw)),
         first_slot=_zeros(nodes),
         rack_dirty=_zeros(2, racks),
         asks=_zeros(2, nodes),
@@ -71,6 +72,11 @@ def _state(model: Model, events: int, outages: int) -> State:
     )
     fleet = new_state(model.fleet, events, outages)
     return State(node_state, new_heat_state(model.heat), unit_state, tally, fleet)
+
+
+def new_gang_state(model: Model) -> State:
+    """An empty state, for one moment."""
+    return _state(model, *first_room(model.fleet))
 
 
 def _queue(length: int) -> EventQueue:

@@ -248,7 +248,7 @@ class _Run:
             slot_node=placed,
             futures=futures_table(outcome.metrics),
             replay=self.simulator.replay(worst),
-            racks=rack_table(self.model, state.power_mw, state.hottest_c, state.busy),
+            racks=rack_table(self.model, state),
             instances=instances,
         )
 

@@ -12,7 +12,9 @@ from kfarm_twin.arrays import NEVER_UP, Ints
 from kfarm_twin.columns_cluster import ClusterFacts, cluster_columns
 from kfarm_twin.columns_workload import workload_columns
 from kfarm_twin.compile import ClusterRef, Model, fleet_clusters, frozen
-from kfarm_twin.fleet_tables import compile_fleet
+from kfarm_twin.fleet_tables import compile_fleet, with_overheat
+from kfarm_twin.heat_tables import compile_heat
+from kfarm_twin.heat_vary import varied_heat
 from kfarm_twin.priors import (
     ONE,
     ZERO,
@@ -116,7 +118,9 @@ def varied(model: Model, amounts: Amounts) -> Model:
     hot = np.array([ref.facts.overheats for ref in refs])
     if hot.any():
         nodes = nodes._replace(start=frozen(np.where(hot[nodes.cluster], NEVER_UP, nodes.start)))
-    fleet = compile_fleet(fleet_clusters(refs, model.trees, nodes))
+    fleet = with_overheat(compile_fleet(fleet_clusters(refs, model.trees, nodes)))
+    described = varied_heat(refs, amounts)
+    heat = compile_heat(described.farm)
     columns = model.columns._replace(
         nodes=nodes,
         clusters=clusters,
@@ -126,5 +130,8 @@ def varied(model: Model, amounts: Amounts) -> Model:
         ),
         loads=loads,
         fleet=fleet.tables,
+        heat=heat.tables,
     )
-    return replace(model, columns=columns, fleet=fleet, clusters=refs)
+    return replace(
+        model, columns=columns, fleet=fleet, described=described, heat=heat, clusters=refs
+    )

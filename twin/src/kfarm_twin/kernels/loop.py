@@ -16,6 +16,7 @@ from kfarm_twin.arrays import (
     ENERGY,
     FAILED_CLASS,
     GRID_AT,
+    INLET,
     LOST_DEVICES,
     NOW,
     REPLICAS,
@@ -24,8 +25,6 @@ from kfarm_twin.arrays import (
     SERVING_TIME,
     SLOW_CLASS,
     SPEED_PPM,
-    THROTTLED_MAX,
-    THROTTLED_TIME,
     TOTAL_MW,
     UP_TIME,
     EventLog,
@@ -48,6 +47,8 @@ from kfarm_twin.kernels.changes import (
     note_lost_devices,
 )
 from kfarm_twin.kernels.charge import record
+from kfarm_twin.kernels.clear import clear_state
+from kfarm_twin.kernels.extremes import note_extremes
 from kfarm_twin.kernels.fleet import begin, end, next_time, step
 from kfarm_twin.kernels.fleet_measure import measure
 from kfarm_twin.kernels.gangs import (
@@ -70,59 +71,16 @@ from kfarm_twin.kernels.heap import DETECTED, FAILED, RESTARTED, SAVED, clear, p
 from kfarm_twin.kernels.hours import book_hours
 from kfarm_twin.kernels.members import attach, put_to_work
 from kfarm_twin.kernels.outcome import write_outcome
-from kfarm_twin.kernels.power import FULL_PPM, KILO, ask, note_power
+from kfarm_twin.kernels.power import ABSENT_C, FULL_PPM, KILO, ask
 from kfarm_twin.kernels.progress import schedule_finish
 from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.kernels.stress import feel_heat
-from kfarm_twin.kernels.warmth import feel, follow, note_hot_at_end
+from kfarm_twin.kernels.warmth import feel, follow, hottest_now_c, note_hot_at_end
 from kfarm_twin.policy.gangs import NONE
 
 PLAYED, QUEUE_FULL = 0, 1
 """Status of a run."""
 NS = 1e-9
-
-
-@spliced
-def _clear_nodes(farm: Farm, state: State) -> None:
-    nodes = state.nodes
-    for column in (nodes.up, nodes.power_mw, nodes.rack_mw, nodes.plant_mw):
-        column[:] = 0
-    nodes.first_slot[:] = NONE
-    nodes.hot_since[:] = NONE
-    nodes.rack_dirty[:, :] = 0
-    nodes.asks[:, :] = 0
-    for node in range(nodes.free.shape[0]):
-        for resource in range(nodes.free.shape[1]):
-            nodes.free[node, resource] = farm.nodes.free[node, resource]
-        if nodes.health[node, LOST_DEVICES] > 0:
-            nodes.devices[node] = 0
-        nodes.health[node] = 0
-        nodes.health[node, FAILED_CLASS] = NONE
-        nodes.health[node, SPEED_PPM] = FULL_PPM
-        nodes.health[node, SLOW_CLASS] = NONE
-        nodes.health[node, CORRUPT_CLASS] = NONE
-
-
-@spliced
-def _clear(farm: Farm, state: State) -> None:
-    units, tally = state.units, state.tally
-    _clear_nodes(farm, state)
-    for unit in range(units.row.shape[0]):
-        units.row[unit] = 0
-        units.row[unit, u.PHASE] = RUNNING
-        units.row[unit, u.RATE] = FULL_PPM
-        units.row[unit, u.BLAMED] = NONE
-        units.row[unit, u.SLOWED_BY] = NONE
-        units.row[unit, u.SPOILT_BY] = NONE
-        units.row[unit, u.CLEAN] = FAR_NS
-    units.slot_node[:] = NONE
-    tally.counts[:] = 0
-    tally.totals[:] = 0.0
-    tally.stops[:, :] = 0
-    for lost in (tally.class_down_ns, tally.class_gang_ns, tally.lost_ns):
-        lost[:] = 0.0
-    for table in (tally.class_lost_ns, tally.workload_lost_ns):
-        table[:, :] = 0.0
 
 
 @spliced
@@ -178,7 +136,7 @@ def _begin(
     warm: int,
     horizon: int,
 ) -> bool:
-    _clear(farm, state)
+    clear_state(farm, state)
     heat.begin(farm.heat, state.heat, seed, future, horizon)
     clear(queue)
     log.size[:] = 0
@@ -210,7 +168,7 @@ def _sample(farm: Farm, state: State, log: EventLog) -> None:
         log.sample_ns[at] = state.tally.counts[NOW]
         log.sample_mw[at] = state.tally.counts[TOTAL_MW]
         log.sample_down[at] = state.tally.counts[DOWN]
-        log.sample_c[at] = heat.hottest_now_c(farm.heat, state.heat)
+        log.sample_c[at] = hottest_now_c(farm, state)
         for rack in range(state.nodes.rack_mw.shape[0]):
             log.sample_rack_mw[at, rack] = state.nodes.rack_mw[rack]
     log.size[1] = at + 1
@@ -236,7 +194,7 @@ def _advance(
     span = float(until - count[NOW])
     if span <= 0.0:
         return
-    note_power(farm, state)
+    note_extremes(farm, state, until)
     _sample(farm, state, log)
     _note_grid(state, outcome, row, until, horizon)
     count[DOWN_MAX] = max(count[DOWN_MAX], down)
@@ -244,10 +202,7 @@ def _advance(
     total[UP_TIME] += float(nodes - down) * span
     total[SERVING_TIME] += float(count[SERVING]) * span
     total[ENERGY] += float(count[TOTAL_MW]) * KILO * (span * NS)
-    throttled = heat.throttled(state.heat)
-    total[THROTTLED_TIME] += float(throttled) * span
-    count[THROTTLED_MAX] = max(count[THROTTLED_MAX], throttled)
-    book_hours(farm, state, outcome.hours, row, until)
+    book_hours(state, outcome.hours, row, until)
     count[NOW] = until
 
 

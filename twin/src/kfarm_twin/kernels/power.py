@@ -25,6 +25,8 @@ from kfarm_twin.arrays import (
 
 FULL_PPM = 1_000_000
 KILO = 0.001
+ABSENT_C = -273.15
+"""Temperature of what is not there."""
 
 
 @kernel
@@ -61,6 +63,7 @@ def redraw(farm: Farm, state: State, node: int, power_mw: int) -> None:
         nodes.rack_dirty[1, state.tally.counts[DIRTY_RACKS]] = rack
         state.tally.counts[DIRTY_RACKS] += 1
     nodes.plant_mw[farm.nodes.plant[node]] += change
+    nodes.cluster_mw[farm.nodes.cluster[node]] += change
     state.tally.counts[TOTAL_MW] += change
 
 

@@ -25,8 +25,8 @@ from kfarm_twin.kernels import heat_columns as h
 from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.charge import record
 from kfarm_twin.kernels.fleet_reach import give_back, note_outage, take_down
-from kfarm_twin.kernels.heat import set_overhead, set_power, set_up
-from kfarm_twin.kernels.power import redraw
+from kfarm_twin.kernels.heat import hottest_c, set_overhead, set_power, set_up
+from kfarm_twin.kernels.power import ABSENT_C, FULL_PPM, redraw
 from kfarm_twin.policy.gangs import NONE
 
 OVERHEATED, COOLED, THROTTLED = 17, 18, 19
@@ -99,9 +99,49 @@ def follow(farm: Farm, state: State) -> None:
 
 
 @inner
+def _first_place(farm: Farm, state: State, node: int, slot: int) -> int:
+    """How many sound devices of a node are dealt out before those of a slot."""
+    place = farm.nodes.others[node] - state.nodes.health[node, OTHERS_LOST]
+    at = state.nodes.first_slot[node]
+    while at != slot and at != NONE:
+        place += farm.workloads.need[farm.units.workload[farm.units.slot_unit[at]], ACCELERATORS]
+        at = state.units.next_slot[at]
+    return int(place)
+
+
+@inner
 def slot_ppm(farm: Farm, state: State, slot: int) -> int:
     """Speed of the slowest device of a slot, as throttling leaves it [ppm]."""
-    return int(state.heat.node[state.units.slot_node[slot], h.SPEED_NOW])
+    node = state.units.slot_node[slot]
+    if state.heat.node[node, h.SPEED_NOW] >= FULL_PPM:
+        return FULL_PPM
+    idle = farm.clusters.idle_device_mw[farm.nodes.cluster[node]]
+    skipped = _first_place(farm, state, node, slot)
+    left = farm.workloads.need[farm.units.workload[farm.units.slot_unit[slot]], ACCELERATORS]
+    slowest = FULL_PPM
+    for device in range(farm.nodes.devices[node]):
+        if state.nodes.devices[node, device, 0] != SOUND:
+            continue
+        if skipped > 0:
+            skipped -= 1
+        elif left > 0:
+            left -= 1
+            mw = state.heat.mw[node, device]
+            if mw[h.ASKED] > idle:
+                own = (mw[h.DRAWN] - idle) * FULL_PPM // (mw[h.ASKED] - idle)
+                slowest = min(slowest, own)
+    return int(slowest)
+
+
+@inner
+def hottest_now_c(farm: Farm, state: State) -> float:
+    """The hottest device there is now [degC]."""
+    hottest = ABSENT_C
+    for node in range(state.nodes.up.shape[0]):
+        if state.nodes.up[node] == 1:
+            own = hottest_c(farm.heat, state.heat, state.tally.counts[NOW], node)
+            hottest = max(hottest, own)
+    return hottest
 
 
 @inner
@@ -143,6 +183,13 @@ def _cool(
 
 
 @inner
+def book_power(farm: Farm, state: State) -> None:
+    """Let all nodes draw what the heat engine says."""
+    for node in range(state.heat.node.shape[0]):
+        redraw(farm, state, node, state.heat.node[node, h.POWER_MW])
+
+
+@inner
 def feel(farm: Farm, state: State, log: EventLog, changes: int, seed: int, future: int) -> int:
     """Let what the heat engine tells be felt; how many changes of the fleet come of it."""
     heat, shop, now = state.heat, state.fleet, state.tally.counts[NOW]
@@ -157,8 +204,7 @@ def feel(farm: Farm, state: State, log: EventLog, changes: int, seed: int, futur
         elif what == h.SPEED:
             _slow_units(farm, state, node)
             record(log, now, THROTTLED, node, heat.changes[row, 3])
-    for node in range(heat.node.shape[0]):
-        redraw(farm, state, node, heat.node[node, h.POWER_MW])
+    book_power(farm, state)
     return int(shop.now[c.CHANGES])
 
 
