@@ -17,6 +17,8 @@ from kfarm_twin.kernels import unit_columns
 from kfarm_twin.kernels.fleet_columns import TALLIES
 from kfarm_twin.kernels.fleet_measure import MEASURES
 from kfarm_twin.kernels.loop import run_batch
+from kfarm_twin.outcomes import join_outcomes
+from kfarm_twin.simulate_facility import fill_facility, hour_columns, hours_of, site_of
 
 if TYPE_CHECKING:
     from kfarm_twin.results import Replay, SimulationResult
@@ -25,6 +27,8 @@ QUEUE_MARGIN = 64
 LOG_START = 4096
 THREAD_WORTH = 20_000
 """Nodes x futures from which a second thread pays."""
+HOURS_HELD = 2_000_000
+"""Figures by the hour that are held at a time (16 MB)."""
 
 
 def _zeros(*shape: int) -> Ints:
@@ -105,8 +109,8 @@ def _log(length: int, racks: int) -> EventLog:
     )
 
 
-def new_outcome(model: Model, futures: int) -> Outcome:
-    """Empty results."""
+def new_outcome(model: Model, futures: int, hours: int = 0) -> Outcome:
+    """Empty results, with as many hours of energy and heat as asked for."""
     farm = model.columns
     classes, units = len(farm.fleet.classes), len(farm.units.workload)
     workloads = len(farm.workloads.gang) - 1
@@ -123,6 +127,7 @@ def new_outcome(model: Model, futures: int) -> Outcome:
         down_at=np.zeros((futures, arrays.GRID), np.int32),
         down_ns=_zeros(futures, bins),
         class_tally=np.zeros((futures, classes + 1, TALLIES)),
+        hours=np.zeros((futures, hours, hour_columns(model) if hours else 0)),
     )
 
 
@@ -147,6 +152,8 @@ class _Worker:
 class Simulator:
     """Plays futures of one model from one placement.
 
+    Metrics of the facility follow from energy and heat by the hour once some futures are played.
+
     Parameters
     ----------
     slot_node
@@ -154,10 +161,19 @@ class Simulator:
     workers
         Threads; kernels hold no lock, each future writes its own row, so the number changes
         nothing but the time taken.
+    facility
+        Whether to fill the metrics of the facility.
     """
 
     def __init__(
-        self, model: Model, slot_node: Ints, seed: int, horizon_ns: int, workers: int | None = None
+        self,
+        model: Model,
+        slot_node: Ints,
+        seed: int,
+        horizon_ns: int,
+        workers: int | None = None,
+        *,
+        facility: bool = True,
     ) -> None:
         self.model = model
         self.slot_node = np.ascontiguousarray(slot_node, dtype=np.int64)
@@ -166,6 +182,7 @@ class Simulator:
         self.horizon_ns = horizon_ns
         self._workers = workers or min(os.cpu_count() or 1, 8)
         self._pool: list[_Worker] = []
+        self._site = site_of(model) if facility else None
 
     def _worker(self, index: int) -> _Worker:
         while len(self._pool) <= index:
@@ -195,8 +212,20 @@ class Simulator:
                 worker.grow()
 
     def play(self, first: int, futures: int) -> Outcome:
-        """Results of the futures `first` to `first + futures - 1`."""
-        outcome = new_outcome(self.model, futures)
+        """Results of the futures `first` to `first + futures - 1`, without their hours."""
+        if self._site is None:
+            return self._play(first, futures, 0)
+        hours = hours_of(self.horizon_ns)
+        step = max(HOURS_HELD // (hours * hour_columns(self.model)), 1)
+        parts = []
+        for low in range(0, futures, step):
+            part = self._play(first + low, min(step, futures - low), hours)
+            fill_facility(self._site, self.model, part, self.horizon_ns, first + low)
+            parts.append(part._replace(hours=part.hours[:, :0]))
+        return join_outcomes(parts)
+
+    def _play(self, first: int, futures: int, hours: int) -> Outcome:
+        outcome = new_outcome(self.model, futures, hours)
         threads = min(self._workers, futures)
         if self.model.nodes * futures < THREAD_WORTH:
             threads = 1
@@ -220,8 +249,10 @@ class Simulator:
 
         worker = self._worker(0)
         racks = len(self.model.columns.sites.rack_limit_mw)
-        length, outcome = LOG_START, new_outcome(self.model, 1)
+        hours = hours_of(self.horizon_ns) if self._site else 0
+        length = LOG_START
         while True:
+            outcome = new_outcome(self.model, 1, hours)
             log = _log(length, racks)
             played = run_batch(
                 self.model.columns,
@@ -240,6 +271,8 @@ class Simulator:
             if played == 0:
                 worker.grow()
             elif int(log.size.max()) <= length:
+                if self._site is not None:
+                    fill_facility(self._site, self.model, outcome, self.horizon_ns, future)
                 return Replay.from_log(self.model, log, outcome, future, self.horizon_ns)
             else:
                 length = int(log.size.max())
