@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from kfarm_twin.kernels.fleet_columns import Fleet, FleetState
     from kfarm_twin.kernels.heat_columns import Heat, HeatState
+    from kfarm_twin.kernels.grid_columns import Grid, GridState
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -92,6 +93,7 @@ class Loads(NamedTuple):
     pod_mw: Ints  # above the idle node
     device_mw: Ints  # one device
     beside_mw: Ints  # above the idle node, but not by devices
+    speed_ppm: Ints  # below 1e6 where a device is capped
 
 
 class Units(NamedTuple):
@@ -116,6 +118,7 @@ class Farm(NamedTuple):
     domains: Ints  # [L] number of domains per level
     fleet: Fleet  # what fails, and how it is mended; its last class is that of nodes too hot
     heat: Heat  # how all warms and is cooled; its first zones are the loops
+    grid: Grid  # the way of power from the node to the site's connection
 
 
 class NodeState(NamedTuple):
@@ -125,14 +128,24 @@ class NodeState(NamedTuple):
     health: Ints  # [N, HEALTH]
     devices: Ints  # [N, devices of the largest, 3] state, class and time of a lost device
     free: Ints  # [N, Q]
-    power_mw: Ints  # [N] as drawn
-    rack_mw: Ints  # [R]
+    power_mw: Ints  # [N] as drawn, mean; part of `GridState.node_mw`
+    rack_mw: Ints  # [R] as drawn, mean; part of `GridState.rack_mw`
     plant_mw: Ints  # [F]
     cluster_mw: Ints  # [C]
     first_slot: Ints  # [N] head of the list of slots, ascending; -1
     rack_dirty: Ints  # [2, R] whether power changed; the racks where it did
-    asks: Ints  # [2, N] whether what runs there changed; the nodes where it did
+
+
+class AskState(NamedTuple):
+    """What runs asks for, and what of it limits let through."""
+
+    dirty: Ints  # [2, N] whether what runs there changed; the nodes where it did
     hot_since: Ints  # [N] since when it is off because of heat [ns]; -1: it is not
+    fixed_mw: Ints  # [N] asked for whatever limits there are: idle devices, what is beside them
+    live_mw: Ints  # [N] asked for by devices above idle
+    loss_mw: Ints  # [N] lost in power supplies, as the heat engine knows it
+    pace_ppm: Ints  # [U + X] share of it that the limit of a capped rack lets devices ask for
+    pace_dirty: Ints  # [U + X] whether that is to be looked at again
 
 
 class UnitState(NamedTuple):
@@ -190,10 +203,12 @@ class State(NamedTuple):
     """All that a run writes beside its log and outcome."""
 
     nodes: NodeState
+    asks: AskState
     heat: HeatState
     units: UnitState
     tally: Tally
     fleet: FleetState
+    grid: GridState
 
 
 class Outcome(NamedTuple):
@@ -253,7 +268,8 @@ TOTALS = 10
 # Columns of Outcome.places.
 WORST_UNIT, WORST_RACK, WORST_LOAD_RACK, WORST_LOOP = 0, 1, 2, 3
 WORST_PLANT, HOTTEST_NODE, SLOWEST_UNIT, INLET_RACK = 4, 5, 6, 7
-PLACES = 8
+WORST_PDU, WORST_FEED, WORST_SITE = 8, 9, 10
+PLACES = 11
 
 METRIC_ORDER = (
     "ettr",

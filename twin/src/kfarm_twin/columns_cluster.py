@@ -46,6 +46,7 @@ class ClusterFacts:
     rack_limit_mw: int
     loop_limit_mw: int
     air_assumed: bool
+    cap_device_mw: int = 0
 
     @property
     def base_mw(self) -> int:
@@ -58,10 +59,13 @@ class ClusterFacts:
         rise = self.resistance_k_per_w * (self.idle_device_mw * 0.001)
         return self.inlet_c + rise > self.shutdown_c
 
-    def device_mw(self, load: int) -> int:
-        """What a device asks for at `load` percent."""
+    def device_mw(self, load: int) -> tuple[int, int]:
+        """Power of a device at `load` percent: asked for, and as capped, not below idle."""
         span = self.tdp_device_mw - self.idle_device_mw
-        return self.idle_device_mw + span * load // 100
+        asked = self.idle_device_mw + span * load // 100
+        if self.cap_device_mw > 0:
+            return asked, min(asked, max(self.cap_device_mw, self.idle_device_mw))
+        return asked, asked
 
 
 def _resistance(cluster: Cluster, profile: AcceleratorProfile, where: str) -> float:
@@ -76,6 +80,20 @@ def _resistance(cluster: Cluster, profile: AcceleratorProfile, where: str) -> fl
             f"thermalResistance.{kind.lower()} to the profile or change the cooling",
         )
     return parse_quantity(resistance)
+
+
+def _cap(cluster: Cluster, profile: AcceleratorProfile, where: str) -> int:
+    """Power limit of a device [mW]; 0 where none is declared."""
+    if cluster.accelerator_power_limit is None:
+        return 0
+    cap, idle = cluster.accelerator_power_limit, profile.spec.power.idle
+    if parse_decimal(cap) < parse_decimal(idle):
+        raise InputError(
+            f"{where}.acceleratorPowerLimit",
+            f"{cap} W",
+            f"at least the idle power of accelerator {profile.metadata.name!r}, {idle} W",
+        )
+    return milliwatts(cap)
 
 
 def cluster_facts(cluster: Cluster, profile: AcceleratorProfile, where: str) -> ClusterFacts:
@@ -106,6 +124,7 @@ def cluster_facts(cluster: Cluster, profile: AcceleratorProfile, where: str) -> 
         rack_limit_mw=milliwatts(cluster.rack.power_limit) if cluster.rack.power_limit else 0,
         loop_limit_mw=loop_limit,
         air_assumed=liquid and cooling.air_supply_temperature is None,
+        cap_device_mw=_cap(cluster, profile, where),
     )
 
 

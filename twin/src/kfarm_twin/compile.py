@@ -21,6 +21,7 @@ from kfarm_twin.columns_cluster import (
     cluster_facts,
     milliwatts,
 )
+from kfarm_twin.columns_grid import grid_columns, swings
 from kfarm_twin.columns_node import node_columns
 from kfarm_twin.columns_workload import unit_columns, workload_columns
 from kfarm_twin.fleet_classes import FleetCluster
@@ -392,10 +393,12 @@ def compile_farm(
     workloads = plan.spec.workloads
     behaviour, loads, told = workload_columns(workloads, refs, plan.metadata.name)
     units, slot_workload, slot_index = unit_columns(workloads)
+    sites = _sites(refs, used, builder)
+    swing = swings(workloads, behaviour.need, loads, clusters.idle_device_mw)
     columns = arrays.Farm(
         nodes=nodes,
         clusters=clusters,
-        sites=_sites(refs, used, builder),
+        sites=sites,
         workloads=behaviour,
         loads=loads,
         units=units,
@@ -404,6 +407,7 @@ def compile_farm(
         ),
         fleet=fleet.tables,
         heat=heat.tables,
+        grid=grid_columns(refs, trees, sites, swing),
     )
     return Model(
         columns=columns,

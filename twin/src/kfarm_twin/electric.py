@@ -6,7 +6,7 @@ much it can deliver. In the event loop the same tables are read by `kernels.conv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -79,16 +79,25 @@ Chain = tuple[Stage, ...]
 """Stages from the load outwards."""
 
 
-def chain_at(stages: Sequence[PowerStage], at: str, where: str, losses: float = 1.0) -> Chain:
-    """The stages of one kind, in order; `where` names the list in errors.
+def chain_at(
+    stages: Sequence[PowerStage], at: str, where: str, losses: Mapping[str, float] | None = None
+) -> Chain:
+    """The stages of one kind, in order.
+
+    Parameters
+    ----------
+    where
+        Names the list in errors.
+    losses
+        By name of a stage a factor on what it loses.
 
     Raises
     ------
     InputError
-        When more would be delivered for less.
+        When a stage would draw less for more.
     """
     return tuple(
-        Stage.of(stage, f"{where}[{index}]", losses)
+        Stage.of(stage, f"{where}[{index}]", (losses or {}).get(stage.name, 1.0))
         for index, stage in enumerate(stages)
         if stage.at == at
     )

@@ -36,6 +36,7 @@ from kfarm_api.reliability import FailureClass
 from kfarm_api.units import parse_decimal, parse_duration_ns, parse_quantity
 
 from kfarm_twin.columns_cluster import ROOM_SUPPLY_C, HasFacts
+from kfarm_twin.columns_grid import HasStages, stages_of
 from kfarm_twin.heat_facts import DIE_SHARE, LOOP_APPROACH_K, SINK_TIME_S
 from kfarm_twin.reliability import DOMAINS, FailureMode, references
 
@@ -49,6 +50,7 @@ CENTRAL_Z = 1.6449
 PER_1000_NODE_DAYS = "failures per 1000 node-days"
 ONE = Decimal(1)
 ZERO = Decimal(0)
+HUNDRED = Decimal(100)
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,11 @@ def resistance_field(ref: HasFacts) -> str:
     return f"thermalResistance.{ref.cluster.cooling.type.lower()}"
 
 
+def loss_key(stage: str) -> str:
+    """Input that scales what a stage of the power chain loses, by `columns_grid.stage_name`."""
+    return f"loss/{stage}"
+
+
 def air_key(ref: HasFacts) -> str:
     """Input that is added to the room's air where nobody states it."""
     return f"airSupplyTemperature/{ref.label}"
@@ -194,7 +201,7 @@ def chiller_key(farm: str) -> str:
     return f"chillerCapacity/{farm}"
 
 
-class HasProfile(HasFacts, Protocol):
+class HasProfile(HasFacts, HasStages, Protocol):
     """A cluster with its figures and the profile they come from."""
 
     @property
@@ -388,6 +395,19 @@ def _cooled(ref: HasProfile) -> Iterable[Input]:
                     _spread("capacity", "Medium"))  # fmt: skip
 
 
+def _losses(refs: Sequence[HasStages]) -> Iterable[Input]:
+    """Losses of stages at their best efficiency; whoever runs the farm answers for them."""
+    for name, stage in stages_of(refs).items():
+        best = max(parse_decimal(point.efficiency) for point in stage.efficiency)
+        lost = (HUNDRED / best - ONE) * HUNDRED
+        if lost > 0 or parse_decimal(stage.constant_loss) > 0:
+            spread = _spread("loss", "Medium")
+            text = f"losses of {name}"
+            yield Input(
+                loss_key(name), text, "percent of output", _plain(float(lost)), "Medium", spread
+            )
+
+
 def _restart(workload: Workload) -> Iterable[Input]:
     if workload.checkpoint is not None:
         seconds = parse_duration_ns(workload.checkpoint.restart) / NS_PER_S
@@ -411,6 +431,7 @@ def uncertain_inputs(
             _cooled(ref),
         ):
             found |= {entry.key: entry for entry in part if entry.key not in found}
+    found |= {entry.key: entry for entry in _losses(refs)}
     for workload in workloads:
         found |= {entry.key: entry for entry in _restart(workload)}
     return tuple(entry for entry in found.values() if entry.additive or entry.stated > 0)

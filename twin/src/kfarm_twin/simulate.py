@@ -16,6 +16,7 @@ from kfarm_twin.heat import new_state as new_heat_state
 from kfarm_twin.kernels import unit_columns
 from kfarm_twin.kernels.fleet_columns import TALLIES
 from kfarm_twin.kernels.fleet_measure import MEASURES
+from kfarm_twin.kernels.grid_columns import WINDOWS, GridState
 from kfarm_twin.kernels.loop import run_batch
 from kfarm_twin.outcomes import join_outcomes
 from kfarm_twin.simulate_facility import fill_facility, hour_columns, hours_of, site_of
@@ -35,25 +36,58 @@ def _zeros(*shape: int) -> Ints:
     return np.zeros(shape, np.int64)
 
 
+def new_grid(farm: arrays.Farm) -> GridState:
+    """Empty columns of the way of power."""
+    grid = farm.grid
+    cases, pdus = len(grid.swing_mw) + 1, len(grid.pdu_cluster)
+    branches, meters = len(grid.branch), len(grid.meter_limit_mw)
+    return GridState(
+        swing_mw=_zeros(cases - 1, len(grid.node)),
+        node_mw=_zeros(cases, len(grid.node)),
+        branch_mw=_zeros(cases, branches),
+        drawn_mw=_zeros(cases, branches),
+        rack_mw=_zeros(cases, len(grid.rack_cluster)),
+        pdu_mw=_zeros(cases, pdus),
+        pdu_in_mw=_zeros(cases, pdus),
+        cluster_mw=_zeros(cases, len(grid.cluster)),
+        total_mw=_zeros(cases),
+        pdu_dirty=_zeros(2, pdus + 1),
+        value_mw=_zeros(WINDOWS, meters),
+        since_ns=_zeros(meters),
+        block=_zeros(WINDOWS, meters),
+        energy=np.zeros((WINDOWS, meters)),
+        peak_mw=np.zeros((WINDOWS, meters)),
+    )
+
+
 def _state(model: Model, events: int, outages: int) -> State:
     farm = model.columns
     nodes, racks = model.nodes, len(farm.sites.rack_limit_mw)
     units, slots = len(farm.units.workload), len(farm.units.slot_unit)
     plants, classes = len(farm.sites.plant_limit_mw), len(farm.fleet.classes)
     workloads = len(farm.workloads.gang) - 1
+    grid = new_grid(farm)
+    groups = len(farm.grid.limit_mw)
     node_state = arrays.NodeState(
         up=_zeros(nodes),
         health=_zeros(nodes, arrays.HEALTH),
         devices=_zeros(nodes, int(farm.nodes.devices.max()), 3),
         free=_zeros(nodes, arrays.RESOURCES),
-        power_mw=_zeros(nodes),
-        rack_mw=_zeros(racks),
+        power_mw=grid.node_mw[0],
+        rack_mw=grid.rack_mw[0],
         plant_mw=_zeros(plants),
         cluster_mw=_zeros(len(farm.clusters.base_mw)),
         first_slot=_zeros(nodes),
         rack_dirty=_zeros(2, racks),
-        asks=_zeros(2, nodes),
+    )
+    ask_state = arrays.AskState(
+        dirty=_zeros(2, nodes),
         hot_since=_zeros(nodes),
+        fixed_mw=_zeros(nodes),
+        live_mw=_zeros(nodes),
+        loss_mw=_zeros(nodes),
+        pace_ppm=_zeros(groups),
+        pace_dirty=_zeros(groups),
     )
     unit_state = arrays.UnitState(
         row=_zeros(units, unit_columns.COLUMNS),
@@ -75,7 +109,8 @@ def _state(model: Model, events: int, outages: int) -> State:
         found=_zeros(slots),
     )
     fleet = new_state(model.fleet, events, outages)
-    return State(node_state, new_heat_state(model.heat), unit_state, tally, fleet)
+    heat = new_heat_state(model.heat)
+    return State(node_state, ask_state, heat, unit_state, tally, fleet, grid)
 
 
 def new_gang_state(model: Model) -> State:

@@ -14,6 +14,7 @@ from kfarm_twin.arrays import (
     State,
 )
 from kfarm_twin.kernels import unit_columns as u
+from kfarm_twin.kernels.grid import clear_grid
 from kfarm_twin.kernels.power import ABSENT_C, FULL_PPM
 from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.kernels.unit_columns import RUNNING
@@ -22,13 +23,16 @@ from kfarm_twin.policy.gangs import NONE
 
 @spliced
 def _clear_nodes(farm: Farm, state: State) -> None:
-    nodes = state.nodes
-    for column in (nodes.up, nodes.power_mw, nodes.rack_mw, nodes.plant_mw, nodes.cluster_mw):
+    nodes, asks = state.nodes, state.asks
+    for column in (nodes.up, nodes.plant_mw, nodes.cluster_mw, asks.fixed_mw, asks.live_mw):
         column[:] = 0
     nodes.first_slot[:] = NONE
-    nodes.hot_since[:] = NONE
-    nodes.rack_dirty[:, :] = 0
-    nodes.asks[:, :] = 0
+    asks.hot_since[:] = NONE
+    asks.dirty[:, :] = 0
+    asks.loss_mw[:] = 0
+    asks.pace_ppm[:] = FULL_PPM
+    asks.pace_dirty[:] = 1
+    clear_grid(farm, state)
     for node in range(nodes.free.shape[0]):
         for resource in range(nodes.free.shape[1]):
             nodes.free[node, resource] = farm.nodes.free[node, resource]
@@ -45,6 +49,7 @@ def _clear_nodes(farm: Farm, state: State) -> None:
 def clear_state(farm: Farm, state: State) -> None:
     """Bring a state to before time 0: nodes off and empty, units at work, nothing counted."""
     units, tally = state.units, state.tally
+    tally.counts[:] = 0
     _clear_nodes(farm, state)
     for unit in range(units.row.shape[0]):
         units.row[unit] = 0
@@ -55,7 +60,6 @@ def clear_state(farm: Farm, state: State) -> None:
         units.row[unit, u.SPOILT_BY] = NONE
         units.row[unit, u.CLEAN] = FAR_NS
     units.slot_node[:] = NONE
-    tally.counts[:] = 0
     tally.totals[:] = 0.0
     tally.totals[INLET] = ABSENT_C
     tally.stops[:, :] = 0

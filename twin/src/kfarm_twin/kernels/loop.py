@@ -66,11 +66,13 @@ from kfarm_twin.kernels.gangs import (
     spoil_from_start,
     start,
 )
+from kfarm_twin.kernels.grid import clear_grid
 from kfarm_twin.kernels import heat
 from kfarm_twin.kernels.heap import DETECTED, FAILED, RESTARTED, SAVED, clear, pop
 from kfarm_twin.kernels.hours import book_hours
 from kfarm_twin.kernels.members import attach, put_to_work
 from kfarm_twin.kernels.outcome import write_outcome
+from kfarm_twin.kernels.peaks import close_meters
 from kfarm_twin.kernels.power import ABSENT_C, FULL_PPM, KILO, ask
 from kfarm_twin.kernels.progress import schedule_finish
 from kfarm_twin.kernels.rng import FAR_NS
@@ -293,6 +295,7 @@ def run_future(
         if not feel_heat(farm, state):
             return QUEUE_FULL
     _advance(farm, state, log, outcome, row, horizon, horizon)
+    close_meters(state.grid, horizon)
     close(farm, state)
     for node in range(state.nodes.up.shape[0]):
         if state.nodes.up[node] == 0:

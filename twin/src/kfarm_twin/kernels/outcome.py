@@ -40,10 +40,13 @@ from kfarm_twin.arrays import (
     THROTTLED_MAX,
     THROTTLED_TIME,
     UP_TIME,
+    WORST_FEED,
     WORST_LOAD_RACK,
     WORST_LOOP,
+    WORST_PDU,
     WORST_PLANT,
     WORST_RACK,
+    WORST_SITE,
     WORST_UNIT,
     Farm,
     Floats,
@@ -66,6 +69,7 @@ from kfarm_twin.kernels.fleet_measure import (
     WAIT_MEAN,
 )
 from kfarm_twin.kernels.gangs import DONE
+from kfarm_twin.kernels.grid_columns import ONE_MINUTE, ONE_SECOND, WINDOWS
 from kfarm_twin.kernels.power import ABSENT_C, KILO, any_positive
 
 THROTTLED_HOURS = METRIC_ORDER.index("throttled_accelerator_hours")
@@ -124,6 +128,37 @@ def _write_fleet(state: State, outcome: Outcome, row: int) -> None:
             outcome.class_tally[row, failed, column] = state.fleet.tally[failed, column]
 
 
+@inner
+def _fullest(farm: Farm, state: State, window: int, first: int, end: int) -> int:
+    """The meter among some with the highest share of its limit; -1 where none has one."""
+    best, found = -1.0, -1
+    for meter in range(first, end):
+        limit = farm.grid.meter_limit_mw[meter]
+        if limit > 0 and state.grid.peak_mw[window, meter] / float(limit) > best:
+            best = state.grid.peak_mw[window, meter] / float(limit)
+            found = meter
+    return found
+
+
+@spliced
+def _write_peaks(farm: Farm, state: State, outcome: Outcome, row: int) -> None:
+    """Peaks of all IT power, and the fullest PDU, feed and site."""
+    metrics, peak = outcome.metrics[row], state.grid.peak_mw
+    last = peak.shape[1] - 1
+    for window in range(WINDOWS):
+        metrics[39 + window] = peak[window, last] * KILO
+    pdus, clusters = farm.grid.pdu_cluster.shape[0], farm.grid.cluster.shape[0]
+    starts = (0, pdus, pdus + clusters, last)
+    windows = (ONE_SECOND, ONE_SECOND, ONE_MINUTE)
+    places = (WORST_PDU, WORST_FEED, WORST_SITE)
+    for kind in range(3):
+        meter = _fullest(farm, state, windows[kind], starts[kind], starts[kind + 1])
+        outcome.places[row, places[kind]] = max(meter - starts[kind], 0)
+        if meter >= 0:
+            limit = float(farm.grid.meter_limit_mw[meter])
+            metrics[42 + kind] = peak[windows[kind], meter] / limit
+
+
 @spliced
 def _write_metrics(farm: Farm, state: State, outcome: Outcome, row: int, horizon: int) -> None:
     count, total, metrics = state.tally.counts, state.tally.totals, outcome.metrics[row]
@@ -163,6 +198,7 @@ def _write_metrics(farm: Farm, state: State, outcome: Outcome, row: int, horizon
         metrics[32 + cause] = state.tally.lost_ns[cause] / NS_PER_HOUR
     for column in range(32 + CAUSES, METRIC_COUNT):
         metrics[column] = math.nan
+    _write_peaks(farm, state, outcome, row)
     metrics[THROTTLED_HOURS] = total[THROTTLED_TIME] / NS_PER_HOUR
     metrics[THERMAL_SHUTDOWNS] = float(count[SHUTDOWNS])
 

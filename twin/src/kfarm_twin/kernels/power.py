@@ -22,6 +22,9 @@ from kfarm_twin.arrays import (
     Ints,
     State,
 )
+from kfarm_twin.kernels.grid import flow, node_draw
+from kfarm_twin.kernels.heat_columns import DEVICES_MW, OTHERS_MW, POWER_MW, SPEED_NOW
+from kfarm_twin.policy.gangs import NONE
 
 FULL_PPM = 1_000_000
 KILO = 0.001
@@ -41,30 +44,77 @@ def any_positive(column: Ints) -> bool:
 @inner
 def ask(state: State, node: int) -> None:
     """What runs on a node has changed, so that its devices will ask for other power."""
-    nodes, count = state.nodes, state.tally.counts
-    if nodes.asks[0, node] == 0:
-        nodes.asks[0, node] = 1
-        nodes.asks[1, count[ASKING]] = node
+    asks, count = state.asks, state.tally.counts
+    if asks.dirty[0, node] == 0:
+        asks.dirty[0, node] = 1
+        asks.dirty[1, count[ASKING]] = node
         count[ASKING] += 1
 
 
 @inner
-def redraw(farm: Farm, state: State, node: int, power_mw: int) -> None:
-    """Let a node draw `power_mw` from now on, and its rack, plant and the whole with it."""
-    nodes = state.nodes
-    change = power_mw - nodes.power_mw[node]
-    if change == 0:
-        return
+def pace_ppm(farm: Farm, state: State, node: int) -> int:
+    """Share of what its devices ask for above idle that the limit of a node's rack allows."""
+    rack = farm.grid.node[node, 1]
+    if rack == NONE:
+        return FULL_PPM
+    return int(state.asks.pace_ppm[rack])
+
+
+@inner
+def redraw(farm: Farm, state: State, node: int) -> None:
+    """Bring what a node draws up to date with what its parts take, and note its rack."""
+    nodes, grid, heat = state.nodes, state.grid, state.heat
+    cluster, branch = farm.nodes.cluster[node], farm.grid.node[node, 0]
+    parts = heat.node[node, POWER_MW] - state.asks.loss_mw[node]
+    changed = False
+    for case in range(grid.node_mw.shape[0]):
+        power = 0
+        if nodes.up[node] == 1:
+            power = parts
+            if case > 0:
+                speed = pace_ppm(farm, state, node) * heat.node[node, SPEED_NOW] // FULL_PPM
+                power += grid.swing_mw[case - 1, node] * speed // FULL_PPM
+            power = node_draw(farm, cluster, power)
+        if power == grid.node_mw[case, node]:
+            continue
+        changed = True
+        grid.branch_mw[case, branch] += power - grid.node_mw[case, node]
+        grid.node_mw[case, node] = power
     rack = farm.nodes.rack[node]
-    nodes.power_mw[node] = power_mw
-    nodes.rack_mw[rack] += change
-    if nodes.rack_dirty[0, rack] == 0:
+    if changed and nodes.rack_dirty[0, rack] == 0:
         nodes.rack_dirty[0, rack] = 1
         nodes.rack_dirty[1, state.tally.counts[DIRTY_RACKS]] = rack
         state.tally.counts[DIRTY_RACKS] += 1
-    nodes.plant_mw[farm.nodes.plant[node]] += change
-    nodes.cluster_mw[farm.nodes.cluster[node]] += change
-    state.tally.counts[TOTAL_MW] += change
+
+
+@inner
+def _group_draws(farm: Farm, state: State, group: int, speed: int) -> int:
+    """What the nodes of a group that are up would draw at a speed [mW], fans as they turn now."""
+    total = 0
+    for at in range(farm.grid.first_member[group], farm.grid.first_member[group + 1]):
+        node = farm.grid.member[at]
+        if state.nodes.up[node] == 1:
+            row = state.heat.node[node]
+            fans = row[POWER_MW] - row[DEVICES_MW] - row[OTHERS_MW]
+            asked = state.asks.fixed_mw[node] + state.asks.live_mw[node] * speed // FULL_PPM
+            total += node_draw(farm, farm.nodes.cluster[node], asked + max(fans, 0))
+    return total
+
+
+@inner
+def group_speed(farm: Farm, state: State, group: int) -> int:
+    """Share of what they ask for above idle that the devices of a capped rack may draw [ppm]."""
+    limit = farm.grid.limit_mw[group]
+    if _group_draws(farm, state, group, FULL_PPM) <= limit:
+        return FULL_PPM
+    low, high = 0, FULL_PPM
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _group_draws(farm, state, group, middle) <= limit:
+            low = middle
+        else:
+            high = middle
+    return int(low)
 
 
 @spliced
@@ -90,6 +140,7 @@ def note_power(farm: Farm, state: State) -> None:
     tally = state.tally
     if tally.counts[DIRTY_RACKS] == 0:
         return
+    flow(farm, state)
     tally.counts[PEAK_MW] = max(tally.counts[PEAK_MW], tally.counts[TOTAL_MW])
     _note_racks(farm, state)
     for plant in range(state.nodes.plant_mw.shape[0]):

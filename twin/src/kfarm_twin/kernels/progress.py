@@ -19,7 +19,7 @@ from kfarm_twin.arrays import (
 from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.charge import charge_span, charge_work
 from kfarm_twin.kernels.heap import FINISHED, push
-from kfarm_twin.kernels.power import FULL_PPM
+from kfarm_twin.kernels.power import FULL_PPM, pace_ppm
 from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.kernels.warmth import slot_ppm
 from kfarm_twin.policy.gangs import NONE
@@ -120,12 +120,16 @@ def set_rate(farm: Farm, state: State, unit: int) -> None:
     """Rate of a unit: that of its slowest member, by the share of members there are [ppm]."""
     units, nodes = state.units, state.nodes
     first, slots = farm.units.first_slot[unit], farm.units.slots[unit]
+    workload = farm.units.workload[unit]
     rate, slow_class = FULL_PPM, NONE
     for slot in range(first, first + slots):
         node = units.slot_node[slot]
         if node == NONE:
             continue
-        own = slot_ppm(farm, state, slot) * nodes.health[node, SPEED_PPM] // FULL_PPM
+        alone = farm.loads.speed_ppm[workload, farm.nodes.cluster[node]]
+        own = alone * pace_ppm(farm, state, node) // FULL_PPM
+        own = own * slot_ppm(farm, state, slot) // FULL_PPM * nodes.health[node, SPEED_PPM]
+        own = own // FULL_PPM
         if own < rate:
             rate = own
             slow_class = nodes.health[node, SLOW_CLASS]

@@ -25,8 +25,16 @@ from kfarm_twin.kernels import heat_columns as h
 from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.charge import record
 from kfarm_twin.kernels.fleet_reach import give_back, note_outage, take_down
+from kfarm_twin.kernels.grid import node_draw
 from kfarm_twin.kernels.heat import hottest_c, set_overhead, set_power, set_up
-from kfarm_twin.kernels.power import ABSENT_C, FULL_PPM, redraw
+from kfarm_twin.kernels.power import (
+    ABSENT_C,
+    FULL_PPM,
+    ask,
+    group_speed,
+    pace_ppm,
+    redraw,
+)
 from kfarm_twin.policy.gangs import NONE
 
 OVERHEATED, COOLED, THROTTLED = 17, 18, 19
@@ -40,18 +48,64 @@ def overheat_class(farm: Farm) -> int:
 
 
 @inner
-def _beside_mw(farm: Farm, state: State, node: int) -> int:
-    """What a node draws beside devices and fans [mW]."""
+def _swing(farm: Farm, state: State, node: int, workload: int, pods: int) -> None:
+    for window in range(state.grid.swing_mw.shape[0]):
+        swing = farm.grid.swing_mw[window, workload, farm.nodes.cluster[node]]
+        state.grid.swing_mw[window, node] += swing * pods
+
+
+@inner
+def _gather(farm: Farm, state: State, node: int) -> None:
+    """What a node asks for: beside its devices and for them, its swings; its rack looks again."""
     cluster, others = farm.nodes.cluster[node], farm.loads.beside_mw.shape[0] - 1
+    loads, idle = farm.loads, farm.clusters.idle_device_mw[cluster]
     theirs = farm.nodes.others[node] - state.nodes.health[node, OTHERS_LOST]
-    power = farm.clusters.overhead_mw[cluster] + theirs * farm.loads.beside_mw[others, cluster]
+    fixed = farm.clusters.base_mw[cluster] + theirs * loads.beside_mw[others, cluster]
+    live = theirs * (loads.device_mw[others, cluster] - idle)
+    for window in range(state.grid.swing_mw.shape[0]):
+        state.grid.swing_mw[window, node] = 0
+    _swing(farm, state, node, others, theirs)
     slot = state.nodes.first_slot[node]
     while slot != NONE:
         unit = farm.units.slot_unit[slot]
         if state.units.row[unit, u.PHASE] == u.RUNNING:
-            power += farm.loads.beside_mw[farm.units.workload[unit], cluster]
+            workload = farm.units.workload[unit]
+            fixed += loads.beside_mw[workload, cluster]
+            need = farm.workloads.need[workload, ACCELERATORS]
+            live += need * (loads.device_mw[workload, cluster] - idle)
+            _swing(farm, state, node, workload, 1)
         slot = state.units.next_slot[slot]
-    return int(power)
+    state.asks.fixed_mw[node] = fixed
+    state.asks.live_mw[node] = live
+    rack = farm.grid.node[node, 1]
+    if rack != NONE:
+        state.asks.pace_dirty[rack] = 1
+
+
+@inner
+def slow_units(farm: Farm, state: State, node: int) -> None:
+    """The units on a node will want to know that the speed of its devices changed."""
+    slot = state.nodes.first_slot[node]
+    while slot != NONE:
+        state.units.row[farm.units.slot_unit[slot], u.FELT] = 1
+        slot = state.units.next_slot[slot]
+
+
+@inner
+def _pace_racks(farm: Farm, state: State) -> None:
+    """Slow or free the devices of capped racks where what is asked there, or a fan, changed."""
+    asks = state.asks
+    for group in range(farm.sites.loop_limit_mw.shape[0], asks.pace_ppm.shape[0]):
+        if asks.pace_dirty[group] == 0:
+            continue
+        asks.pace_dirty[group] = 0
+        speed = group_speed(farm, state, group)
+        if speed == asks.pace_ppm[group]:
+            continue
+        asks.pace_ppm[group] = speed
+        for at in range(farm.grid.first_member[group], farm.grid.first_member[group + 1]):
+            ask(state, farm.grid.member[at])
+            slow_units(farm, state, farm.grid.member[at])
 
 
 @inner
@@ -59,8 +113,9 @@ def _ask_devices(farm: Farm, state: State, now: int, node: int) -> None:
     """Let the devices of a node ask for what works on them; what is lost or free is idle."""
     cluster, nodes, heat = farm.nodes.cluster[node], state.nodes, state.heat
     idle, others = farm.clusters.idle_device_mw[cluster], farm.loads.device_mw.shape[0] - 1
-    left = farm.nodes.others[node] - nodes.health[node, OTHERS_LOST]
+    left, pace = farm.nodes.others[node] - nodes.health[node, OTHERS_LOST], FULL_PPM
     power, slot = farm.loads.device_mw[others, cluster], nodes.first_slot[node]
+    pace = pace_ppm(farm, state, node)
     first, asked = 0, -1  # devices from `first` on ask for `asked`
     for device in range(farm.nodes.devices[node]):
         own = idle
@@ -73,7 +128,7 @@ def _ask_devices(farm: Farm, state: State, now: int, node: int) -> None:
                     power = farm.loads.device_mw[workload, cluster]
                 slot = state.units.next_slot[slot]
             if left > 0:
-                own, left = power, left - 1
+                own, left = idle + (power - idle) * pace // FULL_PPM, left - 1
         if own != asked and device > first:
             set_power(farm.heat, heat, now, node, first, device - first, asked)
             first = device
@@ -82,19 +137,38 @@ def _ask_devices(farm: Farm, state: State, now: int, node: int) -> None:
 
 
 @inner
+def _tell_losses(farm: Farm, state: State, now: int, node: int) -> None:
+    """Let the heat of a node's power supplies warm its air as well."""
+    cluster, asks = farm.nodes.cluster[node], state.asks
+    beside = asks.fixed_mw[node] - farm.nodes.devices[node] * farm.clusters.idle_device_mw[cluster]
+    parts = state.heat.node[node, h.POWER_MW] - asks.loss_mw[node]
+    loss = node_draw(farm, cluster, parts) - parts
+    if loss != asks.loss_mw[node]:
+        asks.loss_mw[node] = loss
+        set_overhead(farm.heat, state.heat, now, node, beside + loss)
+
+
+@inner
 def follow(farm: Farm, state: State) -> None:
     """Tell the heat engine what has changed on nodes since it was last told."""
-    count, nodes = state.tally.counts, state.nodes
+    count, asks, at = state.tally.counts, state.asks, 0
     now = count[NOW]
     for at in range(count[ASKING]):
-        node = nodes.asks[1, at]
-        nodes.asks[0, node] = 0
-        if nodes.up[node] != state.heat.node[node, h.UP]:
-            set_up(farm.heat, state.heat, now, node, nodes.up[node])
-        if nodes.up[node] == 1:
-            set_overhead(farm.heat, state.heat, now, node, _beside_mw(farm, state, node))
+        _gather(farm, state, asks.dirty[1, at])
+    _pace_racks(farm, state)
+    for at in range(count[ASKING]):
+        node = asks.dirty[1, at]
+        asks.dirty[0, node] = 0
+        if state.nodes.up[node] != state.heat.node[node, h.UP]:
+            set_up(farm.heat, state.heat, now, node, state.nodes.up[node])
+        if state.nodes.up[node] == 1:
+            cluster = farm.nodes.cluster[node]
+            idle = farm.nodes.devices[node] * farm.clusters.idle_device_mw[cluster]
+            asks.loss_mw[node] = 0
+            set_overhead(farm.heat, state.heat, now, node, asks.fixed_mw[node] - idle)
             _ask_devices(farm, state, now, node)
-        redraw(farm, state, node, state.heat.node[node, h.POWER_MW])
+            _tell_losses(farm, state, now, node)
+        redraw(farm, state, node)
     count[ASKING] = 0
 
 
@@ -145,20 +219,11 @@ def hottest_now_c(farm: Farm, state: State) -> float:
 
 
 @inner
-def _slow_units(farm: Farm, state: State, node: int) -> None:
-    """The units on a node will want to know that the speed of its devices changed."""
-    slot = state.nodes.first_slot[node]
-    while slot != NONE:
-        state.units.row[farm.units.slot_unit[slot], u.FELT] = 1
-        slot = state.units.next_slot[slot]
-
-
-@inner
 def _overheat(farm: Farm, state: State, log: EventLog, node: int) -> None:
     """A node went off because of heat: tell the fleet."""
     fleet, shop, now = farm.fleet, state.fleet, state.tally.counts[NOW]
     failed = overheat_class(farm)
-    state.nodes.hot_since[node] = now
+    state.asks.hot_since[node] = now
     state.tally.counts[SHUTDOWNS] += 1
     record(log, now, OVERHEATED, node, failed)
     shop.tally[failed, c.EVENTS] += 1.0
@@ -175,8 +240,8 @@ def _cool(
     farm: Farm, state: State, log: EventLog, node: int, seed: int, future: int
 ) -> None:
     """A node has cooled: as far as heat goes it may come back."""
-    now, since = state.tally.counts[NOW], state.nodes.hot_since[node]
-    state.nodes.hot_since[node] = NONE
+    now, since = state.tally.counts[NOW], state.asks.hot_since[node]
+    state.asks.hot_since[node] = NONE
     record(log, now, COOLED, node, overheat_class(farm))
     note_outage(state.fleet, overheat_class(farm), now - since, since)
     give_back(farm.fleet, state.fleet, node, seed, future)
@@ -185,8 +250,11 @@ def _cool(
 @inner
 def book_power(farm: Farm, state: State) -> None:
     """Let all nodes draw what the heat engine says."""
+    now = state.tally.counts[NOW]
     for node in range(state.heat.node.shape[0]):
-        redraw(farm, state, node, state.heat.node[node, h.POWER_MW])
+        if state.nodes.up[node] == 1:
+            _tell_losses(farm, state, now, node)
+        redraw(farm, state, node)
 
 
 @inner
@@ -202,8 +270,10 @@ def feel(farm: Farm, state: State, log: EventLog, changes: int, seed: int, futur
         elif what == h.COOL:
             _cool(farm, state, log, node, seed, future)
         elif what == h.SPEED:
-            _slow_units(farm, state, node)
+            slow_units(farm, state, node)
             record(log, now, THROTTLED, node, heat.changes[row, 3])
+        elif what == h.FANS and farm.grid.node[node, 1] != NONE:
+            state.asks.pace_dirty[farm.grid.node[node, 1]] = 1
     book_power(farm, state)
     return int(shop.now[c.CHANGES])
 
@@ -212,6 +282,6 @@ def feel(farm: Farm, state: State, log: EventLog, changes: int, seed: int, futur
 def note_hot_at_end(farm: Farm, state: State, horizon: int) -> None:
     """Outages by heat that are open at the horizon count up to it."""
     for node in range(state.nodes.up.shape[0]):
-        since = state.nodes.hot_since[node]
+        since = state.asks.hot_since[node]
         if since != NONE:
             note_outage(state.fleet, overheat_class(farm), horizon - since, since)
