@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from kfarm_twin.kernels.fleet_columns import Fleet, FleetState
-    from kfarm_twin.kernels.heat_columns import Heat, HeatState
     from kfarm_twin.kernels.grid_columns import Grid, GridState
+    from kfarm_twin.kernels.heat_columns import Heat, HeatState
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

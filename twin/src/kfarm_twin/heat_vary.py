@@ -65,11 +65,15 @@ def varied_heat(refs: Sequence[Described], amounts: Amounts) -> DescribedHeat:
     """The cooling of clusters whose figures are already those under other inputs."""
     found = describe_heat(refs)
     farm = found.farm
-    homes = [ref for ref, heat in zip(refs, farm.clusters, strict=True) for _ in np.unique(heat.rack)]
+    homes = [
+        ref for ref, heat in zip(refs, farm.clusters, strict=True) for _ in np.unique(heat.rack)
+    ]
     return replace(
         found,
         farm=HeatFarm(
-            clusters=[_cluster(c, ref, amounts) for c, ref in zip(farm.clusters, refs, strict=True)],
+            clusters=[
+                _cluster(c, ref, amounts) for c, ref in zip(farm.clusters, refs, strict=True)
+            ],
             racks=[_rack(rack, ref, amounts) for rack, ref in zip(farm.racks, homes, strict=True)],
             zones=[
                 _zone(zone, refs[int(cluster)], bool(liquid), amounts)

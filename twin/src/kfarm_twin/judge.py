@@ -260,4 +260,3 @@ def _longest(model: Model) -> int:
     gangs = model.columns.workloads.gang == 1
     restart = int(model.columns.workloads.restart_ns[gangs].max(initial=0))
     return int(model.columns.clusters.detection_ns.max()) + restart if gangs.any() else 0
-

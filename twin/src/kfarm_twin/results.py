@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from kfarm_api.metrics import METRICS
 
-from kfarm_twin.arrays import METRIC_ORDER, EventLog, Floats, Ints, Outcome
+from kfarm_twin.arrays import METRIC_ORDER, EventLog, Floats, Outcome
 from kfarm_twin.compile import Model
 from kfarm_twin.kernels.changes import DEVICE_BACK, DEVICE_LOST, DRAINED, RAIL_LOST, SLOWED, SPOILT
 from kfarm_twin.kernels.gangs import MOVED, SAVES, STARTED, STOPPED, WAITS

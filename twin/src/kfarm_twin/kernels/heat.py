@@ -31,7 +31,6 @@ from kfarm_twin.kernels.heat_nodes import (
     wanted_branch,
 )
 from kfarm_twin.kernels.heat_times import (
-    enlist,
     first_due,
     mark_node,
     mark_plant,

@@ -16,8 +16,6 @@ from kfarm_twin.arrays import (
     ENERGY,
     FAILED_CLASS,
     GRID_AT,
-    INLET,
-    LOST_DEVICES,
     NOW,
     REPLICAS,
     SERVING,
@@ -35,6 +33,7 @@ from kfarm_twin.arrays import (
     State,
 )
 from kfarm_twin.kernels import fleet_columns as c
+from kfarm_twin.kernels import heat
 from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.changes import (
     DEVICE_LOST,
@@ -54,7 +53,6 @@ from kfarm_twin.kernels.fleet_measure import measure
 from kfarm_twin.kernels.gangs import (
     DETECTING,
     RESTARTING,
-    RUNNING,
     SAVING,
     STARTED,
     change_rates,
@@ -66,18 +64,16 @@ from kfarm_twin.kernels.gangs import (
     spoil_from_start,
     start,
 )
-from kfarm_twin.kernels.grid import clear_grid
-from kfarm_twin.kernels import heat
 from kfarm_twin.kernels.heap import DETECTED, FAILED, RESTARTED, SAVED, clear, pop
 from kfarm_twin.kernels.hours import book_hours
 from kfarm_twin.kernels.members import attach, put_to_work
 from kfarm_twin.kernels.outcome import write_outcome
 from kfarm_twin.kernels.peaks import close_meters
-from kfarm_twin.kernels.power import ABSENT_C, FULL_PPM, KILO, ask
+from kfarm_twin.kernels.power import FULL_PPM, KILO, ask
 from kfarm_twin.kernels.progress import schedule_finish
 from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.kernels.stress import feel_heat
-from kfarm_twin.kernels.warmth import feel, follow, hottest_now_c, note_hot_at_end
+from kfarm_twin.kernels.warmth import feel, follow, hottest_now_c, note_hot_at_end, start_warm
 from kfarm_twin.policy.gangs import NONE
 
 PLAYED, QUEUE_FULL = 0, 1
@@ -154,8 +150,7 @@ def _begin(
         record(log, 0, STARTED, unit, 0)
     count[SERVING_MIN] = count[REPLICAS]
     follow(farm, state)
-    heat.start_steady(farm.heat, state.heat)
-    feel(farm, state, log, 0, seed, future)
+    start_warm(farm, state)
     for unit in range(farm.units.workload.shape[0]):
         spoil_from_start(farm, state, unit)
         kept_room = schedule_finish(farm, state, queue, unit, horizon) and kept_room

@@ -10,7 +10,8 @@ from kfarm_twin.kernels.clear import clear_state
 from kfarm_twin.kernels.extremes import air_zone
 from kfarm_twin.kernels.members import attach
 from kfarm_twin.kernels.power import ABSENT_C, ask
-from kfarm_twin.kernels.warmth import book_power, follow
+from kfarm_twin.kernels.rng import FAR_NS
+from kfarm_twin.kernels.warmth import follow, start_warm
 from kfarm_twin.policy.gangs import NONE
 
 NODE_HOTTEST, NODE_THROTTLED = 0, 1
@@ -26,7 +27,7 @@ def stand(
     `inlet_c` [R] is the air at racks. Devices are those of future 0 of seed 0, where they differ.
     """
     clear_state(farm, state)
-    heat.begin(farm.heat, state.heat, 0, 0, h.FAR_HORIZON)
+    heat.begin(farm.heat, state.heat, 0, 0, FAR_NS)
     for slot in range(slot_node.shape[0]):
         if slot_node[slot] != NONE:
             attach(farm, state, slot, slot_node[slot])
@@ -34,8 +35,7 @@ def stand(
         state.nodes.up[node] = up[node]
         ask(state, node)
     follow(farm, state)
-    heat.start_steady(farm.heat, state.heat)
-    book_power(farm, state)
+    start_warm(farm, state)
     for node in range(up.shape[0]):
         found[node, NODE_HOTTEST] = ABSENT_C
         if up[node] == 1:

@@ -6,7 +6,7 @@ from kfarm_twin._jit import inner
 from kfarm_twin.arrays import NOW, Farm, State
 from kfarm_twin.kernels import fleet_columns as c
 from kfarm_twin.kernels.fleet_clocks import set_stress, stress_at
-from kfarm_twin.kernels.heat import steady_c
+from kfarm_twin.kernels.warmth import rest_c
 
 
 @inner
@@ -26,6 +26,6 @@ def feel_heat(farm: Farm, state: State) -> bool:
         for node in range(first, first + fleet.clusters[cluster, c.NODES]):
             if shop.node[node, c.CAUSES] > 0:
                 continue
-            celsius = steady_c(farm.heat, state.heat, node)
+            celsius = rest_c(farm, state, node)
             set_stress(fleet, shop, node, stress_at(fleet, cluster, celsius))
     return bool(shop.now[c.FULL] == 0)

@@ -26,10 +26,20 @@ from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.charge import record
 from kfarm_twin.kernels.fleet_reach import give_back, note_outage, take_down
 from kfarm_twin.kernels.grid import node_draw
-from kfarm_twin.kernels.heat import hottest_c, set_overhead, set_power, set_up
+from kfarm_twin.kernels.heat import (
+    hottest_c,
+    set_overhead,
+    set_power,
+    set_up,
+    settle,
+    start_steady,
+)
+from kfarm_twin.kernels.heat_nodes import resistance_of
+from kfarm_twin.kernels.heat_zones import supply_at
 from kfarm_twin.kernels.power import (
     ABSENT_C,
     FULL_PPM,
+    KILO,
     ask,
     group_speed,
     pace_ppm,
@@ -137,15 +147,17 @@ def _ask_devices(farm: Farm, state: State, now: int, node: int) -> None:
 
 
 @inner
-def _tell_losses(farm: Farm, state: State, now: int, node: int) -> None:
-    """Let the heat of a node's power supplies warm its air as well."""
+def _tell_losses(farm: Farm, state: State, now: int, node: int) -> bool:
+    """Let the heat of a node's power supplies warm its air as well; True where it is another."""
     cluster, asks = farm.nodes.cluster[node], state.asks
     beside = asks.fixed_mw[node] - farm.nodes.devices[node] * farm.clusters.idle_device_mw[cluster]
     parts = state.heat.node[node, h.POWER_MW] - asks.loss_mw[node]
     loss = node_draw(farm, cluster, parts) - parts
-    if loss != asks.loss_mw[node]:
-        asks.loss_mw[node] = loss
-        set_overhead(farm.heat, state.heat, now, node, beside + loss)
+    if loss == asks.loss_mw[node]:
+        return False
+    asks.loss_mw[node] = loss
+    set_overhead(farm.heat, state.heat, now, node, beside + loss)
+    return True
 
 
 @inner
@@ -158,16 +170,26 @@ def follow(farm: Farm, state: State) -> None:
     _pace_racks(farm, state)
     for at in range(count[ASKING]):
         node = asks.dirty[1, at]
-        asks.dirty[0, node] = 0
         if state.nodes.up[node] != state.heat.node[node, h.UP]:
             set_up(farm.heat, state.heat, now, node, state.nodes.up[node])
         if state.nodes.up[node] == 1:
             cluster = farm.nodes.cluster[node]
             idle = farm.nodes.devices[node] * farm.clusters.idle_device_mw[cluster]
-            asks.loss_mw[node] = 0
-            set_overhead(farm.heat, state.heat, now, node, asks.fixed_mw[node] - idle)
+            beside = asks.fixed_mw[node] - idle + asks.loss_mw[node]
+            set_overhead(farm.heat, state.heat, now, node, beside)
             _ask_devices(farm, state, now, node)
-            _tell_losses(farm, state, now, node)
+    if count[ASKING] > 0:
+        settle(farm.heat, state.heat)
+    lost = False
+    for at in range(count[ASKING]):
+        node = asks.dirty[1, at]
+        if state.nodes.up[node] == 1:
+            lost = _tell_losses(farm, state, now, node) or lost
+    if lost:
+        settle(farm.heat, state.heat)
+    for at in range(count[ASKING]):
+        node = asks.dirty[1, at]
+        asks.dirty[0, node] = 0
         redraw(farm, state, node)
     count[ASKING] = 0
 
@@ -208,6 +230,17 @@ def slot_ppm(farm: Farm, state: State, slot: int) -> int:
 
 
 @inner
+def rest_c(farm: Farm, state: State, node: int) -> float:
+    """What a node's hottest device tends to with its present power, inlet and flow [degC]."""
+    heat, hottest = state.heat, 0.0
+    for device in range(farm.nodes.devices[node]):
+        watts = float(heat.mw[node, device, h.DRAWN]) * KILO
+        hottest = max(hottest, resistance_of(heat, node, device) * watts)
+    supply = supply_at(farm.heat, heat, farm.heat.nodes[node, h.INLET_ZONE])
+    return float(supply + heat.node_c[node, h.INLET] + hottest)
+
+
+@inner
 def hottest_now_c(farm: Farm, state: State) -> float:
     """The hottest device there is now [degC]."""
     hottest = ABSENT_C
@@ -236,9 +269,7 @@ def _overheat(farm: Farm, state: State, log: EventLog, node: int) -> None:
 
 
 @inner
-def _cool(
-    farm: Farm, state: State, log: EventLog, node: int, seed: int, future: int
-) -> None:
+def _cool(farm: Farm, state: State, log: EventLog, node: int, seed: int, future: int) -> None:
     """A node has cooled: as far as heat goes it may come back."""
     now, since = state.tally.counts[NOW], state.asks.hot_since[node]
     state.asks.hot_since[node] = NONE
@@ -250,11 +281,22 @@ def _cool(
 @inner
 def book_power(farm: Farm, state: State) -> None:
     """Let all nodes draw what the heat engine says."""
-    now = state.tally.counts[NOW]
+    now, lost = state.tally.counts[NOW], False
     for node in range(state.heat.node.shape[0]):
         if state.nodes.up[node] == 1:
-            _tell_losses(farm, state, now, node)
+            lost = _tell_losses(farm, state, now, node) or lost
+    if lost:
+        settle(farm.heat, state.heat)
+    for node in range(state.heat.node.shape[0]):
         redraw(farm, state, node)
+
+
+@inner
+def start_warm(farm: Farm, state: State) -> None:
+    """At time 0, let all be as warm as it gets with what was asked for."""
+    for _ in range(2):  # the second time with the losses of what is then drawn
+        start_steady(farm.heat, state.heat)
+        book_power(farm, state)
 
 
 @inner
