@@ -172,7 +172,7 @@ def _season(monthly: Floats) -> Floats:
         nodes = np.eye(12)[month]
         basis[:, month] = np.interp(days, around, np.concatenate(([nodes[-1]], nodes, [nodes[0]])))
     means = np.stack([basis[month == MONTH_OF_DAY].mean(axis=0) for month in range(12)])
-    return basis @ np.linalg.solve(means, monthly)
+    return np.asarray(basis @ np.linalg.solve(means, monthly))
 
 
 def _weather(spread_k: Floats) -> Floats:

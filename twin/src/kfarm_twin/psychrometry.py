@@ -1,4 +1,4 @@
-"""Moist air: vapour pressure, wet bulb, humidity ratio, enthalpy, and the part of heat that evaporates.
+"""Moist air: vapour pressure, wet bulb, humidity, enthalpy, and the part of heat that evaporates.
 
 Temperatures in degC, pressures in Pa, humidity ratios in kg of vapour per kg of dry air. All
 functions take arrays and return arrays of the same shape.
@@ -53,7 +53,7 @@ def humidity_ratio(vapour_pa: Floats, pressure_pa: Floats | float) -> Floats:
 
 
 def enthalpy_j_per_kg(temperature_c: Floats, ratio: Floats) -> Floats:
-    """Enthalpy of moist air per kilogram of dry air [J/kg] (ASHRAE Fundamentals 2017, chapter 1)."""
+    """Enthalpy of moist air per kilogram of dry air [J/kg] (ASHRAE Fundamentals, chapter 1)."""
     return 1006.0 * temperature_c + ratio * (2.501e6 + 1860.0 * temperature_c)
 
 

@@ -31,7 +31,7 @@ W_PER_KW = 1000.0
 
 
 class Season(Strict):
-    """Months with the same hours and prices; `hours` has a letter for each hour of a working day."""
+    """Months with the same prices; `hours` has a letter for each hour of a working day."""
 
     name: Name
     months: Annotated[list[Annotated[int, Field(ge=1, le=12)]], Field(min_length=1, max_length=12)]
