@@ -27,6 +27,7 @@ _LEVEL = {
     "scalable-unit": arrays.SCALABLE_UNIT,
     "cluster": arrays.CLUSTER,
 }
+PPM = 1_000_000
 _CLUSTER_WIDE = ("kfarm.dev/farm", "kfarm.dev/farm-kind", "kfarm.dev/cluster")
 
 

@@ -119,7 +119,7 @@ def never_throttles(farm: Farm) -> bool:
         return False
     home = heat.nodes[:, h.CLUSTER]
     rack_air = np.bincount(heat.nodes[:, h.RACK], weights=air[home], minlength=len(heat.racks))
-    rack_air += heat.racks[:, 1] / 1000.0
+    rack_air = rack_air + heat.racks[:, 1] / 1000.0
     inlet = heat.zones[heat.nodes[:, h.INLET_ZONE], h.SETPOINT]
     rise = heat.racks[:, 0] * rack_air
     inlet = inlet + np.where(rules[home, h.LIQUID] == 1, 0.0, rise[heat.nodes[:, h.RACK]])
@@ -152,5 +152,5 @@ def _keep_setpoints(farm: Farm, air: Floats, liquid: Floats) -> bool:
     if (water + into / heat.zones[:, h.U] > heat.zones[:, h.SETPOINT]).any():
         return False
     total = np.bincount(plant, weights=into, minlength=len(heat.plants))
-    total += heat.plants[:, h.PLANT_OTHER_MW] / 1000.0
+    total = total + heat.plants[:, h.PLANT_OTHER_MW] / 1000.0
     return bool((total <= heat.plants[:, h.UNIT_W] * heat.plants[:, h.PLANT_UNITS]).all())

@@ -34,7 +34,7 @@ from kfarm_twin.kernels.fleet_columns import (
     SPEED,
     WENT_DOWN,
 )
-from kfarm_twin.kernels.gangs import RUNNING, disclose, interrupt, move, spoil
+from kfarm_twin.kernels.gangs import disclose, interrupt, move, spoil
 from kfarm_twin.kernels.heap import FAILED, REPAIRED
 from kfarm_twin.kernels.members import holder, miss
 from kfarm_twin.kernels.power import FULL_PPM, ask
@@ -208,7 +208,7 @@ def felt_by_units(
     slot, last, kept_room = state.nodes.first_slot[node], NONE, True
     while slot != NONE:
         unit = farm.units.slot_unit[slot]
-        if unit != last and state.units.row[unit, u.PHASE] == RUNNING:
+        if unit != last and state.units.row[unit, u.PHASE] == u.RUNNING:
             settle(farm, state, unit, state.tally.counts[NOW])
             if spoilt_class != NONE:
                 spoil(farm, state, unit, spoilt_class)

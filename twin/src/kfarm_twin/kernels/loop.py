@@ -51,9 +51,6 @@ from kfarm_twin.kernels.extremes import note_extremes
 from kfarm_twin.kernels.fleet import begin, end, next_time, step
 from kfarm_twin.kernels.fleet_measure import measure
 from kfarm_twin.kernels.gangs import (
-    DETECTING,
-    RESTARTING,
-    SAVING,
     STARTED,
     change_rates,
     close,
@@ -226,11 +223,11 @@ def _handle(
     """Let one event of a unit happen; False when the queue had no room for what follows from it."""
     kind, unit = queue.kind[at], queue.entity[at]
     phase = state.units.row[unit, u.PHASE]
-    if kind == DETECTED and phase == DETECTING:
+    if kind == DETECTED and phase == u.DETECTING:
         return replace(farm, state, queue, log, unit, horizon)
-    if kind == RESTARTED and phase == RESTARTING:
+    if kind == RESTARTED and phase == u.RESTARTING:
         return start(farm, state, queue, log, unit, horizon)
-    if kind == SAVED and phase == SAVING:
+    if kind == SAVED and phase == u.SAVING:
         return end_save(farm, state, queue, log, unit, horizon)
     finish(farm, state, log, unit)
     return retry_waiting(farm, state, queue, log, horizon)

@@ -68,7 +68,6 @@ from kfarm_twin.kernels.fleet_measure import (
     TOP_DECILE,
     WAIT_MEAN,
 )
-from kfarm_twin.kernels.gangs import DONE
 from kfarm_twin.kernels.grid_columns import ONE_MINUTE, ONE_SECOND, WINDOWS
 from kfarm_twin.kernels.power import ABSENT_C, KILO, any_positive
 
@@ -84,7 +83,7 @@ def _write_units(farm: Farm, state: State, outcome: Outcome, row: int, horizon: 
     kept, spans, alone = 0.0, 0.0, 0.0
     for unit in range(farm.units.workload.shape[0]):
         span = state.units.row[unit, u.END]
-        if state.units.row[unit, u.PHASE] != DONE:
+        if state.units.row[unit, u.PHASE] != u.DONE:
             span = horizon
         retained = state.units.row[unit, u.KEPT] + state.units.row[unit, u.WORK]
         outcome.unit_times_ns[row, unit, 0] = retained

@@ -199,7 +199,7 @@ def _first_place(farm: Farm, state: State, node: int, slot: int) -> int:
     """How many sound devices of a node are dealt out before those of a slot."""
     place = farm.nodes.others[node] - state.nodes.health[node, OTHERS_LOST]
     at = state.nodes.first_slot[node]
-    while at != slot and at != NONE:
+    while at not in (slot, NONE):
         place += farm.workloads.need[farm.units.workload[farm.units.slot_unit[at]], ACCELERATORS]
         at = state.units.next_slot[at]
     return int(place)
