@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from kfarm_api.policy import Fault
 
-from kfarm_twin.arrays import Floats, Ints
+from kfarm_twin.arrays import METRIC_ORDER, Floats, Ints
 from kfarm_twin.cooling_faults import COOLING, CoolingFault, cooling_faults, touched
 from kfarm_twin.cooling_load import CoolingLoad
 from kfarm_twin.cooling_scene import Merger, Scene
@@ -126,6 +126,15 @@ class CoolingStudy:
         """Least time to a shutdown by heat."""
         return _least([row.shutdown_s for row in self.rows])
 
+    def fill(self, metrics: Floats) -> None:
+        """Write both as metrics [futures, METRIC_COUNT]; NaN stays where nothing could fail."""
+        for name, value in (
+            ("time_to_throttle_min", self.throttle_min_s),
+            ("time_to_shutdown_min", self.shutdown_min_s),
+        ):
+            if value is not None:
+                metrics[:, METRIC_ORDER.index(name)] = value
+
 
 def _least(times: Sequence[float | None]) -> float | None:
     if not times:
@@ -237,15 +246,9 @@ class CoolingPlayer:
                 row = self.row(fault)
                 found[id(row)] = row
                 labels.setdefault(id(row), []).append(fault.label)
-        rows = [_with_instances(row, labels[key]) for key, row in found.items()]
+        rows = [replace(row, instances=tuple(labels[key])) for key, row in found.items()]
         rows.sort(key=lambda row: row.severity)
         return CoolingStudy(tuple(rows), self.heat.assumptions)
-
-
-def _with_instances(row: CoolingRow, labels: list[str]) -> CoolingRow:
-    from dataclasses import replace  # noqa: PLC0415
-
-    return replace(row, instances=tuple(labels))
 
 
 def _times(back_s: float) -> Ints:
