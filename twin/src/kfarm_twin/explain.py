@@ -288,7 +288,7 @@ def check_result(
     outcome: Outcome,
     notes: Mapping[str, str] | None = None,
 ) -> CheckResult:
-    """One check with its estimate, interval and sentence; `notes` say who is to blame, by metric."""
+    """One check with its estimate, interval and sentence; `notes`: who is to blame, by metric."""
     values = outcome.metrics[:, METRIC_ORDER.index(check.metric)]
     unit = METRICS[check.metric].unit
     low_side = check.at_least is not None
