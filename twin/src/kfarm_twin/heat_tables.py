@@ -441,7 +441,11 @@ def _node_rows(
 def _fault_rows(farm: HeatFarm) -> Ints:
     """Units that fail by chance, one row each, then faults at stated times."""
     rows = []
-    for of_plant, owners in ((0, farm.zones), (1, farm.plants)):
+    kinds: tuple[tuple[int, Sequence[HeatZone | HeatPlant]], ...] = (
+        (0, farm.zones),
+        (1, farm.plants),
+    )
+    for of_plant, owners in kinds:
         for index, owner in enumerate(owners):
             if owner.unit_up_s > 0.0 and owner.unit_down_s > 0.0:
                 row = [of_plant, index, 1, c.NONE, _ns(owner.unit_up_s), _ns(owner.unit_down_s)]
