@@ -34,12 +34,12 @@ SEED = 0
 
 @dataclass(frozen=True)
 class CoolingRow:
-    """What comes of a fault; one row for all instances that are alike.
+    """What comes of a fault; figures are those of the worst of its instances.
 
     Attributes
     ----------
     instances
-        Labels of those that are alike; the first was played.
+        Labels of those that come to the same, see `outcome`.
     lost, left, needed
         Units that are lost, that are left, and that full cooling takes.
     back_s
@@ -90,6 +90,16 @@ class CoolingRow:
     supply_c: float
     steady_s: float | None
     curve: tuple[tuple[float, float, float, float], ...]
+
+    @property
+    def outcome(self) -> object:
+        """What it comes to, times in two digits: equal for rows that are told as one."""
+        seconds = [
+            None if time is None else float(f"{time:.2g}")
+            for time in (self.throttle_s, self.shutdown_s, self.back_s)
+        ]
+        units = (self.lost, self.left, self.needed)
+        return (self.fault, *units, *seconds, self.dark > 0, round(self.hottest_c))
 
     @property
     def severity(self) -> tuple[float, float, float, float]:
@@ -238,17 +248,21 @@ class CoolingPlayer:
         )
 
     def study(self, kinds: Sequence[Fault] = COOLING) -> CoolingStudy:
-        """All instances of some kinds of fault, those that are alike in one row."""
-        labels: dict[int, list[str]] = {}
-        found: dict[int, CoolingRow] = {}
+        """All instances of some kinds of fault; those that come to the same in one row."""
+        groups: dict[object, list[CoolingRow]] = {}
         for kind in kinds:
             for fault in self.faults(kind):
-                row = self.row(fault)
-                found[id(row)] = row
-                labels.setdefault(id(row), []).append(fault.label)
-        rows = [replace(row, instances=tuple(labels[key])) for key, row in found.items()]
+                row = replace(self.row(fault), instances=(fault.label,))
+                groups.setdefault(row.outcome, []).append(row)
+        rows = [_together(group) for group in groups.values()]
         rows.sort(key=lambda row: row.severity)
         return CoolingStudy(tuple(rows), self.heat.assumptions)
+
+
+def _together(group: list[CoolingRow]) -> CoolingRow:
+    """The worst of some rows, with the instances of all."""
+    worst = min(group, key=lambda row: row.severity)
+    return replace(worst, instances=tuple(label for row in group for label in row.instances))
 
 
 def _times(back_s: float) -> Ints:

@@ -171,14 +171,14 @@ def _print_table(console: Console, one: CoolingAnswer) -> None:
         console.print(Text("it describes nothing of its cooling that these faults could fail"))
     else:
         table = Table(box=None, pad_edge=False)
-        for head in ("Fault", "Instance", "Alike", "Left", "Throttles", "Shuts down"):
+        for head in ("Fault", "Worst instance", "Alike", "Left"):
             table.add_column(head, justify="right" if head == "Alike" else "left")
-        for head in ("Throttled", "Hottest", "Headroom", "Steady"):
+        for head in ("Throttles", "Shuts down", "Throttled", "Hottest", "Headroom", "Steady"):
             table.add_column(head, justify="right")
         for row in one.study.rows:
             table.add_row(
                 Text(row.fault, style=_STYLES[state(row)]),
-                Text(instances(row)),
+                Text(row.instances[0]),
                 str(len(row.instances)),
                 left(row),
                 _span(row.throttle_s),

@@ -8,8 +8,6 @@ from kfarm_twin.cooling import WINDOW_S, CoolingRow
 from kfarm_twin.figures import brief_span, digits
 
 HOLDS, THROTTLES, SHUTS_DOWN = "Holds", "Throttles", "ShutsDown"
-MOST_INSTANCES = 3
-"""Instances that are named in one cell."""
 
 _UNITS: dict[Fault, tuple[str, str]] = {
     "CduPump": ("pump", "pumps"),
@@ -55,9 +53,7 @@ def where(row: CoolingRow) -> str:
 def instances(row: CoolingRow) -> str:
     """Names of the instances, or how many there are."""
     labels = row.instances
-    if len(labels) <= MOST_INSTANCES:
-        return ", ".join(labels)
-    return f"{labels[0]} … {labels[-1]}"
+    return labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1:,} alike"
 
 
 def sentence(row: CoolingRow) -> str:
