@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from kfarm_api.policy import Fault
 
-from kfarm_twin.arrays import Floats, Ints
+from kfarm_twin.arrays import METRIC_ORDER, Floats, Ints
 from kfarm_twin.cooling_faults import COOLING, CoolingFault, cooling_faults, touched
 from kfarm_twin.cooling_load import CoolingLoad
 from kfarm_twin.cooling_scene import Merger, Scene
@@ -34,12 +34,12 @@ SEED = 0
 
 @dataclass(frozen=True)
 class CoolingRow:
-    """What comes of a fault; one row for all instances that are alike.
+    """What comes of a fault; figures are those of the worst of its instances.
 
     Attributes
     ----------
     instances
-        Labels of those that are alike; the first was played.
+        Labels of those that come to the same, see `outcome`.
     lost, left, needed
         Units that are lost, that are left, and that full cooling takes.
     back_s
@@ -92,6 +92,16 @@ class CoolingRow:
     curve: tuple[tuple[float, float, float, float], ...]
 
     @property
+    def outcome(self) -> object:
+        """What it comes to, times in two digits: equal for rows that are told as one."""
+        seconds = [
+            None if time is None else float(f"{time:.2g}")
+            for time in (self.throttle_s, self.shutdown_s, self.back_s)
+        ]
+        units = (self.lost, self.left, self.needed)
+        return (self.fault, *units, *seconds, self.dark > 0, round(self.hottest_c))
+
+    @property
     def severity(self) -> tuple[float, float, float, float]:
         """Sorts the worst first: by shutdown, throttling, headroom."""
         dark = 0.0 if self.dark else 1.0
@@ -125,6 +135,15 @@ class CoolingStudy:
     def shutdown_min_s(self) -> float | None:
         """Least time to a shutdown by heat."""
         return _least([row.shutdown_s for row in self.rows])
+
+    def fill(self, metrics: Floats) -> None:
+        """Write both as metrics [futures, METRIC_COUNT]; NaN stays where nothing could fail."""
+        for name, value in (
+            ("time_to_throttle_min", self.throttle_min_s),
+            ("time_to_shutdown_min", self.shutdown_min_s),
+        ):
+            if value is not None:
+                metrics[:, METRIC_ORDER.index(name)] = value
 
 
 def _least(times: Sequence[float | None]) -> float | None:
@@ -229,23 +248,21 @@ class CoolingPlayer:
         )
 
     def study(self, kinds: Sequence[Fault] = COOLING) -> CoolingStudy:
-        """All instances of some kinds of fault, those that are alike in one row."""
-        labels: dict[int, list[str]] = {}
-        found: dict[int, CoolingRow] = {}
+        """All instances of some kinds of fault; those that come to the same in one row."""
+        groups: dict[object, list[CoolingRow]] = {}
         for kind in kinds:
             for fault in self.faults(kind):
-                row = self.row(fault)
-                found[id(row)] = row
-                labels.setdefault(id(row), []).append(fault.label)
-        rows = [_with_instances(row, labels[key]) for key, row in found.items()]
+                row = replace(self.row(fault), instances=(fault.label,))
+                groups.setdefault(row.outcome, []).append(row)
+        rows = [_together(group) for group in groups.values()]
         rows.sort(key=lambda row: row.severity)
         return CoolingStudy(tuple(rows), self.heat.assumptions)
 
 
-def _with_instances(row: CoolingRow, labels: list[str]) -> CoolingRow:
-    from dataclasses import replace  # noqa: PLC0415
-
-    return replace(row, instances=tuple(labels))
+def _together(group: list[CoolingRow]) -> CoolingRow:
+    """The worst of some rows, with the instances of all."""
+    worst = min(group, key=lambda row: row.severity)
+    return replace(worst, instances=tuple(label for row in group for label in row.instances))
 
 
 def _times(back_s: float) -> Ints:

@@ -22,6 +22,7 @@ from kfarm_twin.outcomes import join_outcomes
 from kfarm_twin.simulate_facility import fill_facility, hour_columns, hours_of, site_of
 
 if TYPE_CHECKING:
+    from kfarm_twin.cooling import CoolingStudy
     from kfarm_twin.results import Replay, SimulationResult
 
 QUEUE_MARGIN = 64
@@ -198,6 +199,11 @@ class Simulator:
         nothing but the time taken.
     facility
         Whether to fill the metrics of the facility.
+
+    Attributes
+    ----------
+    cooling
+        What single faults of the cooling do, for the metrics that tell it; None: not asked for.
     """
 
     def __init__(
@@ -216,6 +222,7 @@ class Simulator:
         self.seed = seed
         self.horizon_ns = horizon_ns
         self._workers = workers or min(os.cpu_count() or 1, 8)
+        self.cooling: CoolingStudy | None = None
         self._pool: list[_Worker] = []
         self._site = site_of(model) if facility else None
 
@@ -248,18 +255,25 @@ class Simulator:
 
     def play(self, first: int, futures: int) -> Outcome:
         """Results of the futures `first` to `first + futures - 1`, without their hours."""
+        outcome = self._with_site(first, futures)
+        if self.cooling is not None:
+            self.cooling.fill(outcome.metrics)
+        return outcome
+
+    def _with_site(self, first: int, futures: int) -> Outcome:
+        """Futures with the metrics of the facility, some at a time for the sake of memory."""
         if self._site is None:
-            return self._play(first, futures, 0)
+            return self._played(first, futures, 0)
         hours = hours_of(self.horizon_ns)
         step = max(HOURS_HELD // (hours * hour_columns(self.model)), 1)
         parts = []
         for low in range(0, futures, step):
-            part = self._play(first + low, min(step, futures - low), hours)
+            part = self._played(first + low, min(step, futures - low), hours)
             fill_facility(self._site, self.model, part, self.horizon_ns, first + low)
             parts.append(part._replace(hours=part.hours[:, :0]))
         return join_outcomes(parts)
 
-    def _play(self, first: int, futures: int, hours: int) -> Outcome:
+    def _played(self, first: int, futures: int, hours: int) -> Outcome:
         outcome = new_outcome(self.model, futures, hours)
         threads = min(self._workers, futures)
         if self.model.nodes * futures < THREAD_WORTH:
