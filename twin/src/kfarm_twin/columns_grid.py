@@ -112,10 +112,8 @@ def feeds_of(ref: HasStages) -> int:
     return ref.cluster.feed.feeds if ref.cluster.feed is not None else 1
 
 
-def _ints(values: object, *shape: int) -> Ints:
+def _ints(values: object) -> Ints:
     column = np.ascontiguousarray(values, dtype=np.int64)
-    if shape:
-        column = column.reshape(shape)
     column.setflags(write=False)
     return column
 
@@ -156,7 +154,7 @@ class _Groups:
     """Groups of nodes with one limit: the loops, then the racks that are capped."""
 
     limit_mw: list[int]
-    node_rack: Ints
+    node_row: Ints
     first: Ints
     member: Ints
 
@@ -275,21 +273,21 @@ def grid_columns(
     )
     groups = _Groups.of(trees, refs, rack_cluster, sites.loop_limit_mw, own)
     load = np.array([milliwatts(ref.cluster.rack.load) for ref in refs], np.int64)[rack_cluster]
-    power = [farm.spec.power for farm in farms]
+    site_power = [farm.spec.power for farm in farms]
+    other = [milliwatts(p.other_load) if p is not None else 0 for p in site_power]
+    homes = [[ref.farm_index, feeds_of(ref)] for ref in refs]
+    of_clusters, of_sites = rows[: 3 * len(refs)], rows[3 * len(refs) :]
+    first_branch = np.searchsorted(branches.rack, np.arange(racks + 1))
     return Grid(
         stages=stages,
-        chain=_ints(rows[: 3 * len(refs)], len(refs), 3, 2),
-        site_chain=_ints(rows[3 * len(refs) :], len(farms), 2, 2),
-        cluster=_ints([[ref.farm_index, feeds_of(ref)] for ref in refs]),
-        node=_ints(np.stack([branches.node, groups.node_rack], axis=1)),
-        first_branch=_ints(np.searchsorted(branches.rack, np.arange(racks + 1))),
-        branch=_ints(np.stack([branches.pdu, branches.parts(load)], axis=1)),
-        rack_cluster=_ints(rack_cluster),
+        cluster=_ints(np.hstack([homes, of_clusters.reshape(-1, 6)])),
+        site=_ints(np.column_stack([of_sites.reshape(-1, 4), other])),
+        node=_ints(np.column_stack([branches.node, groups.node_row])),
+        rack=_ints(np.column_stack([first_branch, np.append(rack_cluster, 0)])),
+        branch=_ints(np.column_stack([branches.pdu, branches.parts(load)])),
         pdu_cluster=_ints(pdu_cluster),
-        limit_mw=_ints(groups.limit_mw),
-        first_member=_ints(groups.first),
+        group=_ints(np.column_stack([[*groups.limit_mw, 0], groups.first])),
         member=_ints(groups.member),
         swing_mw=swing_mw,
-        other_mw=_ints([milliwatts(p.other_load) if p is not None else 0 for p in power]),
-        meter_limit_mw=_ints(_meter_limits(farms, refs, pdu_cluster)),
+        limit_mw=_ints(_meter_limits(farms, refs, pdu_cluster)),
     )

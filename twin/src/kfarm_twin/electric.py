@@ -103,31 +103,29 @@ def chain_at(
     )
 
 
-def _points(stage: Stage) -> list[tuple[float, float, float, float]]:
-    """Output, input, share and slope of each point; the first stands at 0."""
-    loads, shares = stage.loads, stage.efficiencies
-    rows = [] if len(loads) > 1 and loads[0] == 0.0 else [(0.0, 0.0, shares[0], 0.0)]
+def _points(stage: Stage) -> list[tuple[float, ...]]:
+    """Rows of `Converters.point` of a stage; the first stands at 0."""
+    loads, shares, loss = stage.loads, stage.efficiencies, stage.loss
+    rows: list[tuple[float, ...]] = [(0.0, 0.0, shares[0], 0.0, loss)]
+    if len(loads) > 1 and loads[0] == 0.0:
+        rows = []
     if len(loads) == 1:
         return rows
     for index, (load, share) in enumerate(zip(loads, shares, strict=True)):
         slope = 0.0
         if index + 1 < len(loads):
             slope = (shares[index + 1] - share) / (loads[index + 1] - load)
-        rows.append((load, load / share, share - slope * load, slope))
+        rows.append((load, load / share, share - slope * load, slope, loss))
     return rows
 
 
 def converters(chains: Sequence[Chain]) -> tuple[Converters, Ints]:
     """Tables of all chains, and [chains, 2] first stage and number of stages of each."""
     points = [_points(stage) for chain in chains for stage in chain]
-    table = np.array([row for rows in points for row in rows], np.float64).reshape(-1, 4)
+    table = np.array([row for rows in points for row in rows], np.float64).reshape(-1, 5)
     starts = np.cumsum([0, *(len(chain) for chain in chains)])[:-1]
     return (
-        Converters(
-            _ints(np.cumsum([0, *(len(rows) for rows in points)])),
-            _floats([stage.loss for chain in chains for stage in chain]),
-            *(_floats(table[:, column]) for column in range(4)),
-        ),
+        Converters(_ints(np.cumsum([0, *(len(rows) for rows in points)])), _floats(table)),
         _ints(np.stack([starts, [len(chain) for chain in chains]], axis=1)),
     )
 
@@ -154,9 +152,9 @@ def upstream(chain: Chain, load_w: Floats | float, units: int = 1) -> Floats:
     """
     loads = np.ascontiguousarray(np.atleast_1d(np.asarray(load_w, np.float64)))
     tables, rows = converters([chain])
-    inputs = np.empty(loads.size)
+    inputs, count = np.empty(loads.size), np.full(loads.size, rows[0, 1])
     each = np.ascontiguousarray(loads.ravel() * (MW_PER_W / units))
-    chain_inputs(tables, int(rows[0, 0]), int(rows[0, 1]), each, inputs)
+    chain_inputs(tables, np.zeros(loads.size, np.int64), count, each, inputs)
     found: Floats = (inputs * (units / MW_PER_W)).reshape(np.shape(load_w))
     return found
 

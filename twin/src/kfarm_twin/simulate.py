@@ -16,7 +16,7 @@ from kfarm_twin.heat import new_state as new_heat_state
 from kfarm_twin.kernels import unit_columns
 from kfarm_twin.kernels.fleet_columns import TALLIES
 from kfarm_twin.kernels.fleet_measure import MEASURES
-from kfarm_twin.kernels.grid_columns import WINDOWS, GridState
+from kfarm_twin.kernels.grid_columns import ENERGIES, METER, WINDOWS, GridState
 from kfarm_twin.kernels.loop import run_batch
 from kfarm_twin.outcomes import join_outcomes
 from kfarm_twin.simulate_facility import fill_facility, hour_columns, hours_of, site_of
@@ -41,23 +41,18 @@ def new_grid(farm: arrays.Farm) -> GridState:
     """Empty columns of the way of power."""
     grid = farm.grid
     cases, pdus = len(grid.swing_mw) + 1, len(grid.pdu_cluster)
-    branches, meters = len(grid.branch), len(grid.meter_limit_mw)
+    meters = len(grid.limit_mw)
     return GridState(
         swing_mw=_zeros(cases - 1, len(grid.node)),
         node_mw=_zeros(cases, len(grid.node)),
-        branch_mw=_zeros(cases, branches),
-        drawn_mw=_zeros(cases, branches),
-        rack_mw=_zeros(cases, len(grid.rack_cluster)),
-        pdu_mw=_zeros(cases, pdus),
-        pdu_in_mw=_zeros(cases, pdus),
-        cluster_mw=_zeros(cases, len(grid.cluster)),
-        total_mw=_zeros(cases),
+        branch_mw=_zeros(cases, len(grid.branch), 2),
+        rack_mw=_zeros(cases, len(grid.rack) - 1),
+        pdu_mw=_zeros(cases, pdus, 2),
+        cluster_mw=_zeros(cases, len(grid.cluster) + 1),
         pdu_dirty=_zeros(2, pdus + 1),
-        value_mw=_zeros(WINDOWS, meters),
-        since_ns=_zeros(meters),
-        block=_zeros(WINDOWS, meters),
-        energy=np.zeros((WINDOWS, meters)),
-        peak_mw=np.zeros((WINDOWS, meters)),
+        block=_zeros(WINDOWS),
+        meter=_zeros(meters, METER),
+        energy=np.zeros((meters, ENERGIES)),
     )
 
 
@@ -68,7 +63,7 @@ def _state(model: Model, events: int, outages: int) -> State:
     plants, classes = len(farm.sites.plant_limit_mw), len(farm.fleet.classes)
     workloads = len(farm.workloads.gang) - 1
     grid = new_grid(farm)
-    groups = len(farm.grid.limit_mw)
+    groups = len(farm.grid.group) - 1
     node_state = arrays.NodeState(
         up=_zeros(nodes),
         health=_zeros(nodes, arrays.HEALTH),

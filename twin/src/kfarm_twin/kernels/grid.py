@@ -10,152 +10,161 @@ from kfarm_twin._jit import inner, spliced
 from kfarm_twin.arrays import DIRTY_RACKS, NOW, TOTAL_MW, Farm, State
 from kfarm_twin.kernels.converters import drawn_mw
 from kfarm_twin.kernels.grid_columns import (
+    ASKED,
+    BRANCH_LOAD,
+    DRAWN,
+    FARM,
     FEED_STAGES,
+    FEEDS,
+    FIRST_BRANCH,
     MOST_FEEDS,
     NODE_STAGES,
+    OTHER_MW,
+    PDU,
     PDU_STAGES,
+    RACK_CLUSTER,
     RACK_STAGES,
     SITE_STAGES,
-    WINDOWS,
+    Grid,
+    GridState,
 )
-from kfarm_twin.kernels.peaks import show
+from kfarm_twin.kernels.peaks import show, tick
 from kfarm_twin.policy.gangs import NONE
 
 
 @inner
-def node_draw(farm: Farm, cluster: int, load_mw: int) -> int:
+def node_draw(grid: Grid, cluster: int, load_mw: int) -> int:
     """What a node draws from its rack for what its parts take [mW]."""
-    grid = farm.grid
-    first, count = grid.chain[cluster, NODE_STAGES, 0], grid.chain[cluster, NODE_STAGES, 1]
-    return drawn_mw(grid.stages, first, count, 1, load_mw)
+    row = grid.cluster[cluster]
+    return drawn_mw(grid.stages, row[NODE_STAGES], row[NODE_STAGES + 1], 1, load_mw)
 
 
-@spliced
-def _settle_rack(farm: Farm, state: State, case: int, rack: int) -> None:
-    """What a rack draws, and from which PDUs: in proportion to what hangs on each."""
-    grid, now = farm.grid, state.grid
-    cluster, first, end = (
-        grid.rack_cluster[rack],
-        grid.first_branch[rack],
-        grid.first_branch[rack + 1],
-    )
-    total = 0
+@inner
+def _book(grid: Grid, now: GridState, case: int, branch: int, cluster: int, drawn: int) -> None:
+    """What a branch draws, from its PDU or, where there is none, from the feeds."""
+    change = drawn - now.branch_mw[case, branch, DRAWN]
+    now.branch_mw[case, branch, DRAWN] = drawn
+    pdu = grid.branch[branch, PDU]
+    if pdu == NONE:
+        now.cluster_mw[case, cluster] += change
+        return
+    now.pdu_mw[case, pdu, ASKED] += change
+    if now.pdu_dirty[0, pdu] == 0:
+        now.pdu_dirty[0, pdu] = 1
+        last = now.pdu_dirty.shape[1] - 1
+        now.pdu_dirty[1, now.pdu_dirty[1, last]] = pdu
+        now.pdu_dirty[1, last] += 1
+
+
+@inner
+def _settle_rack(grid: Grid, now: GridState, case: int, rack: int) -> int:
+    """What a rack draws, from each PDU in proportion to what hangs on it; returns the change."""
+    cluster, total = grid.rack[rack, RACK_CLUSTER], 0
+    first, end = grid.rack[rack, FIRST_BRANCH], grid.rack[rack + 1, FIRST_BRANCH]
     for branch in range(first, end):
-        total += now.branch_mw[case, branch] + grid.branch[branch, 1]
-    chain = grid.chain[cluster, RACK_STAGES]
-    drawn = drawn_mw(grid.stages, chain[0], chain[1], 1, total)
+        total += now.branch_mw[case, branch, ASKED] + grid.branch[branch, BRANCH_LOAD]
+    row = grid.cluster[cluster]
+    drawn = drawn_mw(grid.stages, row[RACK_STAGES], row[RACK_STAGES + 1], 1, total)
     change = drawn - now.rack_mw[case, rack]
     now.rack_mw[case, rack] = drawn
-    now.total_mw[case] += change
-    if case == 0:
-        state.nodes.plant_mw[grid.cluster[cluster, 0]] += change
-        state.nodes.cluster_mw[cluster] += change
-    loss, through, given = drawn - total, 0, 0
+    now.cluster_mw[case, now.cluster_mw.shape[1] - 1] += change
+    given = 0
     for branch in range(first, end):
-        part = now.branch_mw[case, branch] + grid.branch[branch, 1]
-        through += part
-        lost = loss
+        asked = now.branch_mw[case, branch, ASKED] + grid.branch[branch, BRANCH_LOAD]
+        part = drawn - given
         if branch + 1 < end:
-            lost = int(float(loss) * (float(through) / float(max(total, 1))))
-        part += lost - given
-        given = lost
-        change = part - now.drawn_mw[case, branch]
-        now.drawn_mw[case, branch] = part
-        pdu = grid.branch[branch, 0]
-        if pdu == NONE:
-            now.cluster_mw[case, cluster] += change
-            continue
-        now.pdu_mw[case, pdu] += change
-        if now.pdu_dirty[0, pdu] == 0:
-            now.pdu_dirty[0, pdu] = 1
-            last = now.pdu_dirty.shape[1] - 1
-            now.pdu_dirty[1, now.pdu_dirty[1, last]] = pdu
-            now.pdu_dirty[1, last] += 1
+            part = int(float(drawn) * (float(asked) / float(max(total, 1))))
+        given += part
+        _book(grid, now, case, branch, cluster, part)
+    return int(change)
 
 
-@spliced
-def _settle_pdus(farm: Farm, state: State, cases: int) -> None:
-    grid, now, at = farm.grid, state.grid, state.tally.counts[NOW]
-    last = now.pdu_dirty.shape[1] - 1
+@inner
+def _settle_pdus(grid: Grid, now: GridState, at: int) -> None:
+    cases, last = now.node_mw.shape[0], now.pdu_dirty.shape[1] - 1
     for index in range(now.pdu_dirty[1, last]):
         pdu = now.pdu_dirty[1, index]
         now.pdu_dirty[0, pdu] = 0
         cluster = grid.pdu_cluster[pdu]
-        chain, feeds = grid.chain[cluster, PDU_STAGES], grid.cluster[cluster, 1]
+        row = grid.cluster[cluster]
+        feeds = row[FEEDS]
         for case in range(cases):
-            drawn = drawn_mw(grid.stages, chain[0], chain[1], feeds, now.pdu_mw[case, pdu])
-            now.cluster_mw[case, cluster] += drawn - now.pdu_in_mw[case, pdu]
-            now.pdu_in_mw[case, pdu] = drawn
-        for window in range(WINDOWS):
-            case = min(window + 1, cases - 1)
-            show(now, pdu, window, now.pdu_mw[case, pdu] // feeds, at)
+            asked = now.pdu_mw[case, pdu, ASKED]
+            drawn = drawn_mw(grid.stages, row[PDU_STAGES], row[PDU_STAGES + 1], feeds, asked)
+            now.cluster_mw[case, cluster] += drawn - now.pdu_mw[case, pdu, DRAWN]
+            now.pdu_mw[case, pdu, DRAWN] = drawn
+        second = now.pdu_mw[min(1, cases - 1), pdu, ASKED] // feeds
+        if cases == 1:
+            show(now, pdu, second, second, second, at)
+        else:
+            minute, quarter = now.pdu_mw[2, pdu, ASKED], now.pdu_mw[3, pdu, ASKED]
+            show(now, pdu, second, minute // feeds, quarter // feeds, at)
     now.pdu_dirty[1, last] = 0
 
 
 @inner
-def site_draw(farm: Farm, state: State, case: int, site: int) -> int:
+def site_draw(grid: Grid, now: GridState, case: int, site: int) -> int:
     """What a farm draws from the grid, without its cooling [mW]."""
-    grid, total = farm.grid, 0
-    chain = grid.site_chain[site, FEED_STAGES]
+    row, total = grid.site[site], 0
     for feed in range(MOST_FEEDS):
         carried, there = 0, False
         for cluster in range(grid.cluster.shape[0]):
-            feeds = grid.cluster[cluster, 1]
-            if grid.cluster[cluster, 0] == site and feed < feeds:
+            feeds = grid.cluster[cluster, FEEDS]
+            if grid.cluster[cluster, FARM] == site and feed < feeds:
                 there = True
-                carried += state.grid.cluster_mw[case, cluster] // feeds
+                carried += now.cluster_mw[case, cluster] // feeds
         if there:
-            total += drawn_mw(grid.stages, chain[0], chain[1], 1, carried)
-    chain = grid.site_chain[site, SITE_STAGES]
-    return drawn_mw(grid.stages, chain[0], chain[1], 1, total + grid.other_mw[site])
+            total += drawn_mw(grid.stages, row[FEED_STAGES], row[FEED_STAGES + 1], 1, carried)
+    total += row[OTHER_MW]
+    return drawn_mw(grid.stages, row[SITE_STAGES], row[SITE_STAGES + 1], 1, total)
 
 
-@spliced
-def _settle_sites(farm: Farm, state: State, cases: int) -> None:
-    grid, now, at = farm.grid, state.grid, state.tally.counts[NOW]
-    feeds = grid.pdu_cluster.shape[0]
-    sites = feeds + grid.cluster.shape[0]
-    every = sites + grid.other_mw.shape[0]
-    for window in range(WINDOWS):
-        case = min(window + 1, cases - 1)
-        for cluster in range(grid.cluster.shape[0]):
-            each = now.cluster_mw[case, cluster] // grid.cluster[cluster, 1]
-            show(now, feeds + cluster, window, each, at)
-        show(now, every, window, now.total_mw[case], at)
-    for case in range(cases):
-        for site in range(grid.other_mw.shape[0]):
-            drawn = site_draw(farm, state, case, site)
-            if cases == 1:
-                for window in range(WINDOWS):
-                    show(now, sites + site, window, drawn, at)
-            elif case > 0:
-                show(now, sites + site, case - 1, drawn, at)
+@inner
+def _settle_sites(grid: Grid, now: GridState, at: int) -> None:
+    pdus, clusters, sites = grid.pdu_cluster.shape[0], grid.cluster.shape[0], grid.site.shape[0]
+    cases = now.node_mw.shape[0]
+    one, two, three = min(1, cases - 1), min(2, cases - 1), min(3, cases - 1)
+    for cluster in range(clusters):
+        feeds, power = grid.cluster[cluster, FEEDS], now.cluster_mw[:, cluster]
+        second, minute, quarter = power[one], power[two], power[three]
+        show(now, pdus + cluster, second // feeds, minute // feeds, quarter // feeds, at)
+    for site in range(sites):
+        second = site_draw(grid, now, one, site)
+        minute, quarter = second, second
+        if cases > 1:
+            minute, quarter = site_draw(grid, now, 2, site), site_draw(grid, now, 3, site)
+        show(now, pdus + clusters + site, second, minute, quarter, at)
+    total = now.cluster_mw[:, clusters]
+    show(now, pdus + clusters + sites, total[one], total[two], total[three], at)
 
 
 @spliced
 def flow(farm: Farm, state: State) -> None:
     """Bring racks whose nodes changed, and all behind them, up to date."""
-    cases = state.grid.node_mw.shape[0]
-    for at in range(state.tally.counts[DIRTY_RACKS]):
-        for case in range(cases):
-            _settle_rack(farm, state, case, state.nodes.rack_dirty[1, at])
-    _settle_pdus(farm, state, cases)
-    _settle_sites(farm, state, cases)
-    state.tally.counts[TOTAL_MW] = state.grid.total_mw[0]
+    grid, now, at = farm.grid, state.grid, state.tally.counts[NOW]
+    tick(now, at)
+    for index in range(state.tally.counts[DIRTY_RACKS]):
+        rack = state.nodes.rack_dirty[1, index]
+        change = _settle_rack(grid, now, 0, rack)
+        cluster = grid.rack[rack, RACK_CLUSTER]
+        state.nodes.plant_mw[grid.cluster[cluster, FARM]] += change
+        state.nodes.cluster_mw[cluster] += change
+        for case in range(1, now.node_mw.shape[0]):
+            _settle_rack(grid, now, case, rack)
+    _settle_pdus(grid, now, at)
+    _settle_sites(grid, now, at)
+    state.tally.counts[TOTAL_MW] = now.cluster_mw[0, grid.cluster.shape[0]]
 
 
 @spliced
 def clear_grid(farm: Farm, state: State) -> None:
     """Nothing draws anything; all racks are to be looked at."""
     now, racks = state.grid, state.nodes.rack_mw.shape[0]
-    for table in (now.node_mw, now.swing_mw, now.branch_mw, now.drawn_mw, now.rack_mw, now.pdu_mw):
+    for table in (now.swing_mw, now.node_mw, now.rack_mw, now.cluster_mw, now.pdu_dirty, now.meter):
         table[:, :] = 0
-    for table in (now.pdu_in_mw, now.cluster_mw, now.pdu_dirty, now.value_mw, now.block):
-        table[:, :] = 0
-    now.total_mw[:] = 0
-    now.since_ns[:] = 0
+    now.branch_mw[:, :, :] = 0
+    now.pdu_mw[:, :, :] = 0
     now.energy[:, :] = 0.0
-    now.peak_mw[:, :] = 0.0
     for rack in range(racks):
         state.nodes.rack_dirty[0, rack] = 1
         state.nodes.rack_dirty[1, rack] = rack

@@ -3,7 +3,8 @@
 Letters as in `arrays`; B branches (the nodes of one rack that hang on one PDU group), P PDU groups
 (one PDU of each of a cluster's feeds), X capped racks, M meters: those of PDUs, of clusters' feeds,
 of sites, and one of all. K cases: the mean, and where jobs have phases the highest window of each
-length of `WINDOWS`.
+length of `WINDOW_NS`. Few tables with many columns: each table of a farm or state makes all kernels
+of the event loop slower to compile.
 """
 
 from __future__ import annotations
@@ -13,10 +14,6 @@ from typing import NamedTuple
 from kfarm_twin.arrays import Floats, Ints
 from kfarm_twin.kernels.converters import Converters
 
-NODE_STAGES, RACK_STAGES, PDU_STAGES = 0, 1, 2
-"""Second place of `Grid.chain`."""
-FEED_STAGES, SITE_STAGES = 0, 1
-"""Second place of `Grid.site_chain`."""
 WINDOWS = 3
 SECOND_NS = 10**9
 WINDOW_NS = (SECOND_NS, 60 * SECOND_NS, 900 * SECOND_NS)
@@ -25,25 +22,41 @@ ONE_SECOND, ONE_MINUTE, QUARTER = 0, 1, 2
 """Places of the windows."""
 MOST_FEEDS = 4
 
+FARM, FEEDS, NODE_STAGES, RACK_STAGES, PDU_STAGES = 0, 1, 2, 4, 6
+"""Columns of `Grid.cluster`; stages: the first and how many."""
+FEED_STAGES, SITE_STAGES, OTHER_MW = 0, 2, 4
+"""Columns of `Grid.site`."""
+BRANCH, CAPPED = 0, 1
+"""Columns of `Grid.node`: a capped rack as row of `LoopState`, -1 where it is not."""
+FIRST_BRANCH, RACK_CLUSTER = 0, 1
+"""Columns of `Grid.rack`."""
+PDU, BRANCH_LOAD = 0, 1
+"""Columns of `Grid.branch`: PDU group or -1, its part of what the rack draws beside its nodes."""
+LIMIT_MW, FIRST_MEMBER = 0, 1
+"""Columns of `Grid.group`: limit on what its nodes draw, 0 where none; their place in `member`."""
+ASKED, DRAWN = 0, 1
+"""Columns of `GridState.branch_mw` (of nodes; of the rack for them) and `GridState.pdu_mw`."""
+SINCE, VALUE, BLOCK, METER = 0, 1, 4, 7
+"""Columns of `GridState.meter`: since when it shows its values [ns]; those for each window [mW];
+number of the window that is open."""
+OPEN, HIGHEST, ENERGIES = 0, 3, 6
+"""Columns of `GridState.energy` [mW ns]: of the open windows, highest of those that are closed."""
+
 
 class Grid(NamedTuple):
     """What does not change; powers in mW."""
 
     stages: Converters
-    chain: Ints  # [C, 3, 2] first stage and number of stages of node, rack and PDU
-    site_chain: Ints  # [F, 2, 2] the same of feed and site
-    cluster: Ints  # [C, 2] farm, feeds that share the load
-    node: Ints  # [N, 2] branch, capped rack as row of LoopState (-1 where not)
-    first_branch: Ints  # [R + 1]
-    branch: Ints  # [B, 2] PDU group or -1, part of what the rack draws beside its nodes
-    rack_cluster: Ints  # [R]
+    cluster: Ints  # [C, 8]
+    site: Ints  # [F, 5]
+    node: Ints  # [N, 2]
+    rack: Ints  # [R + 1, 2]
+    branch: Ints  # [B, 2]
     pdu_cluster: Ints  # [P]
-    limit_mw: Ints  # [U + X] of loops and capped racks, on what their nodes draw; 0 where none
-    first_member: Ints  # [U + X + 1] their nodes, as rows of `member`
-    member: Ints
+    group: Ints  # [U + X + 1, 2] loops and capped racks
+    member: Ints  # nodes of the groups
     swing_mw: Ints  # [K - 1, W, C] what a pod draws above its mean in its highest window
-    other_mw: Ints  # [F] drawn at the site whatever happens
-    meter_limit_mw: Ints  # [M] 0 where none
+    limit_mw: Ints  # [M] of meters; 0 where none
 
 
 class GridState(NamedTuple):
@@ -51,16 +64,11 @@ class GridState(NamedTuple):
 
     swing_mw: Ints  # [K - 1, N] of the pods that work, above their mean
     node_mw: Ints  # [K, N] drawn
-    branch_mw: Ints  # [K, B] drawn by the nodes of a branch
-    drawn_mw: Ints  # [K, B] its part of what the rack draws
+    branch_mw: Ints  # [K, B, 2]
     rack_mw: Ints  # [K, R] drawn
-    pdu_mw: Ints  # [K, P] delivered by all PDUs of a group
-    pdu_in_mw: Ints  # [K, P] drawn by them
-    cluster_mw: Ints  # [K, C] drawn from all feeds
-    total_mw: Ints  # [K] drawn by all racks
+    pdu_mw: Ints  # [K, P, 2] delivered and drawn by all PDUs of a group
+    cluster_mw: Ints  # [K, C + 1] drawn from all feeds; last: drawn by all racks
     pdu_dirty: Ints  # [2, P + 1] whether power changed; the PDUs where it did; last: how many
-    value_mw: Ints  # [WINDOWS, M] that each meter shows
-    since_ns: Ints  # [M] since when
-    block: Ints  # [WINDOWS, M] number of the window that is open
-    energy: Floats  # [WINDOWS, M] in it so far [mW ns]
-    peak_mw: Floats  # [WINDOWS, M] highest mean of a window
+    block: Ints  # [WINDOWS] numbers of the windows that are open now
+    meter: Ints  # [M, METER]
+    energy: Floats  # [M, ENERGIES]

@@ -68,7 +68,15 @@ from kfarm_twin.kernels.fleet_measure import (
     TOP_DECILE,
     WAIT_MEAN,
 )
-from kfarm_twin.kernels.grid_columns import ONE_MINUTE, ONE_SECOND, WINDOWS
+from kfarm_twin.kernels.grid_columns import (
+    HIGHEST,
+    ONE_MINUTE,
+    ONE_SECOND,
+    WINDOWS,
+    Grid,
+    GridState,
+)
+from kfarm_twin.kernels.peaks import peak_mw
 from kfarm_twin.kernels.power import ABSENT_C, KILO, any_positive
 
 THROTTLED_HOURS = METRIC_ORDER.index("throttled_accelerator_hours")
@@ -128,13 +136,13 @@ def _write_fleet(state: State, outcome: Outcome, row: int) -> None:
 
 
 @inner
-def _fullest(farm: Farm, state: State, window: int, first: int, end: int) -> int:
+def _fullest(grid: Grid, now: GridState, window: int, first: int, end: int) -> int:
     """The meter among some with the highest share of its limit; -1 where none has one."""
     best, found = -1.0, -1
     for meter in range(first, end):
-        limit = farm.grid.meter_limit_mw[meter]
-        if limit > 0 and state.grid.peak_mw[window, meter] / float(limit) > best:
-            best = state.grid.peak_mw[window, meter] / float(limit)
+        limit = grid.limit_mw[meter]
+        if limit > 0 and now.energy[meter, HIGHEST + window] / float(limit) > best:
+            best = now.energy[meter, HIGHEST + window] / float(limit)
             found = meter
     return found
 
@@ -142,20 +150,21 @@ def _fullest(farm: Farm, state: State, window: int, first: int, end: int) -> int
 @spliced
 def _write_peaks(farm: Farm, state: State, outcome: Outcome, row: int) -> None:
     """Peaks of all IT power, and the fullest PDU, feed and site."""
-    metrics, peak = outcome.metrics[row], state.grid.peak_mw
-    last = peak.shape[1] - 1
+    metrics, grid, energy = outcome.metrics[row], farm.grid, state.grid.energy
+    last = energy.shape[0] - 1
     for window in range(WINDOWS):
-        metrics[39 + window] = peak[window, last] * KILO
-    pdus, clusters = farm.grid.pdu_cluster.shape[0], farm.grid.cluster.shape[0]
+        metrics[39 + window] = peak_mw(energy[last, HIGHEST + window], window) * KILO
+    pdus, clusters = grid.pdu_cluster.shape[0], grid.cluster.shape[0]
     starts = (0, pdus, pdus + clusters, last)
     windows = (ONE_SECOND, ONE_SECOND, ONE_MINUTE)
     places = (WORST_PDU, WORST_FEED, WORST_SITE)
     for kind in range(3):
-        meter = _fullest(farm, state, windows[kind], starts[kind], starts[kind + 1])
+        window = windows[kind]
+        meter = _fullest(grid, state.grid, window, starts[kind], starts[kind + 1])
         outcome.places[row, places[kind]] = max(meter - starts[kind], 0)
         if meter >= 0:
-            limit = float(farm.grid.meter_limit_mw[meter])
-            metrics[42 + kind] = peak[windows[kind], meter] / limit
+            peak = peak_mw(energy[meter, HIGHEST + window], window)
+            metrics[42 + kind] = peak / float(grid.limit_mw[meter])
 
 
 @spliced

@@ -1,52 +1,79 @@
 """Meters: the highest mean of windows of 1 s, 1 min and 15 min, in step with the clock.
 
-Power is constant between events; a window is closed when its meter next changes, so that a meter
+Power is constant between events; windows are closed when their meter next changes, so that a meter
 costs nothing while nothing changes. The last window counts with the mean of what there is of it.
 """
 
 from __future__ import annotations
 
 from kfarm_twin._jit import inner
-from kfarm_twin.kernels.grid_columns import WINDOW_NS, WINDOWS, GridState
+from kfarm_twin.kernels.grid_columns import (
+    BLOCK,
+    HIGHEST,
+    OPEN,
+    SINCE,
+    VALUE,
+    WINDOW_NS,
+    WINDOWS,
+    GridState,
+)
+
+
+@inner
+def tick(grid: GridState, now: int) -> None:
+    """Note which windows are open now."""
+    for window in range(WINDOWS):
+        grid.block[window] = now // WINDOW_NS[window]
 
 
 @inner
 def bring_up(grid: GridState, meter: int, now: int) -> None:
-    """Let a meter count up to `now` what it showed."""
-    since = grid.since_ns[meter]
-    if now == since:
-        return
-    grid.since_ns[meter] = now
+    """Let a meter count up to `now`, the time of the last `tick`, what it showed."""
+    row, energy = grid.meter[meter], grid.energy[meter]
+    since = row[SINCE]
+    row[SINCE] = now
     for window in range(WINDOWS):
-        length, began = WINDOW_NS[window], grid.block[window, meter]
-        value, close = float(grid.value_mw[window, meter]), (began + 1) * length
-        if now < close:
-            grid.energy[window, meter] += value * float(now - since)
+        value, began, block = float(row[VALUE + window]), row[BLOCK + window], grid.block[window]
+        if began == block:
+            energy[OPEN + window] += value * float(now - since)
             continue
-        energy = grid.energy[window, meter] + value * float(close - since)
-        grid.peak_mw[window, meter] = max(grid.peak_mw[window, meter], energy / float(length))
-        block = now // length
+        length = WINDOW_NS[window]
+        closed = energy[OPEN + window] + value * float((began + 1) * length - since)
         if block > began + 1:
-            grid.peak_mw[window, meter] = max(grid.peak_mw[window, meter], value)
-        grid.block[window, meter] = block
-        grid.energy[window, meter] = value * float(now - block * length)
+            closed = max(closed, value * float(length))
+        energy[HIGHEST + window] = max(energy[HIGHEST + window], closed)
+        energy[OPEN + window] = value * float(now - block * length)
+        row[BLOCK + window] = block
 
 
 @inner
-def show(grid: GridState, meter: int, window: int, value_mw: int, now: int) -> None:
-    """Let a meter show another value from `now` on, for windows of one length."""
-    if grid.value_mw[window, meter] != value_mw:
+def show(grid: GridState, meter: int, second: int, minute: int, quarter: int, now: int) -> None:
+    """Let a meter show other values from `now`, the time of the last `tick`, on [mW]."""
+    row = grid.meter[meter]
+    if row[VALUE] == second and row[VALUE + 1] == minute and row[VALUE + 2] == quarter:
+        return
+    if row[SINCE] != now:
         bring_up(grid, meter, now)
-        grid.value_mw[window, meter] = value_mw
+    row[VALUE] = second
+    row[VALUE + 1] = minute
+    row[VALUE + 2] = quarter
 
 
 @inner
 def close_meters(grid: GridState, horizon: int) -> None:
     """Close the open windows of all meters at the end."""
-    for meter in range(grid.since_ns.shape[0]):
+    tick(grid, horizon)
+    for meter in range(grid.meter.shape[0]):
         bring_up(grid, meter, horizon)
         for window in range(WINDOWS):
-            left = horizon - grid.block[window, meter] * WINDOW_NS[window]
+            left, length = horizon - grid.block[window] * WINDOW_NS[window], WINDOW_NS[window]
             if left > 0:
-                mean = grid.energy[window, meter] / float(left)
-                grid.peak_mw[window, meter] = max(grid.peak_mw[window, meter], mean)
+                mean = grid.energy[meter, OPEN + window] / float(left)
+                highest = max(grid.energy[meter, HIGHEST + window], mean * float(length))
+                grid.energy[meter, HIGHEST + window] = highest
+
+
+@inner
+def peak_mw(energy: float, window: int) -> float:
+    """Highest mean power of a window from its highest energy [mW]."""
+    return energy / float(WINDOW_NS[window])

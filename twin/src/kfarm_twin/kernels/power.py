@@ -23,6 +23,7 @@ from kfarm_twin.arrays import (
     State,
 )
 from kfarm_twin.kernels.grid import flow, node_draw
+from kfarm_twin.kernels.grid_columns import ASKED, BRANCH, CAPPED, FIRST_MEMBER, LIMIT_MW
 from kfarm_twin.kernels.heat_columns import DEVICES_MW, OTHERS_MW, POWER_MW, SPEED_NOW
 from kfarm_twin.policy.gangs import NONE
 
@@ -54,7 +55,7 @@ def ask(state: State, node: int) -> None:
 @inner
 def pace_ppm(farm: Farm, state: State, node: int) -> int:
     """Share of what its devices ask for above idle that the limit of a node's rack allows."""
-    rack = farm.grid.node[node, 1]
+    rack = farm.grid.node[node, CAPPED]
     if rack == NONE:
         return FULL_PPM
     return int(state.asks.pace_ppm[rack])
@@ -64,7 +65,7 @@ def pace_ppm(farm: Farm, state: State, node: int) -> int:
 def redraw(farm: Farm, state: State, node: int) -> None:
     """Bring what a node draws up to date with what its parts take, and note its rack."""
     nodes, grid, heat = state.nodes, state.grid, state.heat
-    cluster, branch = farm.nodes.cluster[node], farm.grid.node[node, 0]
+    cluster, branch = farm.nodes.cluster[node], farm.grid.node[node, BRANCH]
     parts = heat.node[node, POWER_MW] - state.asks.loss_mw[node]
     changed = False
     for case in range(grid.node_mw.shape[0]):
@@ -74,11 +75,11 @@ def redraw(farm: Farm, state: State, node: int) -> None:
             if case > 0:
                 speed = pace_ppm(farm, state, node) * heat.node[node, SPEED_NOW] // FULL_PPM
                 power += grid.swing_mw[case - 1, node] * speed // FULL_PPM
-            power = node_draw(farm, cluster, power)
+            power = node_draw(farm.grid, cluster, power)
         if power == grid.node_mw[case, node]:
             continue
         changed = True
-        grid.branch_mw[case, branch] += power - grid.node_mw[case, node]
+        grid.branch_mw[case, branch, ASKED] += power - grid.node_mw[case, node]
         grid.node_mw[case, node] = power
     rack = farm.nodes.rack[node]
     if changed and nodes.rack_dirty[0, rack] == 0:
@@ -91,20 +92,20 @@ def redraw(farm: Farm, state: State, node: int) -> None:
 def _group_draws(farm: Farm, state: State, group: int, speed: int) -> int:
     """What the nodes of a group that are up would draw at a speed [mW], fans as they turn now."""
     total = 0
-    for at in range(farm.grid.first_member[group], farm.grid.first_member[group + 1]):
+    for at in range(farm.grid.group[group, FIRST_MEMBER], farm.grid.group[group + 1, FIRST_MEMBER]):
         node = farm.grid.member[at]
         if state.nodes.up[node] == 1:
             row = state.heat.node[node]
             fans = row[POWER_MW] - row[DEVICES_MW] - row[OTHERS_MW]
             asked = state.asks.fixed_mw[node] + state.asks.live_mw[node] * speed // FULL_PPM
-            total += node_draw(farm, farm.nodes.cluster[node], asked + max(fans, 0))
+            total += node_draw(farm.grid, farm.nodes.cluster[node], asked + max(fans, 0))
     return total
 
 
 @inner
 def group_speed(farm: Farm, state: State, group: int) -> int:
     """Share of what they ask for above idle that the devices of a capped rack may draw [ppm]."""
-    limit = farm.grid.limit_mw[group]
+    limit = farm.grid.group[group, LIMIT_MW]
     if _group_draws(farm, state, group, FULL_PPM) <= limit:
         return FULL_PPM
     low, high = 0, FULL_PPM

@@ -26,6 +26,7 @@ from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.charge import record
 from kfarm_twin.kernels.fleet_reach import give_back, note_outage, take_down
 from kfarm_twin.kernels.grid import node_draw
+from kfarm_twin.kernels.grid_columns import CAPPED, FIRST_MEMBER
 from kfarm_twin.kernels.heat import (
     hottest_c,
     set_overhead,
@@ -87,7 +88,7 @@ def _gather(farm: Farm, state: State, node: int) -> None:
         slot = state.units.next_slot[slot]
     state.asks.fixed_mw[node] = fixed
     state.asks.live_mw[node] = live
-    rack = farm.grid.node[node, 1]
+    rack = farm.grid.node[node, CAPPED]
     if rack != NONE:
         state.asks.pace_dirty[rack] = 1
 
@@ -113,7 +114,8 @@ def _pace_racks(farm: Farm, state: State) -> None:
         if speed == asks.pace_ppm[group]:
             continue
         asks.pace_ppm[group] = speed
-        for at in range(farm.grid.first_member[group], farm.grid.first_member[group + 1]):
+        members = farm.grid.group
+        for at in range(members[group, FIRST_MEMBER], members[group + 1, FIRST_MEMBER]):
             ask(state, farm.grid.member[at])
             slow_units(farm, state, farm.grid.member[at])
 
@@ -152,7 +154,7 @@ def _tell_losses(farm: Farm, state: State, now: int, node: int) -> bool:
     cluster, asks = farm.nodes.cluster[node], state.asks
     beside = asks.fixed_mw[node] - farm.nodes.devices[node] * farm.clusters.idle_device_mw[cluster]
     parts = state.heat.node[node, h.POWER_MW] - asks.loss_mw[node]
-    loss = node_draw(farm, cluster, parts) - parts
+    loss = node_draw(farm.grid, cluster, parts) - parts
     if loss == asks.loss_mw[node]:
         return False
     asks.loss_mw[node] = loss
@@ -314,8 +316,8 @@ def feel(farm: Farm, state: State, log: EventLog, changes: int, seed: int, futur
         elif what == h.SPEED:
             slow_units(farm, state, node)
             record(log, now, THROTTLED, node, heat.changes[row, 3])
-        elif what == h.FANS and farm.grid.node[node, 1] != NONE:
-            state.asks.pace_dirty[farm.grid.node[node, 1]] = 1
+        elif what == h.FANS and farm.grid.node[node, CAPPED] != NONE:
+            state.asks.pace_dirty[farm.grid.node[node, CAPPED]] = 1
     book_power(farm, state)
     return int(shop.now[c.CHANGES])
 
