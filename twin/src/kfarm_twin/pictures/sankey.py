@@ -123,7 +123,7 @@ def balance(flow: PowerBranch) -> Balance:
     total = sum(ends)
     unit = _Unit(1e3, "MW") if total >= 1e6 else _Unit(1.0, "kW")
     units = iter(rounded(ends, unit.size))
-    shares = iter(rounded(ends, total / PARTS) if total > 0.0 else [0] * len(ends))
+    shares = iter(rounded(ends, total / PARTS) if total >= unit.size / 2 else [0] * len(ends))
     return Balance(_station(flow, units, shares, 0), unit)
 
 
