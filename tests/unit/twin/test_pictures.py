@@ -11,17 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kfarm_twin.moments import choose, most_moments
 from kfarm_twin.pictures.faults import FaultRow, fault_table, sorted_rows, sparkline
 from kfarm_twin.pictures.floor import RackCell, floor_section
-from kfarm_twin.pictures.moments import (
-    Moments,
-    choose,
-    most_moments,
-    pack,
-    packed,
-    unpack,
-    worst_moment,
-)
+from kfarm_twin.pictures.moments import Moments, pack, packed, unpack, worst_moment
 from kfarm_twin.pictures.sankey import PowerBranch, Station, balance, sankey
 from kfarm_twin.pictures.shares import rounded
 from kfarm_twin.pictures.svg import tick_text, ticks
@@ -166,16 +159,26 @@ def test_counts_are_packed_exactly() -> None:
     assert np.array_equal(unpack(pack(counts), 3), counts, equal_nan=True)
 
 
-@given(st.integers(1, 3000), st.integers(30, 240), st.integers(0, 2**32 - 1))
+@given(st.integers(1, 3000), st.integers(8, 240), st.integers(0, 2**32 - 1))
 def test_chosen_moments_keep_extremes_and_are_few(count: int, most: int, seed: int) -> None:
     chance = np.random.default_rng(seed)
-    time_s = np.cumsum(chance.exponential(size=count) ** 3)
-    curve = chance.normal(size=count)
-    worst = int(chance.integers(count))
-    kept = choose(time_s, curve, [worst], most)
+    time_ns = np.cumsum(chance.integers(1, 10**12, count)) - 1
+    time_ns[0] = 0
+    curve = np.where(chance.random(count) < 0.1, np.nan, chance.normal(size=count))
+    horizon = int(time_ns[-1]) + 10**9
+    kept = choose(time_ns, curve, most, horizon)
     assert len(kept) <= most + 2
-    assert kept == sorted(set(kept))
-    assert {0, count - 1, worst, int(curve.argmax()), int(curve.argmin())} <= set(kept)
+    assert np.array_equal(kept, np.unique(kept))
+    assert kept[0] >= 0 and kept[-1] < horizon
+    assert 0 in kept
+    if np.isfinite(curve).any():
+        assert time_ns[np.nanargmax(curve)] in kept
+    if count <= most:
+        assert np.isin(time_ns, kept).all()
+
+
+def test_no_samples_no_moments() -> None:
+    assert len(choose(np.zeros(0, np.int64), np.zeros(0), 10, 10**9)) == 0
 
 
 def test_a_page_of_many_racks_shows_fewer_moments() -> None:

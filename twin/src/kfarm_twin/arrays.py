@@ -181,8 +181,18 @@ class EventQueue(NamedTuple):
     size: Ints
 
 
+class RackMoments(NamedTuple):
+    """All racks at M moments that were chosen beforehand; NaN where nothing is known."""
+
+    time_ns: Ints  # [M] rising
+    rack_mw: Ints  # [M, R]
+    hottest_c: Floats  # [M, R] hottest device of the rack
+    inlet_c: Floats  # [M, R] air at the rack
+    throttled: Ints  # [M, R] devices that throttle
+
+
 class EventLog(NamedTuple):
-    """What happened [capacity 0: not recorded]; `size` holds events and samples."""
+    """What happened [capacity 0: not recorded]; `size` holds events, samples and moments."""
 
     time_ns: Ints
     kind: Ints
@@ -192,7 +202,7 @@ class EventLog(NamedTuple):
     sample_mw: Ints
     sample_down: Ints
     sample_c: Floats
-    sample_rack_mw: Ints  # [samples, R]
+    moments: RackMoments
     size: Ints
 
 

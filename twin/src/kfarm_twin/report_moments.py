@@ -1,4 +1,4 @@
-"""The worst future rack by rack: which moments the page shows."""
+"""The worst future rack by rack, as the page shows it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kfarm_twin.pictures.moments import Moments, choose, most_moments, worst_moment
+from kfarm_twin.pictures.moments import Moments, worst_moment
 
 if TYPE_CHECKING:
     from kfarm_twin.results import Replay
 
 
 def moments(replay: Replay, labels: Sequence[str], seed: int) -> Moments:
-    """States of racks `labels` in a replay; the worst moment is among them.
+    """States of racks `labels` in a replay; the worst moment comes first.
 
     Parameters
     ----------
@@ -23,15 +23,17 @@ def moments(replay: Replay, labels: Sequence[str], seed: int) -> Moments:
     """
     row = {label: at for at, label in enumerate(replay.rack_labels)}
     order = np.array([row[label] for label in labels])
-    time_s = replay.series["time_s"].to_numpy()
+    hottest = replay.rack_hottest_c[:, order]
     power = replay.rack_power_w[:, order]
-    worst, why = worst_moment(None, power)
-    kept = choose(time_s, power.sum(axis=1), [worst], most_moments(len(labels)))
+    values = {"hottest_c": hottest, "inlet_c": replay.rack_inlet_c[:, order], "power_w": power}
+    if np.isfinite(hottest).any():
+        values["throttled"] = replay.rack_throttled[:, order].astype(float)
+    start, why = worst_moment(hottest, power)
     return Moments(
         title="Worst future",
-        note=f"Future {replay.future} of seed {seed}; a state lasts until the next.",
-        time_s=[float(t) for t in time_s[kept]],
-        values={"power_w": power[kept]},
-        start=kept.index(worst),
+        note=f"Future {replay.future} of seed {seed}, seen at {len(replay.moment_s):,} moments.",
+        time_s=replay.moment_s.tolist(),
+        values=values,
+        start=start,
         worst=why,
     )

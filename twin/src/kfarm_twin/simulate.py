@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kfarm_twin import arrays
-from kfarm_twin.arrays import EventLog, EventQueue, Ints, Outcome, State
+from kfarm_twin.arrays import EventLog, EventQueue, Ints, Outcome, RackMoments, State
 from kfarm_twin.compile import Model
 from kfarm_twin.fleet import first_room, new_state
 from kfarm_twin.kernels import unit_columns
 from kfarm_twin.kernels.fleet_columns import TALLIES
 from kfarm_twin.kernels.fleet_measure import MEASURES
 from kfarm_twin.kernels.loop import run_batch
+from kfarm_twin.moments import chosen_moments
 
 if TYPE_CHECKING:
     from kfarm_twin.results import Replay, SimulationResult
@@ -90,7 +91,8 @@ def _queue(length: int) -> EventQueue:
     )
 
 
-def _log(length: int, racks: int) -> EventLog:
+def _log(length: int, racks: int, moments_ns: Ints | None = None) -> EventLog:
+    times = _zeros(0) if moments_ns is None else moments_ns
     return EventLog(
         time_ns=_zeros(length),
         kind=_zeros(length),
@@ -100,8 +102,14 @@ def _log(length: int, racks: int) -> EventLog:
         sample_mw=_zeros(length),
         sample_down=_zeros(length),
         sample_c=np.zeros(length),
-        sample_rack_mw=_zeros(length, racks),
-        size=_zeros(2),
+        moments=RackMoments(
+            time_ns=times,
+            rack_mw=_zeros(len(times), racks),
+            hottest_c=np.full((len(times), racks), np.nan),
+            inlet_c=np.full((len(times), racks), np.nan),
+            throttled=_zeros(len(times), racks),
+        ),
+        size=_zeros(3),
     )
 
 
@@ -214,15 +222,18 @@ class Simulator:
                 part.result()
         return outcome
 
-    def replay(self, future: int) -> Replay:
-        """One future with its event log and samples."""
+    def replay(self, future: int, moments: int = 0) -> Replay:
+        """One future with its event log and samples, and its racks at about so many moments.
+
+        The future is played again to see the racks: only then is it known when to look.
+        """
         from kfarm_twin.results import Replay  # noqa: PLC0415 - Arrow starts a thread
 
         worker = self._worker(0)
         racks = len(self.model.columns.sites.rack_limit_mw)
-        length, outcome = LOG_START, new_outcome(self.model, 1)
+        length, outcome, times = LOG_START, new_outcome(self.model, 1), None
         while True:
-            log = _log(length, racks)
+            log = _log(length, racks, times)
             played = run_batch(
                 self.model.columns,
                 self.slot_node,
@@ -239,10 +250,12 @@ class Simulator:
             )
             if played == 0:
                 worker.grow()
-            elif int(log.size.max()) <= length:
-                return Replay.from_log(self.model, log, outcome, future, self.horizon_ns)
+            elif int(log.size[:2].max()) > length:
+                length = int(log.size[:2].max())
+            elif moments > 0 and times is None:
+                times = chosen_moments(log, moments, self.horizon_ns)
             else:
-                length = int(log.size.max())
+                return Replay.from_log(self.model, log, outcome, future, self.horizon_ns)
 
 
 def simulate(

@@ -69,6 +69,7 @@ from kfarm_twin.kernels.gangs import (
 )
 from kfarm_twin.kernels.heap import DETECTED, FAILED, RESTARTED, SAVED, clear, pop
 from kfarm_twin.kernels.members import attach, put_to_work
+from kfarm_twin.kernels.moments import note_moments
 from kfarm_twin.kernels.outcome import write_outcome
 from kfarm_twin.kernels.power import (
     ABSENT_C,
@@ -219,8 +220,6 @@ def _sample(state: State, log: EventLog) -> None:
         log.sample_mw[at] = state.tally.counts[TOTAL_MW]
         log.sample_down[at] = state.tally.counts[DOWN]
         log.sample_c[at] = state.tally.totals[HOT_NOW]
-        for rack in range(state.nodes.rack_mw.shape[0]):
-            log.sample_rack_mw[at, rack] = state.nodes.rack_mw[rack]
     log.size[1] = at + 1
 
 
@@ -246,6 +245,7 @@ def _advance(
         return
     note_extremes(farm, state)
     _sample(state, log)
+    note_moments(state, log, until)
     _note_grid(state, outcome, row, until, horizon)
     count[DOWN_MAX] = max(count[DOWN_MAX], down)
     count[SERVING_MIN] = min(count[SERVING_MIN], count[SERVING])

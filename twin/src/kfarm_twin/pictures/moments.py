@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-MAX_VALUES = 120_000
-"""Most values of one quantity in a page (rack-moments); each takes 2.7 bytes."""
-MAX_MOMENTS, LEAST_MOMENTS = 240, 24
 QUANTITIES = ("hottest_c", "inlet_c", "power_w", "throttled")
 _NONE = -32768
 _TOP = 32767
@@ -46,36 +42,6 @@ class Moments:
     values: Mapping[str, Floats] = field(default_factory=dict)
     start: int = 0
     worst: str = ""
-
-
-def most_moments(racks: int) -> int:
-    """How many moments a page of so many racks may show."""
-    return max(LEAST_MOMENTS, min(MAX_MOMENTS, MAX_VALUES // max(racks, 1)))
-
-
-def choose(time_s: Floats, curve: Floats, marks: Sequence[int], most: int) -> list[int]:
-    """At most about `most` samples: `marks`, first, last, and each stretch's edge and extremes.
-
-    Parameters
-    ----------
-    time_s
-        [T] rising; a sample lasts until the next.
-    curve
-        [T] what must not lose its extremes; NaN where unknown.
-    marks
-        Samples that must be among them, such as the hottest.
-    """
-    count = len(time_s)
-    if count <= most:
-        return list(range(count))
-    stretches = max((most - len(set(marks)) - 2) // 3, 1)
-    edges = np.searchsorted(time_s, np.linspace(time_s[0], time_s[-1], stretches), side="right") - 1
-    kept = {*(int(i) for i in edges), *marks, 0, count - 1}
-    for low, high in pairwise((*edges.tolist(), count)):
-        part = curve[low:high]
-        if np.isfinite(part).any():
-            kept |= {low + int(np.nanargmin(part)), low + int(np.nanargmax(part))}
-    return sorted(kept)
 
 
 def worst_moment(hottest_c: Floats | None, power_w: Floats | None) -> tuple[int, str]:
