@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kfarm_twin.energy_flow import kind_of, power_flow
+from kfarm_twin.energy_flow import power_flow
 from kfarm_twin.figures import NONE, digits, figure
 from kfarm_twin.pictures.sankey import sankey
 from kfarm_twin.pictures.year import HOURS, Bar, Year, bars, scale_of, year_drawing
@@ -241,9 +241,11 @@ def _ranked(rows: Sequence[Ranked], currency: str) -> str:
         lines.append(
             f'<tr><th scope="row">{escape(row.cluster)}<small>{escape(farm)}</small></th>'
             f"<td>{escape(row.accelerator)}</td><td>{escape(row.cooling)}</td>"
-            f'<td class="n">{_rate(row.rate)}/s</td><td class="n">{figure(row.facility_w, "W")}</td>'
+            f'<td class="n">{_rate(row.rate)}/s</td>'
+            f'<td class="n">{figure(row.facility_w, "W")}</td>'
             f'<td class="n">{_rate(row.per_watt)}/J</td>'
-            f'<td><span class="meter"><i class="f-device" style="width:{share:.2f}%"></i></span></td>'
+            f'<td><span class="meter"><i class="f-device" style="width:{share:.2f}%"></i></span>'
+            "</td>"
             f'<td class="n">{_rate(row.per_currency)}/{escape(currency)}</td></tr>'
         )
     heads = (
