@@ -49,6 +49,7 @@ class Asked:
     tariff: Path | None
     carbon: Path | None
     cooling: tuple[str, ...]
+    warm_water: bool
     hourly: bool
 
 
@@ -90,7 +91,7 @@ def energy(inputs: Inputs, others: Sequence[Inputs], asked: Asked) -> EnergyResu
         for source, farm, kind in wanted:
             progress(len(years), len(wanted))
             try:
-                year = _year(farm, source.profiles(), work, kind, (climate, tariff, carbon))
+                year = _year(farm, source.profiles(), work, kind, asked, (climate, tariff, carbon))
             except InputError as error:
                 raise ManifestError([located(source, source.documents[0], error)]) from error
             years.append(_labelled(year, source, farm, inputs))
@@ -139,14 +140,24 @@ def _year(
     profiles: Sequence[AcceleratorProfile],
     work: Work,
     kind: str,
+    asked: Asked,
     given: tuple[Climate | None, Tariff | None, Floats | None],
 ) -> EnergyYear:
     told: tuple[str, ...] = ()
     if kind != AS_DESCRIBED:
         farm, told = cooled_as(farm, profiles, kind)
     climate, tariff, carbon = given
-    facility = facility_of(farm, profiles, climate=climate, tariff=tariff, carbon_g_per_kwh=carbon)
+    facility = facility_of(
+        farm,
+        profiles,
+        climate=climate,
+        tariff=tariff,
+        carbon_g_per_kwh=carbon,
+        warm_water=asked.warm_water,
+    )
     year = energy_year(farm, profiles, work, facility, kind)
+    if asked.warm_water:
+        told += ("coolant loops have a water circuit of their own, as warm as they allow",)
     return replace(year, assumptions=(*told, *year.assumptions))
 
 
@@ -171,6 +182,22 @@ def _carbon(path: Path) -> Floats:
         found = f"{len(values):,} values"
         raise ManifestError([Problem(path, 0, "", found, "8,760, one for each hour", None)])
     return np.array(values)
+
+
+def command(files: Sequence[Path], compare: Sequence[Path], asked: Asked) -> str:
+    """The command that gives the same figures."""
+    words = [f"-f {path}" for path in files]
+    words += [f"--load {asked.load:g}"] if asked.hours is None else [f"--hours {asked.hours}"]
+    for name, value in (
+        ("cpu-load", asked.cpu_load), ("epw", asked.epw), ("tariff", asked.tariff),
+        ("carbon", asked.carbon),
+    ):  # fmt: skip
+        words += [f"--{name} {value}"] if value is not None else []
+    words += [f"--busy {asked.busy:g}"] if asked.busy != 100.0 else []
+    words += [f"--compare {path}" for path in compare]
+    words += [f"--cooling {','.join(asked.cooling)}"] if asked.cooling else []
+    words += ["--warm-water"] if asked.warm_water else []
+    return " ".join(["kfarm energy", *words])
 
 
 def result_data(result: EnergyResult, hourly: bool) -> dict[str, Any]:

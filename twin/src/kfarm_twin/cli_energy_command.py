@@ -44,6 +44,10 @@ def energy(
     cooling: Annotated[
         str | None, typer.Option(help="Cool all clusters so: Air, Liquid or both, by comma.")
     ] = None,
+    warm_water: Annotated[
+        bool, typer.Option("--warm-water", help="Coolant loops have warmer water of their own.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a self-contained HTML page.")] = None,
     hourly: Annotated[bool, typer.Option("--hourly", help="JSON and YAML: hour by hour.")] = False,
     output: Format = Output.TABLE,
 ) -> None:
@@ -57,12 +61,18 @@ def energy(
         from kfarm_twin import cli_energy  # noqa: PLC0415
         from kfarm_twin.cli_inputs import read_inputs  # noqa: PLC0415
 
-        asked = cli_energy.Asked(load, cpu_load, busy, hours, epw, tariff, carbon, kinds, hourly)
+        asked = cli_energy.Asked(
+            load, cpu_load, busy, hours, epw, tariff, carbon, kinds, warm_water, hourly
+        )
         inputs = read_inputs(filename)
         others = [read_inputs([path]) for path in compare or ()]
         if not inputs.farms():
             refuse("no GPUFarm or NPUFarm in the files given with -f")
         result = cli_energy.energy(inputs, others, asked)
+        if html is not None:
+            from kfarm_twin.energy_page import write_page  # noqa: PLC0415
+
+            write_page(html, result, cli_energy.command(filename, compare or [], asked))
     if output is not Output.TABLE:
         typer.echo(cli_energy.text(result, output, hourly))
         return
