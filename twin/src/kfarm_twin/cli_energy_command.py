@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kfarm_twin.cli_app import Files, Format, app, problems_reported, refuse
+from kfarm_twin.cli_app import Files, Format, Html, app, problems_reported, refuse
 from kfarm_twin.cli_output import Output
 
 KINDS = ("Air", "Liquid")
@@ -45,6 +45,7 @@ def energy(
         str | None, typer.Option(help="Cool all clusters so: Air, Liquid or both, by comma.")
     ] = None,
     hourly: Annotated[bool, typer.Option("--hourly", help="JSON and YAML: hour by hour.")] = False,
+    html: Html = None,
     output: Format = Output.TABLE,
 ) -> None:
     """Play a typical year of farms: PUE, energy, cost, carbon, water, and clusters ranked."""
@@ -63,6 +64,11 @@ def energy(
         if not inputs.farms():
             refuse("no GPUFarm or NPUFarm in the files given with -f")
         result = cli_energy.energy(inputs, others, asked)
+        if html is not None:
+            from kfarm_twin.energy_page import write_page  # noqa: PLC0415
+
+            write_page(html, result, cli_energy.reproduce(filename, compare or (), asked))
+            typer.echo(f"report: {html}", err=True)
     if output is not Output.TABLE:
         typer.echo(cli_energy.text(result, output, hourly))
         return
