@@ -51,6 +51,7 @@ class Asked:
     tariff: Path | None
     carbon: Path | None
     cooling: tuple[str, ...]
+    warm_water: bool
     hourly: bool
 
 
@@ -92,7 +93,7 @@ def energy(inputs: Inputs, others: Sequence[Inputs], asked: Asked) -> EnergyResu
         for source, farm, kind in wanted:
             progress(len(years), len(wanted))
             try:
-                year = _year(farm, source.profiles(), work, kind, (climate, tariff, carbon))
+                year = _year(farm, source.profiles(), work, kind, asked, (climate, tariff, carbon))
             except InputError as error:
                 raise ManifestError([located(source, source.documents[0], error)]) from error
             years.append(_labelled(year, source, farm, inputs))
@@ -141,14 +142,24 @@ def _year(
     profiles: Sequence[AcceleratorProfile],
     work: Work,
     kind: str,
+    asked: Asked,
     given: tuple[Climate | None, Tariff | None, Floats | None],
 ) -> EnergyYear:
     told: tuple[str, ...] = ()
     if kind != AS_DESCRIBED:
         farm, told = cooled_as(farm, profiles, kind)
     climate, tariff, carbon = given
-    facility = facility_of(farm, profiles, climate=climate, tariff=tariff, carbon_g_per_kwh=carbon)
+    facility = facility_of(
+        farm,
+        profiles,
+        climate=climate,
+        tariff=tariff,
+        carbon_g_per_kwh=carbon,
+        warm_water=asked.warm_water,
+    )
     year = energy_year(farm, profiles, work, facility, kind)
+    if asked.warm_water:
+        told += ("coolant loops have a water circuit of their own, as warm as they allow",)
     return replace(year, assumptions=(*told, *year.assumptions))
 
 
@@ -189,6 +200,7 @@ def reproduce(files: Sequence[Path], compared: Sequence[Path], asked: Asked) -> 
         words += [f"--{name}", str(path)] if path is not None else []
     words += [word for path in compared for word in ("--compare", str(path))]
     words += ["--cooling", ",".join(asked.cooling)] if asked.cooling else []
+    words += ["--warm-water"] if asked.warm_water else []
     return shlex.join(words)
 
 

@@ -44,6 +44,9 @@ def energy(
     cooling: Annotated[
         str | None, typer.Option(help="Cool all clusters so: Air, Liquid or both, by comma.")
     ] = None,
+    warm_water: Annotated[
+        bool, typer.Option("--warm-water", help="Coolant loops have warmer water of their own.")
+    ] = False,
     hourly: Annotated[bool, typer.Option("--hourly", help="JSON and YAML: hour by hour.")] = False,
     html: Html = None,
     output: Format = Output.TABLE,
@@ -58,7 +61,9 @@ def energy(
         from kfarm_twin import cli_energy  # noqa: PLC0415
         from kfarm_twin.cli_inputs import read_inputs  # noqa: PLC0415
 
-        asked = cli_energy.Asked(load, cpu_load, busy, hours, epw, tariff, carbon, kinds, hourly)
+        asked = cli_energy.Asked(
+            load, cpu_load, busy, hours, epw, tariff, carbon, kinds, warm_water, hourly
+        )
         inputs = read_inputs(filename)
         others = [read_inputs([path]) for path in compare or ()]
         if not inputs.farms():
