@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "kfarm.dev/energy/v1"
 AS_DESCRIBED = "as described"
+ALL_BUSY = 100.0
 DIGITS = 7
 """Significant digits of figures in JSON and YAML."""
 
@@ -184,20 +186,22 @@ def _carbon(path: Path) -> Floats:
     return np.array(values)
 
 
-def command(files: Sequence[Path], compare: Sequence[Path], asked: Asked) -> str:
-    """The command that gives the same figures."""
-    words = [f"-f {path}" for path in files]
-    words += [f"--load {asked.load:g}"] if asked.hours is None else [f"--hours {asked.hours}"]
-    for name, value in (
-        ("cpu-load", asked.cpu_load), ("epw", asked.epw), ("tariff", asked.tariff),
-        ("carbon", asked.carbon),
-    ):  # fmt: skip
-        words += [f"--{name} {value}"] if value is not None else []
-    words += [f"--busy {asked.busy:g}"] if asked.busy != 100.0 else []
-    words += [f"--compare {path}" for path in compare]
-    words += [f"--cooling {','.join(asked.cooling)}"] if asked.cooling else []
+def reproduce(files: Sequence[Path], compared: Sequence[Path], asked: Asked) -> str:
+    """Command line that gives the same result."""
+    words = ["kfarm", "energy", *(word for path in files for word in ("-f", str(path)))]
+    if asked.hours is None:
+        words += ["--load", f"{asked.load:g}"]
+    if asked.cpu_load is not None:
+        words += ["--cpu-load", f"{asked.cpu_load:g}"]
+    if asked.busy != ALL_BUSY:
+        words += ["--busy", f"{asked.busy:g}"]
+    for name in ("hours", "epw", "tariff", "carbon"):
+        path = getattr(asked, name)
+        words += [f"--{name}", str(path)] if path is not None else []
+    words += [word for path in compared for word in ("--compare", str(path))]
+    words += ["--cooling", ",".join(asked.cooling)] if asked.cooling else []
     words += ["--warm-water"] if asked.warm_water else []
-    return " ".join(["kfarm energy", *words])
+    return shlex.join(words)
 
 
 def result_data(result: EnergyResult, hourly: bool) -> dict[str, Any]:

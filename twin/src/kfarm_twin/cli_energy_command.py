@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kfarm_twin.cli_app import Files, Format, app, problems_reported, refuse
+from kfarm_twin.cli_app import Files, Format, Html, app, problems_reported, refuse
 from kfarm_twin.cli_output import Output
 
 KINDS = ("Air", "Liquid")
@@ -47,8 +47,8 @@ def energy(
     warm_water: Annotated[
         bool, typer.Option("--warm-water", help="Coolant loops have warmer water of their own.")
     ] = False,
-    html: Annotated[Path | None, typer.Option(help="Write a self-contained HTML page.")] = None,
     hourly: Annotated[bool, typer.Option("--hourly", help="JSON and YAML: hour by hour.")] = False,
+    html: Html = None,
     output: Format = Output.TABLE,
 ) -> None:
     """Play a typical year of farms: PUE, energy, cost, carbon, water, and clusters ranked."""
@@ -72,7 +72,8 @@ def energy(
         if html is not None:
             from kfarm_twin.energy_page import write_page  # noqa: PLC0415
 
-            write_page(html, result, cli_energy.command(filename, compare or [], asked))
+            write_page(html, result, cli_energy.reproduce(filename, compare or (), asked))
+            typer.echo(f"report: {html}", err=True)
     if output is not Output.TABLE:
         typer.echo(cli_energy.text(result, output, hourly))
         return

@@ -160,7 +160,14 @@ def named_farms(farms: list[Farm], plan: PlacementPlan) -> list[Farm]:
     return found
 
 
-def _cluster_refs(farms: list[Farm], profiles: list[AcceleratorProfile]) -> list[ClusterRef]:
+def cluster_refs(farms: list[Farm], profiles: list[AcceleratorProfile]) -> list[ClusterRef]:
+    """All clusters of farms with figures, places and the number of their first node.
+
+    Raises
+    ------
+    InputError
+        When a profile is not given or does not fit the cooling.
+    """
     known = {profile.metadata.name: profile for profile in profiles}
     refs: list[ClusterRef] = []
     first = 0
@@ -360,7 +367,7 @@ def compile_farm(
         or nodes that are not there.
     """
     used = named_farms(farms, plan)
-    refs = _cluster_refs(used, profiles)
+    refs = cluster_refs(used, profiles)
     trees, builder = _trees(refs)
     states, warnings = _states(refs, snapshot)
     names = [

@@ -15,12 +15,14 @@ from kfarm_twin.figures import NONE, digits, figure
 from kfarm_twin.pictures.sankey import sankey
 from kfarm_twin.pictures.year import HOURS, Bar, Year, bars, scale_of, year_drawing
 from kfarm_twin.report_page import page
+from kfarm_twin.traces.write import replacing
 
 if TYPE_CHECKING:
     from kfarm_twin.energy_result import EnergyResult, EnergyYear, Ranked
 
 STYLES = ("report.css", "compare.css", "pictures.css")
-HOURS_OF_YEAR = 8760.0
+LEAST_WORK = 5e-4
+"""Share of work below which two farms do the same."""
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
 _BANDS = (
     ("Accelerators", "f-device", "device"),
@@ -32,8 +34,15 @@ _BANDS = (
 
 
 def write_page(path: Path, result: EnergyResult, command: str) -> None:
-    """Write the page; `command` gives the same result."""
-    path.write_text(render(result, command), encoding="utf-8")
+    """Write the page, whole or not at all; `command` gives the same result.
+
+    Raises
+    ------
+    ManifestError
+        Where it cannot be written.
+    """
+    with replacing(path) as stream:
+        stream.write(render(result, command).encode())
 
 
 def render(result: EnergyResult, command: str) -> str:
@@ -42,7 +51,8 @@ def render(result: EnergyResult, command: str) -> str:
     items = "".join(f"<li>{escape(text)}</li>" for text in more)
     body = (
         '<header class="plain"><p class="kicker">kfarm energy</p>'
-        f'<h1 class="finding">{escape(first)}</h1><ul class="takeaways">{items}</ul></header>'
+        f'<h1 class="finding">{escape(first)}</h1>'
+        + (f'<ul class="takeaways">{items}</ul></header>' if items else "</header>")
         + _comparison(result.years)
         + "".join(
             _year(year, len(result.years) > 1, at == 0) for at, year in enumerate(result.years)
@@ -85,7 +95,7 @@ def headline(years: Sequence[EnergyYear]) -> list[str]:
         for liquid in years
         if air.farm == liquid.farm and (air.variant, liquid.variant) == ("Air", "Liquid")
     ]
-    found = [_saving(air, liquid) for air, liquid in pairs]
+    found = [_saving(*pair) for pair in pairs if abs(mean_w(pair[0]) - mean_w(pair[1])) >= 0.5]
     short = [
         f"{label(y)}: {_four(y.unmet_heat_kwh)} kWh of heat exceed what the plant can take."
         for y in years
@@ -113,10 +123,15 @@ def _saving(air: EnergyYear, liquid: EnergyYear) -> str:
     watts, cost = mean_w(air) - mean_w(liquid), air.energy_cost - liquid.energy_cost
     word = "less" if watts >= 0 else "more"
     bill = money(abs(cost), air.currency)
-    more = "" if bill == NONE else f", {bill} {'less' if cost >= 0 else 'more'}"
+    more = "" if bill == NONE else f", for {bill} {'less' if cost >= 0 else 'more'} a year"
+    done = liquid.accelerator_hours / air.accelerator_hours - 1 if air.accelerator_hours else 0.0
+    work = (
+        "for the same work"
+        if abs(done) < LEAST_WORK
+        else f"and does {_four(100 * abs(done))} % {'more' if done > 0 else 'less'} work"
+    )
     return (
-        f"{air.farm}: liquid cooling draws {figure(abs(watts), 'W')} {word} than air for the same "
-        f"work{more}."
+        f"{air.farm}: liquid cooling draws {figure(abs(watts), 'W')} {word} than air {work}{more}."
     )
 
 
@@ -163,7 +178,7 @@ def _facts(year: EnergyYear) -> str:
         ("Peak", figure(year.facility_peak_w, "W")),
         ("Peak at design weather", figure(year.design_peak_w, "W")),
         ("Connection", figure(year.capacity_w, "W")),
-        ("Free cooling", f"{year.free_cooling_hours:,} h"),
+        ("Without chillers", f"{year.free_cooling_hours:,} h, in part {year.mixed_hours:,} h"),
         (
             "Per accelerator-hour",
             known(year.kwh_per_accelerator_hour, f"{_four(year.kwh_per_accelerator_hour)} kWh"),
@@ -206,7 +221,7 @@ def _over_time(year: EnergyYear) -> str:
     )
     return (
         '<h3>PUE over the year</h3><p class="note">Daily mean on a band from the lowest to the '
-        "highest hour, with monthly means (energy over energy); free cooling is the share of the "
+        "highest hour, with monthly means (energy over energy). Shaded below: the share of the "
         f"heat that needs no chiller.{escape(more)}</p>{year_drawing(drawn)}"
     )
 
@@ -234,38 +249,42 @@ def _ranking(rows: Sequence[Ranked], years: Sequence[EnergyYear]) -> str:
 
 def _ranked(rows: Sequence[Ranked], currency: str) -> str:
     best = max((row.per_watt for row in rows if math.isfinite(row.per_watt)), default=0.0) or 1.0
-    lines = []
-    for row in rows:
-        farm = row.farm if row.variant == "as described" else f"{row.farm}, {row.variant}"
-        share = 100 * row.per_watt / best if math.isfinite(row.per_watt) else 0.0
-        lines.append(
-            f'<tr><th scope="row">{escape(row.cluster)}<small>{escape(farm)}</small></th>'
-            f"<td>{escape(row.accelerator)}</td><td>{escape(row.cooling)}</td>"
-            f'<td class="n">{_rate(row.rate)}/s</td>'
-            f'<td class="n">{figure(row.facility_w, "W")}</td>'
-            f'<td class="n">{_rate(row.per_watt)}/J</td>'
-            f'<td><span class="meter"><i class="f-device" style="width:{share:.2f}%"></i></span>'
-            "</td>"
-            f'<td class="n">{_rate(row.per_currency)}/{escape(currency)}</td></tr>'
-        )
+    priced = any(math.isfinite(row.per_currency) for row in rows)
     heads = (
         '<th>Cluster</th><th>Accelerator</th><th>Cooling</th><th class="n">Operations</th>'
         '<th class="n">Site power</th><th class="n">Per watt</th><th></th>'
-        '<th class="n">Per money</th>'
     )
+    if priced:
+        heads += f'<th class="n">Per {escape(currency)}</th>'
+    lines = "".join(_ranked_row(row, best, priced) for row in rows)
     return (
         f'<div class="scroll"><table class="tight"><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
+        f"<tbody>{lines}</tbody></table></div>"
     )
 
 
-def _rate(value: float) -> str:
+def _ranked_row(row: Ranked, best: float, priced: bool) -> str:
+    farm = row.farm if row.variant == "as described" else f"{row.farm}, {row.variant}"
+    share = 100 * row.per_watt / best if math.isfinite(row.per_watt) else 0.0
+    return (
+        f'<tr><th scope="row">{escape(row.cluster)}<small>{escape(farm)}</small></th>'
+        f"<td>{escape(row.accelerator)}</td><td>{escape(row.cooling)}</td>"
+        f'<td class="n">{_rate(row.rate, "/s")}</td>'
+        f'<td class="n">{figure(row.facility_w, "W")}</td>'
+        f'<td class="n">{_rate(row.per_watt, "/J")}</td>'
+        f'<td><span class="meter"><i class="f-device" style="width:{share:.2f}%"></i></span></td>'
+        + (f'<td class="n">{_rate(row.per_currency, "")}</td>' if priced else "")
+        + "</tr>"
+    )
+
+
+def _rate(value: float, per: str) -> str:
     if not math.isfinite(value):
         return NONE
     for size, prefix in _PREFIXES:
         if abs(value) >= size:
-            return f"{_four(value / size)} {prefix}op"
-    return f"{_four(value)} op"
+            return f"{_four(value / size)} {prefix}op{per}"
+    return f"{_four(value)} op{per}"
 
 
 def _assumptions(years: Sequence[EnergyYear]) -> str:

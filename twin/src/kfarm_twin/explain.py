@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from kfarm_api.metrics import METRICS
 from kfarm_api.plan import CheckResult, SurvivalResult
@@ -70,6 +72,8 @@ _REMEDY = {
     "lost_accelerator_hours_restart": "restart faster, or take fewer nodes",
     "lost_accelerator_hours_saves": "save faster, or less often",
     "lost_accelerator_hours_slow": "take slow nodes out (evict: true), or cool better",
+    "time_to_throttle_min": "add redundant pumps, air handlers or chillers, or a buffer tank",
+    "time_to_shutdown_min": "add redundant pumps, air handlers or chillers, or a buffer tank",
 }
 _CAUSE = {
     "lost_accelerator_hours_rework": LOST_REWORK,
@@ -277,8 +281,14 @@ def _remedy(model: Model, metric: str, outcome: Outcome) -> str:
     return _REMEDY[metric]
 
 
-def check_result(model: Model, check: Check, sequence: Sequence, outcome: Outcome) -> CheckResult:
-    """One check with its estimate, interval and sentence."""
+def check_result(
+    model: Model,
+    check: Check,
+    sequence: Sequence,
+    outcome: Outcome,
+    notes: Mapping[str, str] | None = None,
+) -> CheckResult:
+    """One check with its estimate, interval and sentence; `notes`: who is to blame, by metric."""
     values = outcome.metrics[:, METRIC_ORDER.index(check.metric)]
     unit = METRICS[check.metric].unit
     low_side = check.at_least is not None
@@ -297,7 +307,8 @@ def check_result(model: Model, check: Check, sequence: Sequence, outcome: Outcom
         tail = f". Remedy: {_remedy(model, check.metric, outcome)}"
     elif sequence.decision == "Undecided":
         tail = ". More futures are needed to decide"
-    message = f"{lead}; {blame(model, check.metric, outcome)}{tail}."
+    note = (notes or {}).get(check.metric) or blame(model, check.metric, outcome)
+    message = f"{lead}; {note}{tail}."
     return CheckResult(
         metric=check.metric,
         bound=bound,

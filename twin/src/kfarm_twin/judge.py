@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -31,9 +32,11 @@ from kfarm_api.units import parse_duration_ns
 
 from kfarm_twin.arrays import Floats, Ints
 from kfarm_twin.compile import Model
+from kfarm_twin.cooling_metrics import COLUMNS, cooling_study
 from kfarm_twin.priors import Amounts
 from kfarm_twin.simulate import Simulator
-from kfarm_twin.survive import NO_ROOM, SHUTDOWN, InstanceResult, survive
+from kfarm_twin.survive import InstanceResult, survive
+from kfarm_twin.survive_cooling import cooling_matters
 from kfarm_twin.vary import varied
 from kfarm_twin.verdict import Decision, meets
 
@@ -97,12 +100,12 @@ class Stated:
     @property
     def hopeless(self) -> bool:
         """Whether a fault is not survived whatever the inputs: a matter of what stands where."""
-        return any(
-            row.cause == NO_ROOM
-            or (row.cause == SHUTDOWN and row.nodes > 0 and row.fault in ("Pdu", "CduPump", "Cdu"))
-            for row in self.instances
-            if not row.survived
-        )
+        return any(row.certain for row in self.instances if not row.survived)
+
+    @cached_property
+    def cooling_matters(self) -> bool:
+        """Whether a fault of the cooling takes more than what is redundant."""
+        return cooling_matters(self.model, self.faults)
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,8 @@ class Judge:
         if not self.stated.bounds:
             return Judgement(True, (faults,), 0)
         self._simulator.model = model
+        if any(bound.column in COLUMNS for bound in self.stated.bounds):
+            self._simulator.cooling = cooling_study(model, self.stated.slot_node)
         metrics = self._simulator.play(0, min(FIRST, self.futures)).metrics
         missed = self._missed(metrics)
         if self._open(metrics, missed):
@@ -228,7 +233,8 @@ class Judge:
             return False
         if not case.faults:
             return True
-        simple = "Chiller" not in case.faults and all(row.survived for row in case.instances)
+        kept = all(row.survived for row in case.instances)
+        simple = kept and not case.cooling_matters
         slow = _longest(model) > parse_duration_ns(case.limits.restart)
         if simple and not slow and _cool(case.model) and _cool(model):
             return True

@@ -19,6 +19,7 @@ from kfarm_twin.kernels.loop import run_batch
 from kfarm_twin.moments import chosen_moments
 
 if TYPE_CHECKING:
+    from kfarm_twin.cooling import CoolingStudy
     from kfarm_twin.results import Replay, SimulationResult
 
 QUEUE_MARGIN = 64
@@ -162,6 +163,11 @@ class Simulator:
     workers
         Threads; kernels hold no lock, each future writes its own row, so the number changes
         nothing but the time taken.
+
+    Attributes
+    ----------
+    cooling
+        What single faults of the cooling do, for the metrics that tell it; None: not asked for.
     """
 
     def __init__(
@@ -173,6 +179,7 @@ class Simulator:
         self.seed = seed
         self.horizon_ns = horizon_ns
         self._workers = workers or min(os.cpu_count() or 1, 8)
+        self.cooling: CoolingStudy | None = None
         self._pool: list[_Worker] = []
 
     def _worker(self, index: int) -> _Worker:
@@ -204,6 +211,12 @@ class Simulator:
 
     def play(self, first: int, futures: int) -> Outcome:
         """Results of the futures `first` to `first + futures - 1`."""
+        outcome = self._played(first, futures)
+        if self.cooling is not None:
+            self.cooling.fill(outcome.metrics)
+        return outcome
+
+    def _played(self, first: int, futures: int) -> Outcome:
         outcome = new_outcome(self.model, futures)
         threads = min(self._workers, futures)
         if self.model.nodes * futures < THREAD_WORTH:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Literal
 
@@ -152,7 +152,7 @@ class _Frame:
 
 
 _WIDE = _Frame(width=1180, head=52, label=330, flow=300, row=25, upright=False)
-_NARROW = _Frame(width=340, head=205, label=172, flow=210, row=33, upright=True)
+_NARROW = _Frame(width=340, head=0, label=172, flow=210, row=33, upright=True)
 
 
 def sankey(flow: PowerBranch) -> str:
@@ -161,8 +161,21 @@ def sankey(flow: PowerBranch) -> str:
     if found.root.units == 0:
         return '<p class="note">No power is drawn.</p>'
     return (
-        _draw(found, _WIDE, "wide") + _draw(found, _NARROW, "narrow") + _key(found) + _table(found)
+        _draw(found, _WIDE, "wide")
+        + _draw(found, _narrow(found), "narrow")
+        + _key(found)
+        + _table(found)
     )
+
+
+def _narrow(found: Balance) -> _Frame:
+    """The frame of narrow windows, with room for the longest upright name."""
+    names = (_upright(found, s) for s in found.root.walk() if s.children)
+    return replace(_NARROW, head=16 + 7.4 * max(map(len, names), default=0))
+
+
+def _upright(found: Balance, station: Station) -> str:
+    return f"{_short(station.name, 14)} {found.power(station)}"
 
 
 def _draw(found: Balance, frame: _Frame, kind: str) -> str:
@@ -229,7 +242,7 @@ def _label(found: Balance, station: Station, x: float, frame: _Frame) -> str:
     if station.children:
         if frame.upright:
             turn = f"rotate(-90 {x + 9:.1f} {frame.head - 8:.1f})"
-            told = f"{_short(station.name, 14)} {power}"
+            told = _upright(found, station)
             return words(x + 9, frame.head - 8, told, "name", transform=turn)
         top = station.y - 24 if station.depth == 0 or station.y > frame.head else frame.head - 24
         return words(x, top, _short(station.name, 22), "name") + words(
@@ -259,12 +272,15 @@ def _short(text: str, most: int) -> str:
 
 
 def _key(found: Balance) -> str:
-    kinds = {s.kind for s in found.root.walk()}
-    items = "".join(
-        f'<span><i class="f-{kind}"></i>{name}</span>'
-        for kind, name in KIND_NAMES.items()
-        if kind in kinds
-    )
+    """What each colour stands for, and the sum of its ends."""
+    items = ""
+    for kind, name in KIND_NAMES.items():
+        ends = [s for s in found.root.walk() if s.kind == kind and not s.children]
+        if ends:
+            power, share = found.unit.show(sum(s.units for s in ends)), sum(s.share for s in ends)
+            items += (
+                f'<span><i class="f-{kind}"></i>{name} <b>{power}</b> {share / 100:.2f} %</span>'
+            )
     return f'<p class="key">{items}</p>'
 
 

@@ -52,8 +52,21 @@ def area(upper: Sequence[Point], lower: Sequence[Point], kind: str) -> str:
 
 
 def route(points: Iterable[Point]) -> str:
-    """Path data through points."""
-    return "M" + "L".join(f"{_value(float(x))},{_value(float(y))}" for x, y in points)
+    """Path data through points, to a tenth of a pixel; level and upright pieces in short."""
+    data: list[str] = []
+    before = ("", "")
+    for x, y in points:
+        now = (f"{x:.1f}".removesuffix(".0"), f"{y:.1f}".removesuffix(".0"))
+        if not data:
+            data.append(f"M{now[0]},{now[1]}")
+        elif now[1] == before[1]:
+            data.append(f"H{now[0]}")
+        elif now[0] == before[0]:
+            data.append(f"V{now[1]}")
+        else:
+            data.append(f"L{now[0]},{now[1]}")
+        before = now
+    return "".join(data)
 
 
 def drawing(width: float, height: float, content: str, title: str, *, kind: str = "") -> str:

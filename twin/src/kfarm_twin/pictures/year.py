@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class Year:
     wet_bulb_c, dry_bulb_c
         [8760] outdoor air [degC].
     free_cooling
-        [8760] share of each hour in which the chillers rest [1].
+        [8760] part of the heat that needs no chiller [1].
     cost
         [8760] what each hour's energy costs in `currency`, or None without a tariff.
     """
@@ -68,12 +69,12 @@ class Year:
 
 @dataclass(frozen=True)
 class Month:
-    """A month's figures; `pue` is energy over energy, `free_h` hours of free cooling."""
+    """A month's figures; `pue` is energy over energy, `free_h` hours in which the chillers rest."""
 
     name: str
     pue: float | None
     wet_bulb_c: float
-    free_h: float
+    free_h: int
     energy_wh: float
     cost: float | None
 
@@ -89,7 +90,7 @@ def months(year: Year) -> list[Month]:
                 name=name,
                 pue=site / it if it > 0.0 else None,
                 wet_bulb_c=float(year.wet_bulb_c[hours].mean()),
-                free_h=float(year.free_cooling[hours].sum()),
+                free_h=int((year.free_cooling[hours] >= 1.0).sum()),
                 energy_wh=site,
                 cost=float(year.cost[hours].sum()) if year.cost is not None else None,
             )
@@ -166,7 +167,7 @@ def _axes(
 
 
 def _steps(days: Floats, frame: _Frame, y: Callable[[float], float]) -> list[Point]:
-    """A line with one level for each day."""
+    """Corners of a line with one level for each day."""
     return [(frame.x(d + e), y(float(v))) for d, v in enumerate(days) for e in (0.0, 1.0)]
 
 
@@ -210,21 +211,28 @@ def _weather_panel(year: Year, frame: _Frame, top: float, height: float, narrow:
     title = "Outdoor wet bulb [°C]" if narrow else "Outdoor wet bulb, dry bulb dashed [°C]"
     axes, y = _axes(frame, top, height, low - 1.0, high + 1.0, title)
     free = _by_day(year.free_cooling).mean(1)
-    shades = "".join(
-        f'<rect x="{frame.x(d):.2f}" y="{top:.2f}" width="{frame.x(1) - frame.x(0) + 0.3:.2f}" '
-        f'height="{height:.2f}" class="free" style="opacity:{0.28 * share:.3f}"></rect>'
-        for d, share in enumerate(free)
-        if share > 0.005
-    )
-    hours = float(year.free_cooling.sum())
-    told = f"{hours:,.0f} h of free cooling" + ("" if narrow else " (shaded)")
+    whole, part = year.free_cooling >= 1.0, (year.free_cooling > 0.0) & (year.free_cooling < 1.0)
+    told = f"{whole.sum():,} h without chillers"
+    told += "" if narrow else f" (shaded), {part.sum():,} h with part of the heat"
     return (
-        shades
+        _shades(free, frame, top, height)
         + axes
         + area(_steps(wet.max(1), frame, y), _steps(wet.min(1), frame, y), "wet-band")
         + polyline(_steps(wet.mean(1), frame, y), "wet-day")
         + polyline(_steps(dry.mean(1), frame, y), "dry-day")
         + words(frame.width - frame.right, top - 9, told, "free-text", text_anchor="end")
+    )
+
+
+def _shades(free: Floats, frame: _Frame, top: float, height: float) -> str:
+    """Behind each day how much of its heat needs no chiller, in ten tones."""
+    tones = np.rint(10 * free).astype(int)
+    cuts = [0, *(np.flatnonzero(np.diff(tones)) + 1).tolist(), len(tones)]
+    return "".join(
+        f'<rect x="{frame.x(low):.1f}" y="{top:g}" width="{frame.x(high) - frame.x(low):.1f}" '
+        f'height="{height:g}" class="free" style="opacity:{0.028 * tones[low]:.3f}"></rect>'
+        for low, high in pairwise(cuts)
+        if tones[low] > 0
     )
 
 
@@ -265,12 +273,12 @@ def _month_table(year: Year) -> str:
         cost = NONE if month.cost is None else f"{month.cost:,.0f}"
         rows.append(
             f'<tr><th scope="row">{month.name}</th><td class="n">{_number(month.pue, 4)}</td>'
-            f'<td class="n">{month.wet_bulb_c:.1f}</td><td class="n">{month.free_h:,.0f}</td>'
+            f'<td class="n">{month.wet_bulb_c:.1f}</td><td class="n">{month.free_h:,}</td>'
             f'<td class="n">{month.energy_wh / 1e6:,.1f}</td><td class="n">{cost}</td></tr>'
         )
     heads = (
         '<th>Month</th><th class="n">PUE</th><th class="n">Wet bulb [°C]</th>'
-        '<th class="n">Free cooling [h]</th><th class="n">Energy [MWh]</th>'
+        '<th class="n">Without chillers [h]</th><th class="n">Energy [MWh]</th>'
         f'<th class="n">Cost [{escape(year.currency)}]</th>'
     )
     return (
