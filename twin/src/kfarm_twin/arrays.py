@@ -184,8 +184,18 @@ class EventQueue(NamedTuple):
     size: Ints
 
 
+class RackMoments(NamedTuple):
+    """All racks at M moments that were chosen beforehand; NaN where nothing is known."""
+
+    time_ns: Ints  # [M] rising
+    rack_mw: Ints  # [M, R]
+    hottest_c: Floats  # [M, R] hottest device of the rack
+    inlet_c: Floats  # [M, R] air at the rack
+    throttled: Ints  # [M, R] devices that throttle
+
+
 class EventLog(NamedTuple):
-    """What happened [capacity 0: not recorded]; `size` holds events and samples."""
+    """What happened [capacity 0: not recorded]; `size` holds events, samples and moments."""
 
     time_ns: Ints
     kind: Ints
@@ -195,7 +205,7 @@ class EventLog(NamedTuple):
     sample_mw: Ints
     sample_down: Ints
     sample_c: Floats
-    sample_rack_mw: Ints  # [samples, R]
+    moments: RackMoments
     size: Ints
 
 
@@ -209,6 +219,14 @@ class State(NamedTuple):
     tally: Tally
     fleet: FleetState
     grid: GridState
+
+
+class Stand(NamedTuple):
+    """A farm at rest: which nodes are up, and what is found."""
+
+    up: Ints  # [N]
+    nodes: Floats  # [N, 2] hottest device [degC], devices that are slowed
+    inlet_c: Floats  # [R] air at the racks
 
 
 class Outcome(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "kfarm.dev/energy/v1"
 AS_DESCRIBED = "as described"
+ALL_BUSY = 100.0
 DIGITS = 7
 """Significant digits of figures in JSON and YAML."""
 
@@ -49,6 +51,7 @@ class Asked:
     tariff: Path | None
     carbon: Path | None
     cooling: tuple[str, ...]
+    warm_water: bool
     hourly: bool
 
 
@@ -90,7 +93,7 @@ def energy(inputs: Inputs, others: Sequence[Inputs], asked: Asked) -> EnergyResu
         for source, farm, kind in wanted:
             progress(len(years), len(wanted))
             try:
-                year = _year(farm, source.profiles(), work, kind, (climate, tariff, carbon))
+                year = _year(farm, source.profiles(), work, kind, asked, (climate, tariff, carbon))
             except InputError as error:
                 raise ManifestError([located(source, source.documents[0], error)]) from error
             years.append(_labelled(year, source, farm, inputs))
@@ -139,14 +142,24 @@ def _year(
     profiles: Sequence[AcceleratorProfile],
     work: Work,
     kind: str,
+    asked: Asked,
     given: tuple[Climate | None, Tariff | None, Floats | None],
 ) -> EnergyYear:
     told: tuple[str, ...] = ()
     if kind != AS_DESCRIBED:
         farm, told = cooled_as(farm, profiles, kind)
     climate, tariff, carbon = given
-    facility = facility_of(farm, profiles, climate=climate, tariff=tariff, carbon_g_per_kwh=carbon)
+    facility = facility_of(
+        farm,
+        profiles,
+        climate=climate,
+        tariff=tariff,
+        carbon_g_per_kwh=carbon,
+        warm_water=asked.warm_water,
+    )
     year = energy_year(farm, profiles, work, facility, kind)
+    if asked.warm_water:
+        told += ("coolant loops have a water circuit of their own, as warm as they allow",)
     return replace(year, assumptions=(*told, *year.assumptions))
 
 
@@ -171,6 +184,24 @@ def _carbon(path: Path) -> Floats:
         found = f"{len(values):,} values"
         raise ManifestError([Problem(path, 0, "", found, "8,760, one for each hour", None)])
     return np.array(values)
+
+
+def reproduce(files: Sequence[Path], compared: Sequence[Path], asked: Asked) -> str:
+    """Command line that gives the same result."""
+    words = ["kfarm", "energy", *(word for path in files for word in ("-f", str(path)))]
+    if asked.hours is None:
+        words += ["--load", f"{asked.load:g}"]
+    if asked.cpu_load is not None:
+        words += ["--cpu-load", f"{asked.cpu_load:g}"]
+    if asked.busy != ALL_BUSY:
+        words += ["--busy", f"{asked.busy:g}"]
+    for name in ("hours", "epw", "tariff", "carbon"):
+        path = getattr(asked, name)
+        words += [f"--{name}", str(path)] if path is not None else []
+    words += [word for path in compared for word in ("--compare", str(path))]
+    words += ["--cooling", ",".join(asked.cooling)] if asked.cooling else []
+    words += ["--warm-water"] if asked.warm_water else []
+    return shlex.join(words)
 
 
 def result_data(result: EnergyResult, hourly: bool) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kfarm_twin.cli_app import Files, Format, app, problems_reported, refuse
+from kfarm_twin.cli_app import Files, Format, Html, app, problems_reported, refuse
 from kfarm_twin.cli_output import Output
 
 KINDS = ("Air", "Liquid")
@@ -44,7 +44,11 @@ def energy(
     cooling: Annotated[
         str | None, typer.Option(help="Cool all clusters so: Air, Liquid or both, by comma.")
     ] = None,
+    warm_water: Annotated[
+        bool, typer.Option("--warm-water", help="Coolant loops have warmer water of their own.")
+    ] = False,
     hourly: Annotated[bool, typer.Option("--hourly", help="JSON and YAML: hour by hour.")] = False,
+    html: Html = None,
     output: Format = Output.TABLE,
 ) -> None:
     """Play a typical year of farms: PUE, energy, cost, carbon, water, and clusters ranked."""
@@ -57,12 +61,19 @@ def energy(
         from kfarm_twin import cli_energy  # noqa: PLC0415
         from kfarm_twin.cli_inputs import read_inputs  # noqa: PLC0415
 
-        asked = cli_energy.Asked(load, cpu_load, busy, hours, epw, tariff, carbon, kinds, hourly)
+        asked = cli_energy.Asked(
+            load, cpu_load, busy, hours, epw, tariff, carbon, kinds, warm_water, hourly
+        )
         inputs = read_inputs(filename)
         others = [read_inputs([path]) for path in compare or ()]
         if not inputs.farms():
             refuse("no GPUFarm or NPUFarm in the files given with -f")
         result = cli_energy.energy(inputs, others, asked)
+        if html is not None:
+            from kfarm_twin.energy_page import write_page  # noqa: PLC0415
+
+            write_page(html, result, cli_energy.reproduce(filename, compare or (), asked))
+            typer.echo(f"report: {html}", err=True)
     if output is not Output.TABLE:
         typer.echo(cli_energy.text(result, output, hourly))
         return

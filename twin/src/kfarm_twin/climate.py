@@ -194,7 +194,8 @@ def _normals(count: int) -> Floats:
     """Standard normal numbers from Philox' raw words by Box and Muller's method."""
     words = np.random.Philox(key=_SEED).random_raw(2 * count).reshape(2, count)
     uniform = ((words >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
-    return np.sqrt(-2.0 * np.log(uniform[0])) * np.cos(2.0 * np.pi * uniform[1])
+    found = np.sqrt(-2.0 * np.log(uniform[0])) * np.cos(2.0 * np.pi * uniform[1])
+    return np.asarray(found)
 
 
 def _vapour(dry: Floats, day: Floats, humidity: Floats) -> Floats:

@@ -16,7 +16,7 @@ from kfarm_twin.calendar_year import HOURS_PER_YEAR, MONTH_OF_HOUR, MONTHS
 from kfarm_twin.electric import chain_at, upstream
 from kfarm_twin.energy_result import ClusterYear, EnergyYear, Hourly, Link, Month, Work
 from kfarm_twin.facility import USES, Facility, FacilityHours, facility_hours, halls
-from kfarm_twin.facility_describe import facility_of, racks_of
+from kfarm_twin.facility_describe import facility_of, grouped, racks_of, warm_free
 from kfarm_twin.node_power import NodePower, node_power
 from kfarm_twin.plant import plant_climate
 
@@ -215,7 +215,10 @@ def _answer(
         links=_links(works, hours),
         clusters=clusters,
         hourly=_hourly(facility, hours, index),
-        assumptions=(*facility.assumptions, *_node_assumptions(works)),
+        assumptions=(
+            *facility.assumptions,
+            *grouped(_node_assumptions(works), [one.cluster.name for one in works]),
+        ),
     )
 
 
@@ -243,16 +246,16 @@ def _node_assumptions(works: Sequence[_ClusterWork]) -> list[str]:
 def _design_peak_w(facility: Facility, it: Floats) -> float:
     """Power at the site's design weather [W]."""
     climate = facility.climate
-    one = plant_climate(
-        facility.plant,
-        np.array([climate.design_dry_c]),
-        np.array([climate.design_wet_c]),
-        climate.pressure_pa,
+    dry = np.full(HOURS_PER_YEAR, climate.design_dry_c)
+    wet = np.full(HOURS_PER_YEAR, climate.design_wet_c)
+    pressure = climate.pressure_pa
+    circuits = facility.warm_circuits
+    hottest = replace(
+        facility,
+        plant_year=plant_climate(facility.plant, dry, wet, pressure),
+        warm_free=warm_free(circuits, dry, wet, pressure) if circuits else None,
     )
-    whole = replace(
-        one, **{name: np.repeat(getattr(one, name), HOURS_PER_YEAR) for name in vars(one)}
-    )
-    hours = facility_hours(replace(facility, plant_year=whole), it[None, :])
+    hours = facility_hours(hottest, it[None, :])
     return float(hours.facility_w[0])
 
 

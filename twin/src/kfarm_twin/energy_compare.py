@@ -11,7 +11,7 @@ from kfarm_api.units import parse_quantity
 
 from kfarm_twin.columns_cluster import ROOM_SUPPLY_C
 from kfarm_twin.energy_result import EnergyYear, Ranked
-from kfarm_twin.facility_describe import node_nameplate_w
+from kfarm_twin.facility_describe import grouped, node_nameplate_w
 
 LIQUID_SHARE = 75
 """Part of the heat that cold plates take where an air-cooled cluster is swapped [percent], as the
@@ -40,7 +40,8 @@ def cooled_as(
         for cluster in farm.spec.clusters
     ]
     spec = farm.spec.model_copy(update={"clusters": clusters})
-    return farm.model_copy(update={"spec": spec}), tuple(told)
+    names = [cluster.name for cluster in clusters]
+    return farm.model_copy(update={"spec": spec}), grouped(told, names)
 
 
 def _cluster_as(
@@ -51,7 +52,7 @@ def _cluster_as(
     resistance = profile.spec.thermal_resistance
     if (resistance.liquid if kind == "Liquid" else resistance.air) is None:
         told.append(
-            f"{cluster.name} stays {cluster.cooling.type}: profile {cluster.accelerator} has no "
+            f"{cluster.name}: stays {cluster.cooling.type}: profile {cluster.accelerator} has no "
             f"thermalResistance.{kind.lower()}"
         )
         return cluster
@@ -63,8 +64,9 @@ def _to_liquid(cluster: Cluster, profile: AcceleratorProfile, told: list[str]) -
     heat = node_nameplate_w(cluster, profile) * LIQUID_SHARE / 100.0
     nodes = max(min(int(CDU_W / heat), cluster.nodes), 1)
     told.append(
-        f"{cluster.name} as Liquid: {LIQUID_SHARE} % of the heat to coolant of {LIQUID_SUPPLY_C} "
-        f"degC, room air of {ROOM_C} degC, a CDU of {CDU_TEXT}W for {nodes} nodes are assumed"
+        f"{cluster.name}: cooled by liquid: {LIQUID_SHARE} % of the heat to coolant "
+        f"of {LIQUID_SUPPLY_C} degC, room air of {ROOM_C} degC, a CDU of {CDU_TEXT}W for {nodes} "
+        "nodes are assumed"
     )
     return Cooling(
         type="Liquid",
@@ -81,9 +83,9 @@ def _to_liquid(cluster: Cluster, profile: AcceleratorProfile, told: list[str]) -
 def _to_air(cluster: Cluster, told: list[str]) -> Cooling:
     supply = cluster.cooling.air_supply_temperature or f"{ROOM_SUPPLY_C:g}"
     told.append(
-        f"{cluster.name} as Air: supply air of {parse_quantity(supply):g} degC as the room has "
-        "beside its loop, and fan walls without redundancy are assumed; whether racks can be cooled "
-        "by air so densely is not judged"
+        f"{cluster.name}: cooled by air: supply air of {parse_quantity(supply):g} degC as the room "
+        "has beside its loop, and fan walls without redundancy are assumed; whether air can cool "
+        "such racks is not judged"
     )
     return Cooling(
         type="Air", supply_temperature=supply, recirculation=cluster.cooling.recirculation

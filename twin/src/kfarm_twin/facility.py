@@ -64,6 +64,9 @@ class Facility:
     ----------
     carbon_g_per_kwh
         [8760].
+    warm_circuits, warm_free
+        The plant with the water of each cluster's loops, and [C, 8760] the part of their heat that
+        needs no chiller; none where all water is that of the plant.
     water_price
         Per m3 in the tariff's currency; NaN where none is given.
     assumptions
@@ -83,6 +86,8 @@ class Facility:
     other_w: float
     capacity_w: float
     assumptions: tuple[str, ...] = ()
+    warm_circuits: tuple[PlantNumbers, ...] = ()
+    warm_free: Floats | None = None
 
     @property
     def nameplate_w(self) -> float:
@@ -165,7 +170,8 @@ def facility_hours(
     air_total = handlers.sum(axis=-1)
     heat = to_liquid.sum(axis=-1) + to_air.sum(axis=-1) + (pdu_total - it) + air_total + own
     year = _hours_of(facility.plant_year, start, it.shape)
-    cold = plant_hours(facility.plant, year, heat)
+    free = _free_w(facility, year, heat, to_liquid, start)
+    cold = plant_hours(facility.plant, year, heat, free)
     mechanical = cold.chillers_w + cold.rejection_w + cold.pumps_w + air_total + own
     behind = feeds_in + mechanical + facility.other_w
     total = upstream(facility.site, behind) if facility.site else behind
@@ -184,8 +190,28 @@ def facility_hours(
         heat_w=heat,
         short_w=cold.short_w,
         water_m3=cold.water_m3,
-        free_share=year.free_share,
+        free_share=_share(free, heat) if facility.warm_free is not None else year.free_share,
     )
+
+
+def _free_w(
+    facility: Facility, year: PlantClimate, heat_w: Floats, liquid_w: Floats, start: int | Ints
+) -> Floats:
+    """Heat [..., H] that needs no chiller."""
+    if facility.warm_free is None:
+        return heat_w * year.free_share
+    index = _index(start, heat_w.shape)
+    rest, free = heat_w, np.zeros_like(heat_w)
+    for cluster, share in enumerate(facility.warm_free):
+        rest = rest - liquid_w[..., cluster]
+        free = free + liquid_w[..., cluster] * share[index]
+    return np.asarray(free + np.maximum(rest, 0.0) * year.free_share)
+
+
+def _share(free_w: Floats, heat_w: Floats) -> Floats:
+    """Part of the heat that needs no chiller; 1 where all but rounding does not."""
+    share = free_w / np.maximum(heat_w, 1e-9)
+    return np.where(share > 1.0 - 1e-9, 1.0, share)
 
 
 def halls(facility: Facility, it_w: Floats, air_w: Floats) -> tuple[Floats, Floats, Floats]:
@@ -206,8 +232,7 @@ def halls(facility: Facility, it_w: Floats, air_w: Floats) -> tuple[Floats, Floa
 
 def _hours_of(year: PlantClimate, start: int | Ints, shape: tuple[int, ...]) -> PlantClimate:
     """The weather's part for hours [H] from `start` on, or [F, H] for several starts."""
-    first = np.asarray(start, dtype=np.int64)
-    index = (first[..., None] + np.arange(shape[-1])) % HOURS_PER_YEAR
+    index = _index(start, shape)
     return replace(
         year,
         cop=year.cop[index],
@@ -216,3 +241,9 @@ def _hours_of(year: PlantClimate, start: int | Ints, shape: tuple[int, ...]) -> 
         litres_per_joule=year.litres_per_joule[index],
         without_chillers_c=year.without_chillers_c[index],
     )
+
+
+def _index(start: int | Ints, shape: tuple[int, ...]) -> Ints:
+    """Hours of the year [H] from `start` on, or [F, H] for several starts."""
+    first = np.asarray(start, dtype=np.int64)
+    return np.asarray((first[..., None] + np.arange(shape[-1])) % HOURS_PER_YEAR)

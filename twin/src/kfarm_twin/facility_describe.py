@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from kfarm_api.farm import Cluster, Farm, Plant
 from kfarm_api.profile import AcceleratorProfile
-from kfarm_api.thermal import PlantDetails
+from kfarm_api.thermal import Loop, PlantDetails
 from kfarm_api.units import format_quantity, parse_decimal, parse_quantity
 
 from kfarm_twin.arrays import Floats
@@ -38,6 +39,7 @@ def facility_of(
     climate: Climate | None = None,
     tariff: Tariff | None = None,
     carbon_g_per_kwh: Floats | None = None,
+    warm_water: bool = False,
 ) -> Facility:
     """Numbers of a farm's facility; what is passed goes before what the manifest names.
 
@@ -45,6 +47,9 @@ def facility_of(
     ----------
     profiles
         At least those that the clusters name.
+    warm_water
+        Coolant loops have a water circuit of their own, as warm as their setpoint allows, so that
+        outdoor air takes their heat on more days than that of the rooms.
 
     Raises
     ------
@@ -65,6 +70,7 @@ def facility_of(
     weather = climate or _climate(farm, where, told)
     plant = _plant(farm, parts, where, told)
     power = farm.spec.power
+    circuits = _warm_circuits(farm, plant) if warm_water else ()
     stages = power.stages if power else []
     if not stages and not any(part.pdu for part in parts):
         told.append("no stages are given from the PDUs outwards; nothing is lost there")
@@ -81,8 +87,45 @@ def facility_of(
         site=chain_at(stages, "Site", f"{where}.power.stages"),
         other_w=parse_quantity(power.other_load) if power else 0.0,
         capacity_w=parse_quantity(power.capacity) if power and power.capacity else math.inf,
-        assumptions=tuple(told),
+        assumptions=grouped(told, [part.name for part in parts]),
+        warm_circuits=circuits,
+        warm_free=warm_free(circuits, weather.dry_c, weather.wet_c, weather.pressure_pa)
+        if circuits
+        else None,
     )
+
+
+def grouped(told: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Sentences that clusters have in common ("cluster: sentence") once, with all their names."""
+    found: dict[str, list[str]] = {}
+    for text in told:
+        name, _, rest = text.partition(": ")
+        key, label = (rest, name) if name in names else (text, "")
+        found.setdefault(key, []).append(label)
+    return tuple(
+        f"{', '.join(dict.fromkeys(labels))}: {key}" if labels[0] else key
+        for key, labels in found.items()
+    )
+
+
+def _warm_circuits(farm: Farm, plant: PlantNumbers) -> tuple[PlantNumbers, ...]:
+    """The plant with the warmest water that each cluster's loops can do with.
+
+    That is their setpoint less their approach; where the plant's own is warmer, it counts.
+    """
+    found = []
+    for cluster in farm.spec.clusters:
+        loop = cluster.cooling.loop or Loop()
+        warmest = parse_quantity(cluster.cooling.supply_temperature) - parse_quantity(loop.approach)
+        found.append(replace(plant, supply_c=max(warmest, plant.supply_c)))
+    return tuple(found)
+
+
+def warm_free(
+    circuits: Sequence[PlantNumbers], dry_c: Floats, wet_c: Floats, pressure_pa: float
+) -> Floats:
+    """[C, H] part of each cluster's liquid heat that outdoor air takes in its own circuit."""
+    return np.stack([plant_climate(one, dry_c, wet_c, pressure_pa).free_share for one in circuits])
 
 
 def node_nameplate_w(cluster: Cluster, profile: AcceleratorProfile) -> float:

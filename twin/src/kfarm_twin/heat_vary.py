@@ -118,7 +118,8 @@ def never_throttles(farm: Farm) -> bool:
     if not _keep_setpoints(farm, air, liquid):
         return False
     home = heat.nodes[:, h.CLUSTER]
-    rack_air = np.bincount(heat.nodes[:, h.RACK], weights=air[home], minlength=len(heat.racks))
+    rack_air = np.zeros(len(heat.racks))
+    np.add.at(rack_air, heat.nodes[:, h.RACK], air[home])
     rack_air = rack_air + heat.racks[:, 1] / 1000.0
     inlet = heat.zones[heat.nodes[:, h.INLET_ZONE], h.SETPOINT]
     rise = heat.racks[:, 0] * rack_air
@@ -151,6 +152,7 @@ def _keep_setpoints(farm: Farm, air: Floats, liquid: Floats) -> bool:
     water = heat.plants[plant, h.TARGET_C]
     if (water + into / heat.zones[:, h.U] > heat.zones[:, h.SETPOINT]).any():
         return False
-    total = np.bincount(plant, weights=into, minlength=len(heat.plants))
+    total = np.zeros(len(heat.plants))
+    np.add.at(total, plant, into)
     total = total + heat.plants[:, h.PLANT_OTHER_MW] / 1000.0
     return bool((total <= heat.plants[:, h.UNIT_W] * heat.plants[:, h.PLANT_UNITS]).all())

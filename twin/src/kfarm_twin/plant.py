@@ -188,14 +188,18 @@ class PlantHours:
     short_w: Floats
 
 
-def plant_hours(plant: PlantNumbers, climate: PlantClimate, heat_w: Floats) -> PlantHours:
+def plant_hours(
+    plant: PlantNumbers, climate: PlantClimate, heat_w: Floats, free_w: Floats | None = None
+) -> PlantHours:
     """Power and water of a plant for its heat [..., H].
 
     Chillers are switched on one after another as the heat needs them and share it evenly; each
     draws cold / COP with a fixed part. Pumps draw their share of the heat (they hold a pressure,
     flow follows the heat); fans the cube of their speed, which follows the heat rejected.
+
+    `free_w` is the heat that needs no chiller where that is not the plant's share of all of it.
     """
-    free = heat_w * climate.free_share
+    free = heat_w * climate.free_share if free_w is None else free_w
     asked = heat_w - free
     made = np.minimum(asked, plant.capacity_w)
     running = np.ceil(made / plant.chiller_w)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from kfarm_api.metrics import METRICS
 
-from kfarm_twin.arrays import METRIC_ORDER, EventLog, Floats, Outcome
+from kfarm_twin.arrays import METRIC_ORDER, EventLog, Floats, Ints, Outcome
 from kfarm_twin.compile import Model
 from kfarm_twin.kernels.changes import DEVICE_BACK, DEVICE_LOST, DRAINED, RAIL_LOST, SLOWED, SPOILT
 from kfarm_twin.kernels.gangs import MOVED, SAVES, STARTED, STOPPED, WAITS
@@ -111,8 +111,11 @@ class Replay:
     ----------
     events, series
         Arrow tables of `EVENTS_SCHEMA` and `SERIES_SCHEMA`.
-    rack_power_w
-        [samples, R] power of each rack from each row of `series` on [W].
+    moment_s
+        [M] moments at which the racks were looked at [s].
+    rack_power_w, rack_hottest_c, rack_inlet_c, rack_throttled
+        [M, R] of each rack: power [W], hottest device and inlet [degC], NaN where unknown, and
+        devices that throttle.
     """
 
     future: int
@@ -120,7 +123,11 @@ class Replay:
     events: Any
     series: Any
     rack_labels: tuple[str, ...]
+    moment_s: Floats
     rack_power_w: Floats
+    rack_hottest_c: Floats
+    rack_inlet_c: Floats
+    rack_throttled: Ints
     outcome: Outcome
 
     @classmethod
@@ -149,7 +156,11 @@ class Replay:
             events=pa.Table.from_arrays(event_columns, schema=EVENTS_SCHEMA),
             series=pa.Table.from_arrays(series_columns, schema=SERIES_SCHEMA),
             rack_labels=model.names.racks,
-            rack_power_w=log.sample_rack_mw[:samples] / 1000.0,
+            moment_s=log.moments.time_ns / NS_PER_S,
+            rack_power_w=log.moments.rack_mw / 1000.0,
+            rack_hottest_c=log.moments.hottest_c,
+            rack_inlet_c=log.moments.inlet_c,
+            rack_throttled=log.moments.throttled,
             outcome=outcome,
         )
 

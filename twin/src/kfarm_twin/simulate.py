@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kfarm_twin import arrays
-from kfarm_twin.arrays import EventLog, EventQueue, Ints, Outcome, State
+from kfarm_twin.arrays import EventLog, EventQueue, Ints, Outcome, RackMoments, Stand, State
 from kfarm_twin.compile import Model
 from kfarm_twin.fleet import first_room, new_state
 from kfarm_twin.heat import new_state as new_heat_state
@@ -18,6 +18,7 @@ from kfarm_twin.kernels.fleet_columns import TALLIES
 from kfarm_twin.kernels.fleet_measure import MEASURES
 from kfarm_twin.kernels.grid_columns import ENERGIES, METER, WINDOWS, GridState
 from kfarm_twin.kernels.loop import run_batch
+from kfarm_twin.moments import chosen_moments
 from kfarm_twin.outcomes import join_outcomes
 from kfarm_twin.simulate_facility import fill_facility, hour_columns, hours_of, site_of
 
@@ -109,9 +110,32 @@ def _state(model: Model, events: int, outages: int) -> State:
     return State(node_state, ask_state, heat, unit_state, tally, fleet, grid)
 
 
-def new_gang_state(model: Model) -> State:
-    """An empty state, for one moment."""
-    return _state(model, *first_room(model.fleet))
+def _stand(model: Model, nodes: int) -> Stand:
+    racks = len(model.columns.sites.rack_limit_mw) if nodes else 0
+    return Stand(_zeros(nodes), np.zeros((nodes, 2)), np.zeros(racks))
+
+
+def stand_still(model: Model, slot_node: Ints, up: Ints) -> tuple[State, Stand]:
+    """The farm at rest with slots on nodes `slot_node` [S] (-1: none) and nodes `up` [N]."""
+    state, rest = _state(model, *first_room(model.fleet)), _stand(model, model.nodes)
+    rest.up[:] = up
+    where = np.ascontiguousarray(slot_node, dtype=np.int64)
+    run_batch(
+        model.columns,
+        where,
+        state,
+        _queue(0),
+        _log(0, len(rest.inlet_c)),
+        new_outcome(model, 0),
+        rest,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    )
+    return state, rest
 
 
 def _queue(length: int) -> EventQueue:
@@ -125,7 +149,8 @@ def _queue(length: int) -> EventQueue:
     )
 
 
-def _log(length: int, racks: int) -> EventLog:
+def _log(length: int, racks: int, moments_ns: Ints | None = None) -> EventLog:
+    times = _zeros(0) if moments_ns is None else moments_ns
     return EventLog(
         time_ns=_zeros(length),
         kind=_zeros(length),
@@ -135,8 +160,14 @@ def _log(length: int, racks: int) -> EventLog:
         sample_mw=_zeros(length),
         sample_down=_zeros(length),
         sample_c=np.zeros(length),
-        sample_rack_mw=_zeros(length, racks),
-        size=_zeros(2),
+        moments=RackMoments(
+            time_ns=times,
+            rack_mw=_zeros(len(times), racks),
+            hottest_c=np.full((len(times), racks), np.nan),
+            inlet_c=np.full((len(times), racks), np.nan),
+            throttled=_zeros(len(times), racks),
+        ),
+        size=_zeros(3),
     )
 
 
@@ -219,6 +250,7 @@ class Simulator:
         self._workers = workers or min(os.cpu_count() or 1, 8)
         self.cooling: CoolingStudy | None = None
         self._pool: list[_Worker] = []
+        self._rest = _stand(model, 0)
         self._site = site_of(model) if facility else None
 
     def _worker(self, index: int) -> _Worker:
@@ -238,6 +270,7 @@ class Simulator:
                 worker.queue,
                 worker.log,
                 outcome,
+                self._rest,
                 self.seed,
                 first + played,
                 row + played,
@@ -287,17 +320,19 @@ class Simulator:
                 part.result()
         return outcome
 
-    def replay(self, future: int) -> Replay:
-        """One future with its event log and samples."""
+    def replay(self, future: int, moments: int = 0) -> Replay:
+        """One future with its event log and samples, and its racks at about so many moments.
+
+        The future is played again to see the racks: only then is it known when to look.
+        """
         from kfarm_twin.results import Replay  # noqa: PLC0415 - Arrow starts a thread
 
         worker = self._worker(0)
         racks = len(self.model.columns.sites.rack_limit_mw)
         hours = hours_of(self.horizon_ns) if self._site else 0
-        length = LOG_START
+        length, times = LOG_START, None
         while True:
-            outcome = new_outcome(self.model, 1, hours)
-            log = _log(length, racks)
+            outcome, log = new_outcome(self.model, 1, hours), _log(length, racks, times)
             played = run_batch(
                 self.model.columns,
                 self.slot_node,
@@ -305,6 +340,7 @@ class Simulator:
                 worker.queue,
                 log,
                 outcome,
+                self._rest,
                 self.seed,
                 future,
                 0,
@@ -314,12 +350,14 @@ class Simulator:
             )
             if played == 0:
                 worker.grow()
-            elif int(log.size.max()) <= length:
+            elif int(log.size[:2].max()) > length:
+                length = int(log.size[:2].max())
+            elif moments > 0 and times is None:
+                times = chosen_moments(log, moments, self.horizon_ns)
+            else:
                 if self._site is not None:
                     fill_facility(self._site, self.model, outcome, self.horizon_ns, future)
                 return Replay.from_log(self.model, log, outcome, future, self.horizon_ns)
-            else:
-                length = int(log.size.max())
 
 
 def simulate(

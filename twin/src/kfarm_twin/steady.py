@@ -13,10 +13,8 @@ import numpy as np
 from kfarm_twin.arrays import ACCELERATORS, NEVER_UP, Floats, Ints
 from kfarm_twin.compile import Model
 from kfarm_twin.kernels import heat_columns as h
-from kfarm_twin.kernels.rest import NODE_HOTTEST, NODE_THROTTLED, stand
-from kfarm_twin.simulate import new_gang_state
-
-KILO = 0.001
+from kfarm_twin.kernels.rest import NODE_HOTTEST, NODE_THROTTLED
+from kfarm_twin.simulate import stand_still
 
 
 @dataclass(frozen=True)
@@ -56,24 +54,22 @@ def steady(model: Model, slot_node: Ints, up: Ints) -> Steady:
     up
         [N] 1 for nodes that are up.
     """
-    farm, state = model.columns, new_gang_state(model)
+    farm = model.columns
     placed = slot_node >= 0
     placed[placed] = up[slot_node[placed]] == 1
-    where = np.ascontiguousarray(np.where(placed, slot_node, -1), dtype=np.int64)
-    found, inlet = np.zeros((model.nodes, 2)), np.zeros(len(farm.sites.rack_limit_mw))
-    stand(farm, where, np.ascontiguousarray(up, dtype=np.int64), state, found, inlet)
+    state, rest = stand_still(model, np.where(placed, slot_node, -1), up)
     busy = up * farm.nodes.others
     what = model.slot_workload[placed]
-    np.add.at(busy, where[placed], farm.workloads.need[what, ACCELERATORS])
+    np.add.at(busy, slot_node[placed], farm.workloads.need[what, ACCELERATORS])
     shutdown = farm.heat.laws[farm.nodes.cluster, h.SHUTDOWN]
-    hottest = found[:, NODE_HOTTEST]
+    hottest = rest.nodes[:, NODE_HOTTEST]
     return Steady(
-        power_mw=state.nodes.power_mw.copy(),
+        power_mw=state.nodes.power_mw,
         hottest_c=hottest,
         busy=busy,
-        throttled=found[:, NODE_THROTTLED].astype(np.int64),
+        throttled=rest.nodes[:, NODE_THROTTLED].astype(np.int64),
         overheats=((hottest > shutdown) & (up == 1)).astype(np.int64),
         loop_heat_mw=state.heat.zone[: len(farm.sites.loop_limit_mw), h.HEAT_MW].copy(),
         plant_mw=state.nodes.plant_mw.copy(),
-        inlet_c=inlet,
+        inlet_c=rest.inlet_c,
     )

@@ -30,6 +30,7 @@ from kfarm_twin.arrays import (
     Farm,
     Ints,
     Outcome,
+    Stand,
     State,
 )
 from kfarm_twin.kernels import fleet_columns as c
@@ -64,13 +65,16 @@ from kfarm_twin.kernels.gangs import (
 from kfarm_twin.kernels.heap import DETECTED, FAILED, RESTARTED, SAVED, clear, pop
 from kfarm_twin.kernels.hours import book_hours
 from kfarm_twin.kernels.members import attach, put_to_work
+from kfarm_twin.kernels.moments import note_moments
 from kfarm_twin.kernels.outcome import write_outcome
 from kfarm_twin.kernels.peaks import close_meters
+from kfarm_twin.kernels.peek import hottest_of_all_c
 from kfarm_twin.kernels.power import FULL_PPM, KILO, ask
 from kfarm_twin.kernels.progress import schedule_finish
+from kfarm_twin.kernels.rest import stand
 from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.kernels.stress import feel_heat
-from kfarm_twin.kernels.warmth import feel, follow, hottest_now_c, note_hot_at_end, start_warm
+from kfarm_twin.kernels.warmth import feel, follow, note_hot_at_end, start_warm
 from kfarm_twin.policy.gangs import NONE
 
 PLAYED, QUEUE_FULL = 0, 1
@@ -162,9 +166,7 @@ def _sample(farm: Farm, state: State, log: EventLog) -> None:
         log.sample_ns[at] = state.tally.counts[NOW]
         log.sample_mw[at] = state.tally.counts[TOTAL_MW]
         log.sample_down[at] = state.tally.counts[DOWN]
-        log.sample_c[at] = hottest_now_c(farm, state)
-        for rack in range(state.nodes.rack_mw.shape[0]):
-            log.sample_rack_mw[at, rack] = state.nodes.rack_mw[rack]
+        log.sample_c[at] = hottest_of_all_c(farm, state, state.tally.counts[NOW])
     log.size[1] = at + 1
 
 
@@ -190,6 +192,7 @@ def _advance(
         return
     note_extremes(farm, state, until)
     _sample(farm, state, log)
+    note_moments(farm, state, log, until)
     _note_grid(state, outcome, row, until, horizon)
     count[DOWN_MAX] = max(count[DOWN_MAX], down)
     count[SERVING_MIN] = min(count[SERVING_MIN], count[SERVING])
@@ -311,6 +314,7 @@ def run_batch(
     queue: EventQueue,
     log: EventLog,
     outcome: Outcome,
+    rest: Stand,
     seed: int,
     first: int,
     row: int,
@@ -318,7 +322,13 @@ def run_batch(
     warm: int,
     horizon: int,
 ) -> int:
-    """Play `futures` futures from number `first` into rows from `row`; return how many."""
+    """Play `futures` futures from number `first` into rows from `row`; return how many.
+
+    With 0 futures the farm stands still instead, see `kernels.rest`.
+    That it is one kernel halves the time of a first compilation.
+    """
+    if futures == 0:
+        stand(farm, slot_node, state, rest)
     for index in range(futures):
         status = run_future(
             farm, slot_node, state, queue, log, outcome, row + index, seed, first + index, warm,

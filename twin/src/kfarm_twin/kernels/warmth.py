@@ -28,7 +28,6 @@ from kfarm_twin.kernels.fleet_reach import give_back, note_outage, take_down
 from kfarm_twin.kernels.grid import node_draw
 from kfarm_twin.kernels.grid_columns import CAPPED, FIRST_MEMBER
 from kfarm_twin.kernels.heat import (
-    hottest_c,
     set_overhead,
     set_power,
     set_up,
@@ -38,7 +37,6 @@ from kfarm_twin.kernels.heat import (
 from kfarm_twin.kernels.heat_nodes import resistance_of
 from kfarm_twin.kernels.heat_zones import supply_at
 from kfarm_twin.kernels.power import (
-    ABSENT_C,
     FULL_PPM,
     KILO,
     ask,
@@ -240,17 +238,6 @@ def rest_c(farm: Farm, state: State, node: int) -> float:
         hottest = max(hottest, resistance_of(heat, node, device) * watts)
     supply = supply_at(farm.heat, heat, farm.heat.nodes[node, h.INLET_ZONE])
     return float(supply + heat.node_c[node, h.INLET] + hottest)
-
-
-@inner
-def hottest_now_c(farm: Farm, state: State) -> float:
-    """The hottest device there is now [degC]."""
-    hottest = ABSENT_C
-    for node in range(state.nodes.up.shape[0]):
-        if state.nodes.up[node] == 1:
-            own = hottest_c(farm.heat, state.heat, state.tally.counts[NOW], node)
-            hottest = max(hottest, own)
-    return hottest
 
 
 @inner
