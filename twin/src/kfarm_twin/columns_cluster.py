@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Protocol
 
 import numpy as np
@@ -60,18 +59,13 @@ class ClusterFacts:
         rise = self.resistance_k_per_w * (self.idle_device_mw * 0.001)
         return self.inlet_c + rise > self.shutdown_c
 
-    def device_mw(self, load: int) -> tuple[int, int, int]:
-        """Power of a device at `load` percent: asked for, as capped, as its throttle limit allows.
-
-        A cap or limit does not go below idle power.
-        """
+    def device_mw(self, load: int) -> tuple[int, int]:
+        """Power of a device at `load` percent: asked for, and as capped, not below idle."""
         span = self.tdp_device_mw - self.idle_device_mw
         asked = self.idle_device_mw + span * load // 100
-        capped = asked
         if self.cap_device_mw > 0:
-            capped = min(asked, max(self.cap_device_mw, self.idle_device_mw))
-        limit = (self.throttle_c - self.inlet_c) / self.resistance_k_per_w * 1000.0
-        return asked, capped, min(capped, max(int(limit), self.idle_device_mw))
+            return asked, min(asked, max(self.cap_device_mw, self.idle_device_mw))
+        return asked, asked
 
 
 def _resistance(cluster: Cluster, profile: AcceleratorProfile, where: str) -> float:
@@ -113,9 +107,7 @@ def cluster_facts(cluster: Cluster, profile: AcceleratorProfile, where: str) -> 
     rack_inlet = air + cooling.recirculation / 100.0 * RECIRCULATION_RISE_K
     loop_limit = 0
     if liquid and cooling.cdu_capacity is not None:
-        loop_limit = int(
-            parse_decimal(cooling.cdu_capacity) * 100_000 / Decimal(cooling.liquid_share)
-        )
+        loop_limit = milliwatts(cooling.cdu_capacity)
     return ClusterFacts(
         modes=failure_modes(cluster, where),
         detection_ns=parse_duration_ns(cluster.reliability.detection),
@@ -191,10 +183,8 @@ def cluster_columns(refs: Sequence[HasFacts]) -> tuple[arrays.Clusters, list[str
     clusters = arrays.Clusters(
         detection_ns=_ints([fact.detection_ns for fact in facts]),
         base_mw=_ints([fact.base_mw for fact in facts]),
-        inlet_c=_floats([fact.inlet_c for fact in facts]),
-        rack_inlet_c=_floats([fact.rack_inlet_c for fact in facts]),
-        resistance_k_per_w=_floats([fact.resistance_k_per_w for fact in facts]),
-        throttle_c=_floats([fact.throttle_c for fact in facts]),
+        overhead_mw=_ints([fact.idle_overhead_mw for fact in facts]),
         idle_device_mw=_ints([fact.idle_device_mw for fact in facts]),
+        throttle_c=_floats([fact.throttle_c for fact in facts]),
     )
     return clusters, _assumptions(refs)

@@ -27,8 +27,8 @@ _LEVEL = {
     "scalable-unit": arrays.SCALABLE_UNIT,
     "cluster": arrays.CLUSTER,
 }
-_CLUSTER_WIDE = ("kfarm.dev/farm", "kfarm.dev/farm-kind", "kfarm.dev/cluster")
 PPM = 1_000_000
+_CLUSTER_WIDE = ("kfarm.dev/farm", "kfarm.dev/farm-kind", "kfarm.dev/cluster")
 
 
 def _column(values: object) -> Ints:
@@ -126,19 +126,19 @@ def _rank(workload: Workload, ref: ClusterRef) -> int:
 
 
 def _load(ref: ClusterRef, load: int, cpu_load: int, devices: int) -> tuple[int, int, int, int]:
-    """Power of a pod above the idle node [mW], of one device [mW], speed when alone [ppm], hot.
+    """Power of a pod above the idle node, of one device, of the pod beside devices [mW]; speed.
 
-    The speed of a device falls with its power above idle; what else is in the node is loaded by
-    `cpu_load` percent, however fast its devices are.
+    The speed [ppm] of a capped device falls with its power above idle; what else is in the node is
+    loaded by `cpu_load` percent, however fast its devices are.
     """
     facts = ref.facts
-    asked, capped, allowed = facts.device_mw(load)
+    asked, capped = facts.device_mw(load)
     speed, idle = PPM, facts.idle_device_mw
-    if allowed < asked:
-        speed = (allowed - idle) * PPM // (asked - idle)
+    if capped < asked:
+        speed = (capped - idle) * PPM // (asked - idle)
     span = facts.loaded_overhead_mw - facts.idle_overhead_mw
-    overhead = span * cpu_load // 100 // facts.devices
-    return devices * (allowed - idle + overhead), allowed, speed, int(allowed < capped)
+    beside = devices * (span * cpu_load // 100 // facts.devices)
+    return devices * (capped - idle) + beside, capped, beside, speed
 
 
 def _check(workload: Workload, index: int, refs: Sequence[ClusterRef], plan: str) -> None:

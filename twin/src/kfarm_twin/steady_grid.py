@@ -11,8 +11,6 @@ from kfarm_twin.kernels.grid_columns import (
     BRANCH,
     BRANCH_LOAD,
     FEEDS,
-    FIRST_MEMBER,
-    LIMIT_MW,
     NODE_STAGES,
     PDU,
     PDU_STAGES,
@@ -20,8 +18,6 @@ from kfarm_twin.kernels.grid_columns import (
     RACK_STAGES,
     Grid,
 )
-
-FULL_PPM = 1_000_000
 
 
 def draws(
@@ -104,32 +100,3 @@ def feed_loads(model: Model, pdu_mw: Ints, lost: int = 0) -> Ints:
     found = np.zeros(len(grid.cluster), np.int64)
     np.add.at(found, grid.pdu_cluster, draws(grid, PDU_STAGES, grid.pdu_cluster, pdu_mw, units))
     return found
-
-
-def capped_paces(model: Model, idle_mw: Ints, pods_mw: Ints, up: Ints, pace_ppm: Ints) -> Ints:
-    """Share of what devices ask for above idle that loops and capped racks allow [N, ppm].
-
-    Parameters
-    ----------
-    pace_ppm
-        What loops allow.
-    """
-    grid, paces = model.columns.grid, pace_ppm.copy()
-    loops = len(model.columns.sites.loop_limit_mw)
-    for group in range(loops, len(grid.group) - 1):
-        nodes = grid.member[grid.group[group, FIRST_MEMBER] : grid.group[group + 1, FIRST_MEMBER]]
-        room, home = grid.group[group, LIMIT_MW], model.columns.nodes.cluster[nodes]
-
-        def fits(speed: int, nodes: Ints = nodes, room: int = room, home: Ints = home) -> bool:
-            load = idle_mw[nodes] + pods_mw[nodes] * speed // FULL_PPM
-            drawn = np.where(up[nodes] == 1, draws(grid, NODE_STAGES, home, load), 0)
-            return bool(drawn.sum() <= room)
-
-        low, high = 0, FULL_PPM
-        if fits(FULL_PPM):
-            continue
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if fits(middle) else (low, middle)
-        paces[nodes] = np.minimum(paces[nodes], low)
-    return paces

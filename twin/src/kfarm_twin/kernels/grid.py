@@ -148,6 +148,7 @@ def flow(farm: Farm, state: State) -> None:
         change = _settle_rack(grid, now, 0, rack)
         cluster = grid.rack[rack, RACK_CLUSTER]
         state.nodes.plant_mw[grid.cluster[cluster, FARM]] += change
+        state.nodes.cluster_mw[cluster] += change
         for case in range(1, now.node_mw.shape[0]):
             _settle_rack(grid, now, case, rack)
     _settle_pdus(grid, now, at)

@@ -11,16 +11,17 @@ from kfarm_twin.arrays import (
     CAUSES,
     DOWN_MAX,
     ENERGY,
-    HEADROOM,
-    HOT_AT,
-    HOTTEST,
-    HOTTEST_CLUSTER,
+    HOTTEST_NODE,
+    INLET,
+    INLET_AT,
+    INLET_RACK,
     INTERRUPTIONS,
     LOAD_AT,
     LOOP_AT,
     LOOP_LOAD,
     LOST,
     METRIC_COUNT,
+    METRIC_ORDER,
     PEAK_MW,
     PLANT_AT,
     PLANT_LOAD,
@@ -34,8 +35,10 @@ from kfarm_twin.arrays import (
     REPLICAS,
     SERVING_MIN,
     SERVING_TIME,
+    SHUTDOWNS,
     SLOWEST_UNIT,
     THROTTLED_MAX,
+    THROTTLED_TIME,
     UP_TIME,
     WORST_FEED,
     WORST_LOAD_RACK,
@@ -50,6 +53,7 @@ from kfarm_twin.arrays import (
     Outcome,
     State,
 )
+from kfarm_twin.kernels import heat_columns as h
 from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.fleet_measure import (
     DOWN_MEAN,
@@ -64,7 +68,6 @@ from kfarm_twin.kernels.fleet_measure import (
     TOP_DECILE,
     WAIT_MEAN,
 )
-from kfarm_twin.kernels.gangs import DONE
 from kfarm_twin.kernels.grid_columns import (
     HIGHEST,
     ONE_MINUTE,
@@ -74,8 +77,10 @@ from kfarm_twin.kernels.grid_columns import (
     GridState,
 )
 from kfarm_twin.kernels.peaks import peak_mw
-from kfarm_twin.kernels.power import KILO, any_positive
+from kfarm_twin.kernels.power import ABSENT_C, KILO, any_positive
 
+THROTTLED_HOURS = METRIC_ORDER.index("throttled_accelerator_hours")
+THERMAL_SHUTDOWNS = METRIC_ORDER.index("thermal_shutdowns")
 NS = 1e-9
 NS_PER_HOUR = 3.6e12
 
@@ -86,7 +91,7 @@ def _write_units(farm: Farm, state: State, outcome: Outcome, row: int, horizon: 
     kept, spans, alone = 0.0, 0.0, 0.0
     for unit in range(farm.units.workload.shape[0]):
         span = state.units.row[unit, u.END]
-        if state.units.row[unit, u.PHASE] != DONE:
+        if state.units.row[unit, u.PHASE] != u.DONE:
             span = horizon
         retained = state.units.row[unit, u.KEPT] + state.units.row[unit, u.WORK]
         outcome.unit_times_ns[row, unit, 0] = retained
@@ -181,11 +186,15 @@ def _write_metrics(farm: Farm, state: State, outcome: Outcome, row: int, horizon
     metrics[11] = total[RACK_LOAD] if any_positive(farm.sites.rack_limit_mw) else math.nan
     metrics[12] = total[LOOP_LOAD] if any_positive(farm.sites.loop_limit_mw) else math.nan
     metrics[13] = total[PLANT_LOAD] if any_positive(farm.sites.plant_limit_mw) else math.nan
-    metrics[14] = -math.inf
-    for inlet in farm.clusters.rack_inlet_c:
-        metrics[14] = max(metrics[14], inlet)
-    metrics[15] = total[HOTTEST]
-    metrics[16] = total[HEADROOM]
+    metrics[14] = total[INLET]
+    metrics[15] = ABSENT_C
+    metrics[16] = math.inf
+    for cluster in range(state.heat.cluster.shape[0]):
+        hottest = state.heat.cluster_c[cluster, h.HOTTEST_C]
+        metrics[16] = min(metrics[16], farm.clusters.throttle_c[cluster] - hottest)
+        if hottest > metrics[15]:
+            metrics[15] = hottest
+            outcome.places[row, HOTTEST_NODE] = state.heat.cluster[cluster, h.HOT_NODE]
     devices = 0
     for node in range(farm.nodes.devices.shape[0]):
         devices += farm.nodes.devices[node]
@@ -198,6 +207,8 @@ def _write_metrics(farm: Farm, state: State, outcome: Outcome, row: int, horizon
     for column in range(32 + CAUSES, METRIC_COUNT):
         metrics[column] = math.nan
     _write_peaks(farm, state, outcome, row)
+    metrics[THROTTLED_HOURS] = total[THROTTLED_TIME] / NS_PER_HOUR
+    metrics[THERMAL_SHUTDOWNS] = float(count[SHUTDOWNS])
 
 
 @inner
@@ -215,7 +226,7 @@ def write_outcome(farm: Farm, state: State, outcome: Outcome, row: int, horizon:
     places[WORST_LOAD_RACK] = count[LOAD_AT]
     places[WORST_LOOP] = count[LOOP_AT]
     places[WORST_PLANT] = count[PLANT_AT]
-    places[HOTTEST_CLUSTER] = count[HOT_AT]
+    places[INLET_RACK] = count[INLET_AT]
     places[SLOWEST_UNIT] = count[RECOVER_AT]
     for index in range(state.tally.class_down_ns.shape[0]):
         outcome.class_down_ns[row, index] = state.tally.class_down_ns[index]
