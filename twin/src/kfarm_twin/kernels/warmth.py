@@ -211,7 +211,6 @@ def slot_ppm(farm: Farm, state: State, slot: int) -> int:
     node = state.units.slot_node[slot]
     if state.heat.node[node, h.SPEED_NOW] >= FULL_PPM:
         return FULL_PPM
-    idle = farm.clusters.idle_device_mw[farm.nodes.cluster[node]]
     skipped = _first_place(farm, state, node, slot)
     left = farm.workloads.need[farm.units.workload[farm.units.slot_unit[slot]], ACCELERATORS]
     slowest = FULL_PPM
@@ -222,10 +221,9 @@ def slot_ppm(farm: Farm, state: State, slot: int) -> int:
             skipped -= 1
         elif left > 0:
             left -= 1
-            mw = state.heat.mw[node, device]
-            if mw[h.ASKED] > idle:
-                own = (mw[h.DRAWN] - idle) * FULL_PPM // (mw[h.ASKED] - idle)
-                slowest = min(slowest, own)
+            level = state.heat.mw[node, device, h.LEVEL]
+            if level != h.FREE:
+                slowest = min(slowest, level * FULL_PPM // h.LEVELS)
     return int(slowest)
 
 
