@@ -152,7 +152,7 @@ def touch(heat: Heat, hs: HeatState, node: int) -> None:
     sinks, dies = exp(-rate * t), exp(-die_rate * t)
     mixed = die_rate * pair(rate, die_rate, t)
     resistance, inlet = hs.branch[branch, c.R_SINK], hs.node_c[node, c.INLET]
-    hottest, where = -math.inf, 0
+    hottest, where, record = -math.inf, 0, hs.node_c[node, c.HOTTEST]
     for device in range(heat.rules[cluster, c.DEVICES]):
         own = hs.own[node, device]
         watts = float(hs.mw[node, device, c.DRAWN]) * KILO
@@ -160,10 +160,11 @@ def touch(heat: Heat, hs: HeatState, node: int) -> None:
         top, away = rest + own[c.R_DIE] * watts, own[c.SINK_C] - rest
         sink, die = rest + away * sinks, top + (own[c.DIE_C] - top) * dies + away * mixed
         add = top - rest
-        rose, falls = own[c.SINK_C] + add > own[c.DIE_C], sink + add < die
-        if at_rest and rose and falls:
+        crest = own[c.SINK_C] + add  # what a die reaches at most that rises and falls again
+        if at_rest and own[c.DIE_C] < crest and sink + add < die and warm + crest > record:
             _peak_at_rest(heat, hs, node, device, own[c.SINK_C], own[c.DIE_C], t)
         own[c.SINK_C], own[c.DIE_C] = sink, die
+        own[c.JOULES] += watts * t
         if own[c.DIE_C] > hottest:
             hottest, where = own[c.DIE_C], device
     row[c.SINCE] = hs.now[c.TIME]
@@ -234,7 +235,17 @@ def set_level(heat: Heat, hs: HeatState, node: int, device: int, level: int) -> 
         row[c.THROTTLED] += more
         row[c.THROTTLED_MAX] = max(row[c.THROTTLED_MAX], row[c.THROTTLED])
         row[c.FIRST_THROTTLE] = min(row[c.FIRST_THROTTLE], hs.now[c.TIME])
+    if min(level % (c.LEVELS + 1), before % (c.LEVELS + 1)) < c.LEVELS and level != before:
+        tell(hs, node)
     hs.mw[node, device, c.LEVEL] = level
+
+
+@inner
+def tell(hs: HeatState, node: int) -> None:
+    """A device of a node has another speed: say so with the next step."""
+    if hs.node[node, c.TELLS] == 0:
+        hs.node[node, c.TELLS] = 1
+        enlist(hs, c.D_TELL, node)
 
 
 @inner
@@ -479,9 +490,7 @@ def look(heat: Heat, hs: HeatState, node: int) -> None:
     if row[c.UP] == 1:
         if speed != row[c.SPEED_NOW]:
             row[c.SPEED_NOW] = speed
-            if row[c.TELLS] == 0:
-                row[c.TELLS] = 1
-                enlist(hs, c.D_TELL, node)
+            tell(hs, node)
         supply = supply_at(heat, hs, zone)
         row[c.GOVERN] = FAR_NS
         if temperatures[c.HIGH] < math.inf or temperatures[c.LOW] > -math.inf:
