@@ -197,8 +197,10 @@ class Temperatures:
 
 
 class Future:
-    def __init__(self, farm: Any, slot_node: Any, changes: list[Change], horizon: int) -> None:
-        self.farm, self.horizon = farm, horizon
+    def __init__(
+        self, farm: Any, slot_node: Any, changes: list[Change], horizon: int, way: Any
+    ) -> None:
+        self.farm, self.horizon, self.way = farm, horizon, way
         self.changes = [change for change in changes if change[0] >= 0]
         self.initial = [change for change in changes if change[0] < 0]
         n = farm.nodes
@@ -218,6 +220,7 @@ class Future:
         self.samples: list[tuple[int, int, int, float]] = []
         self.now = 0
         self.heat = Temperatures(farm)
+        self.caps = [PPM] * len(farm.sites.rack_limit_mw)
         self.sums = dict.fromkeys(("up", "serving", "energy", "lost", "recover"), 0.0)
         self.best: dict[str, float] = {
             "down": 0, "power": 0, "rack": 0, "rack_load": 0.0, "loop_load": 0.0, "plant_load": 0.0,
@@ -248,22 +251,58 @@ class Future:
         return [slot for slot in unit.slots if self.slot_node[slot] >= 0]
 
     def demand(self) -> tuple[list[int], list[int]]:
-        """Idle and pod power of each node, as asked for."""
-        f = self.farm
-        idle = [
-            int(f.clusters.base_mw[c]) if up else 0
-            for c, up in zip(self.cluster, self.up, strict=True)
+        """What each node asks for: whatever limits there are, and its devices above idle."""
+        devices, beside = self.asked(capped=False)
+        idle = self.farm.clusters.idle_device_mw[np.asarray(self.cluster)]
+        count = np.asarray(self.farm.nodes.devices)
+        base = [int(i * n) if up else 0 for i, n, up in zip(idle, count, self.up, strict=True)]
+        live = [int(d) - b for d, b in zip(devices.sum(axis=1), base, strict=True)]
+        return [b + more for b, more in zip(base, beside, strict=True)], live
+
+    def warming(self) -> tuple[Any, list[int]]:
+        """Heat of devices, and of what is beside them with the losses of power supplies."""
+        devices, beside = self.asked()
+        loads = [int(d) + b for d, b in zip(devices.sum(axis=1), beside, strict=True)]
+        return devices, [
+            b + self.way.node(n, load) - load if self.up[n] else 0
+            for n, (b, load) in enumerate(zip(beside, loads, strict=True))
         ]
-        pods = [
-            self.theirs(n) * int(f.loads.pod_mw[-1, c]) if self.up[n] else 0
-            for n, c in enumerate(self.cluster)
-        ]
+
+    def pace(self, node: int) -> int:
+        """What its rack allows a node."""
+        return self.caps[int(self.farm.nodes.rack[node])]
+
+    def swings(self, case: int) -> list[int]:
+        """What pods of each node ask for above their mean in their highest window."""
+        found = [0] * self.count
         for unit in self.units:
             if unit.phase == "running":
                 for slot in self.members(unit):
                     node = self.slot_node[slot]
-                    pods[node] += int(f.loads.pod_mw[unit.workload, self.cluster[node]])
-        return idle, pods
+                    found[node] += self.way.swing(unit.workload, self.cluster[node], case)
+        return found
+
+    def draws(self, case: int) -> list[int]:
+        """What each node draws."""
+        devices, beside = self.asked()
+        more = self.swings(case)
+        return [
+            self.way.node(n, int(d) + b + w * self.pace(n) // PPM) if self.up[n] else 0
+            for n, (d, b, w) in enumerate(zip(devices.sum(axis=1), beside, more, strict=True))
+        ]
+
+    def balance(self) -> None:
+        fixed, live = self.demand()
+        caps = [self.way.cap_ppm(rack, fixed, live, self.up) for rack in range(len(self.caps))]
+        changed = {r for r, (a, b) in enumerate(zip(caps, self.caps, strict=True)) if a != b}
+        self.caps = caps
+        if not self.started:
+            return
+        for unit in self.units:
+            racks = {int(self.farm.nodes.rack[self.slot_node[s]]) for s in self.members(unit)}
+            if unit.phase == "running" and racks & changed:
+                self.settle(unit)
+                self.schedule(unit)
 
     def schedule(self, unit: Unit) -> None:
         f, rate, unit.slow = self.farm, PPM, -1
@@ -271,15 +310,17 @@ class Future:
         for slot in members:
             node = self.slot_node[slot]
             speed, slow_class = self.slow[node]
-            if speed < rate:
-                rate, unit.slow = speed, slow_class
+            own = int(f.loads.speed_ppm[unit.workload, self.cluster[node]])
+            own = own * self.pace(node) // PPM * speed // PPM
+            if own < rate:
+                rate, unit.slow = own, slow_class
         if len(members) < len(unit.slots):
             rate = rate * len(members) // len(unit.slots)
         unit.rate = rate if rate >= 1000 else 0
         unit.stamp += 1
         self.push(unit.finish_after(self.horizon), FINISHED, unit.index, unit.stamp)
 
-    def asked(self) -> tuple[Any, list[int]]:
+    def asked(self, capped: bool = True) -> tuple[Any, list[int]]:
         """Power of each device [N, D], and what is beside the devices of each node."""
         f = self.farm
         devices = np.zeros((self.count, int(f.nodes.devices.max())))
@@ -298,6 +339,7 @@ class Future:
             powers = []
             for pods, workload, need, works in running:
                 draw = int(f.loads.device_mw[workload, c]) if works else idle
+                draw = idle + (draw - idle) * (self.pace(node) if capped else PPM) // PPM
                 powers += [draw] * pods * need
                 beside[node] += pods * int(f.loads.beside_mw[workload, c]) if works else 0
             sound = [d for d in range(total) if (node, d) not in self.lost]
@@ -308,25 +350,22 @@ class Future:
     def observe(self) -> None:
         """Extremes of the present state."""
         f, best = self.farm, self.best
-        idle, pods = self.demand()
-        power = [i + p if self.up[n] else 0 for n, (i, p) in enumerate(zip(idle, pods, strict=True))]
-        self.power = sum(power)
+        power = self.draws(0)
+        racks = [self.way.rack_mw(rack, power) for rack in range(len(self.caps))]
+        self.power = sum(racks)
         best["power"] = max(best["power"], self.power)
-        for limits, column, key in (
-            (f.sites.rack_limit_mw, f.nodes.rack, "rack_load"),
-            (f.sites.plant_limit_mw, f.nodes.plant, "plant_load"),
+        best["rack"] = max(best["rack"], *racks)
+        plants = [0] * len(f.sites.plant_limit_mw)
+        for rack, drawn in enumerate(racks):
+            plants[self.way.refs[self.way.rack_cluster[rack]].farm_index] += drawn
+        for limits, sums, key in (
+            (f.sites.rack_limit_mw, racks, "rack_load"),
+            (f.sites.plant_limit_mw, plants, "plant_load"),
         ):
-            sums = [0] * len(limits)
-            for node in range(self.count):
-                sums[int(column[node])] += power[node]
-            if key == "rack_load":
-                best["rack"] = max(best["rack"], *sums)
             for total, limit in zip(sums, limits, strict=True):
                 if limit > 0:
                     best[key] = max(best[key], total / int(limit))
-        devices, beside = self.asked()
-        assert [int(d) + b for d, b in zip(devices.sum(axis=1), beside, strict=True)] == power
-        self.heat.load(devices, beside, self.up)
+        self.heat.load(*self.warming(), self.up)
         for loop, limit in enumerate(f.sites.loop_limit_mw):
             if limit > 0:
                 into = sum(x for n, x in enumerate(self.heat.liquid) if f.nodes.loop[n] == loop)
@@ -338,6 +377,7 @@ class Future:
         if span <= 0.0:
             return
         self.observe()
+        self.way.note(self.now, until, [self.draws(case) for case in range(self.way.cases)])
         down = self.up.count(False)
         self.samples.append((self.now, self.power, down, self.heat.hottest_up(self.up)))
         self.heat.advance(span * 1e-9)
@@ -749,9 +789,12 @@ class Future:
             self.retry()
 
     def run(self) -> None:
+        self.started = False
         self.begin()
-        self.heat.load(*self.asked(), self.up)
+        self.balance()
+        self.heat.load(*self.warming(), self.up)
         self.heat.settle()
+        self.started = True
         for unit in self.units:
             self.spoil(unit)
             self.schedule(unit)
@@ -770,6 +813,7 @@ class Future:
                 handlers = {DETECTED: self.replace, RESTARTED: self.start, FINISHED: self.finish,
                             SAVED: self.saved}  # fmt: skip
                 handlers[kind](self.units[entity])
+            self.balance()
         self.last_until(self.horizon)
         self.close()
 

@@ -266,8 +266,8 @@ def _cool(farm: Farm, state: State, log: EventLog, node: int, seed: int, future:
 
 
 @inner
-def book_power(farm: Farm, state: State) -> None:
-    """Let all nodes draw what the heat engine says."""
+def book_power(farm: Farm, state: State) -> bool:
+    """Let all nodes draw what the heat engine says; True where power supplies lose otherwise."""
     now, lost = state.tally.counts[NOW], False
     for node in range(state.heat.node.shape[0]):
         if state.nodes.up[node] == 1:
@@ -276,6 +276,7 @@ def book_power(farm: Farm, state: State) -> None:
         settle(farm.heat, state.heat)
     for node in range(state.heat.node.shape[0]):
         redraw(farm, state, node)
+    return lost
 
 
 @inner
@@ -283,7 +284,8 @@ def start_warm(farm: Farm, state: State) -> None:
     """At time 0, let all be as warm as it gets with what was asked for."""
     for _ in range(2):  # the second time with the losses of what is then drawn
         start_steady(farm.heat, state.heat)
-        book_power(farm, state)
+        if not book_power(farm, state):
+            break
 
 
 @inner
