@@ -168,7 +168,7 @@ def test_a_check_of_the_time_that_is_left() -> None:
     assert "CduPump of farm-main-cdu00" in found.checks[0].message
     assert "Remedy: add redundant pumps" in found.checks[0].message
     estimate = found.estimates["time_to_shutdown_min"]
-    assert estimate.p05 == estimate.p99 == float(found.checks[0].estimate or 0)
+    assert estimate.p05 == estimate.p99 == pytest.approx(float(found.checks[0].estimate or 0))
     short = verdict({"metric": "time_to_throttle_min", "atLeast": 5}, cooling=LIQUID)
     assert short.checks[0].result == "Passed"
 
