@@ -229,7 +229,7 @@ class CoolingPlayer:
             needed=fault.needed,
             back_s=None if math.isinf(back_s) else back_s,
             nodes=int(feels.sum()),
-            down=int((hs.cluster[:, c.SHUTDOWNS] * run.weight).sum()),
+            down=int((hs.cluster[:, c.SHUTDOWNS] * scene.cluster_count).sum()),
             dark=len(fault.dark),
             throttle_s=throttle_s,
             shutdown_s=shutdown_s,
@@ -279,14 +279,12 @@ def _run(scene: Scene, fault: CoolingFault, back_s: float) -> CoolingRun:
     place = (scene.plants if fault.of_plant else scene.zones)[fault.index]
     back_ns = run_places.NEVER if back_s >= WINDOW_S else round(back_s * NS)
     row = [int(fault.of_plant), place, fault.left, fault.left + fault.units, back_ns]
-    sizes = [cluster.nodes for cluster in scene.farm.clusters]
-    firsts = np.cumsum([0, *sizes[:-1]])
     return CoolingRun(
-        device_mw=np.ascontiguousarray(scene.device_mw * scene.count[:, None]),
-        overhead_mw=scene.overhead_mw * scene.count,
+        device_mw=np.ascontiguousarray(scene.device_mw),
+        overhead_mw=scene.overhead_mw,
         up=scene.up.copy(),
         dark=np.isin(scene.node, fault.dark).astype(np.int64),
-        weight=scene.count[firsts],
+        weight=scene.weight[scene.firsts],
         lost=np.array(row, np.int64),
         times=times,
         curve=np.zeros((len(times), run_places.CURVE)),
