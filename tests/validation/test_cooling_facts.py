@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -11,6 +12,7 @@ from kfarm_twin.compile import cluster_refs
 from kfarm_twin.cooling import CoolingPlayer, CoolingRow
 from kfarm_twin.cooling_load import uniform_load
 from kfarm_twin.heat_describe import describe_heat
+from validation.conftest import Published
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -27,25 +29,37 @@ def faults() -> dict[str, CoolingRow]:
     return found
 
 
-def test_lost_flow_and_lost_water_keep_their_published_order(shared: Path) -> None:
+def test_lost_flow_and_lost_water_keep_their_published_order(
+    shared: Callable[[str], Path], published: Published
+) -> None:
     """F3: less than 60 s without flow; minutes without facility water."""
-    facts = yaml.safe_load((shared / "facts/facility.yaml").read_text("utf-8"))
-    published = facts["loss_of_cooling"]["dlc_flow_loss_shutdown_s"][0]
-    assert published == "<60"
+    facts = yaml.safe_load(shared("facts/facility.yaml").read_text("utf-8"))
+    assert facts["loss_of_cooling"]["dlc_flow_loss_shutdown_s"][0] == "<60"
     assert facts["validation_checks"]["F3"]["out"] == "<60 s / minutes"
     found = faults()
     flow, water = found["Cdu"], found["Plant"]
     assert flow.shutdown_s is not None
+    published(
+        "F3 loss of cooling",
+        "first shutdown after a CDU stops, B200 at full load (published: less than)",
+        published=60.0,
+        ours=flow.shutdown_s,
+        tolerance=None,
+        source="facts/facility.yaml, F3",
+        unit="s",
+    )
     assert flow.shutdown_s < 60
     assert water.throttle_s is not None
     assert water.shutdown_s is not None
     assert 120 < water.throttle_s < water.shutdown_s
 
 
-def test_assumed_time_constants_lie_in_the_published_ranges(shared: Path) -> None:
-    facts = yaml.safe_load((shared / "facts/facility.yaml").read_text("utf-8"))
+def test_assumed_time_constants_lie_in_the_published_ranges(
+    shared: Callable[[str], Path],
+) -> None:
+    facts = yaml.safe_load(shared("facts/facility.yaml").read_text("utf-8"))
     ranges = facts["loss_of_cooling"]["time_constants_s"]
-    devices = yaml.safe_load((shared / "facts/accelerators.yaml").read_text("utf-8"))
+    devices = yaml.safe_load(shared("facts/accelerators.yaml").read_text("utf-8"))
     defaults = devices["twin_defaults"]
     for seconds, low, high in (
         (heat_facts.DIE_TIME_S, *defaults["tau_die_s"]),

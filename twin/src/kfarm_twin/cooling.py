@@ -221,6 +221,8 @@ class CoolingPlayer:
         law = self.heat.farm.clusters[cluster]
         inlet = int(self.merger.at.inlet[node])
         hottest = float(hs.cluster_c[_owner(scene, first), c.HOTTEST_C])
+        if shutdown_s is not None:
+            hottest = min(hottest, law.shutdown_c)  # off, it follows what flows past it
         return CoolingRow(
             fault=fault.kind,
             instances=(fault.label,),
