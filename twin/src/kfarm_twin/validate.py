@@ -18,6 +18,7 @@ from kfarm_twin.compile import Model, compile_farm
 from kfarm_twin.cooling_metrics import cooling_notes, cooling_study
 from kfarm_twin.explain import check_result, survival_sentence
 from kfarm_twin.judge import Stated
+from kfarm_twin.moments import most_moments
 from kfarm_twin.outcomes import join_outcomes, order_statistics
 from kfarm_twin.place import Shortfall, place
 from kfarm_twin.request import MetricSummary, ValidationRequest, Verdict
@@ -249,8 +250,8 @@ class _Run:
             model=self.model,
             slot_node=placed,
             futures=futures_table(outcome.metrics),
-            replay=self.simulator.replay(worst),
-            racks=rack_table(self.model, state.power_mw, state.hottest_c, state.busy),
+            replay=self.simulator.replay(worst, most_moments(len(self.model.names.racks))),
+            racks=rack_table(self.model, state),
             instances=instances,
         )
 
