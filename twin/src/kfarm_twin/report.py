@@ -16,9 +16,11 @@ from kfarm_api.policy import Check
 from kfarm_api.profile import AcceleratorProfile
 from kfarm_api.units import parse_quantity
 
+from kfarm_twin.cooling_view import fault_row
 from kfarm_twin.figures import figure
 from kfarm_twin.pictures.floor import RackCell
 from kfarm_twin.pictures.moments import Moments
+from kfarm_twin.report_energy import plan_years
 from kfarm_twin.report_moments import moments
 from kfarm_twin.report_page import render
 from kfarm_twin.report_view import (
@@ -80,6 +82,8 @@ def collect(
         distributions=distributions(request, detail.futures) if detail.futures is not None else [],
         assumptions=influences(verdict),
         moments=_moments(verdict, detail.replay, racks),
+        years=plan_years(request, verdict),
+        cooling=None if detail.cooling is None else [fault_row(r) for r in detail.cooling.rows],
     )
 
 
