@@ -101,7 +101,8 @@ def ranking_table(rows: Sequence[Ranked]) -> Table:
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    for header in ("Precision", "Farm", "Cluster", "Cooling"):
+    table.add_column("For", no_wrap=True)
+    for header in ("Farm", "Cluster", "Cooling"):
         table.add_column(header)
     for header in ("Rate\n[Pop/s]", "From the\ngrid [kW]", "Gop/s\nper W", "Pop per\ncurrency"):
         table.add_column(header, justify="right")

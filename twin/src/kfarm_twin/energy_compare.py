@@ -65,7 +65,8 @@ def _to_liquid(cluster: Cluster, profile: AcceleratorProfile, told: list[str]) -
     nodes = max(min(int(CDU_W / heat), cluster.nodes), 1)
     told.append(
         f"{cluster.name}: cooled by liquid: {LIQUID_SHARE} % of the heat to coolant "
-        f"of {LIQUID_SUPPLY_C} degC, room air of {ROOM_C} degC, a CDU of {CDU_TEXT}W for {nodes} nodes are assumed"
+        f"of {LIQUID_SUPPLY_C} degC, room air of {ROOM_C} degC, a CDU of {CDU_TEXT}W for {nodes} "
+        "nodes are assumed"
     )
     return Cooling(
         type="Liquid",
@@ -83,8 +84,8 @@ def _to_air(cluster: Cluster, told: list[str]) -> Cooling:
     supply = cluster.cooling.air_supply_temperature or f"{ROOM_SUPPLY_C:g}"
     told.append(
         f"{cluster.name}: cooled by air: supply air of {parse_quantity(supply):g} degC as the room "
-        "has beside its loop, and fan walls without redundancy are assumed; whether air can cool such "
-        "racks is not judged"
+        "has beside its loop, and fan walls without redundancy are assumed; whether air can cool "
+        "such racks is not judged"
     )
     return Cooling(
         type="Air", supply_temperature=supply, recirculation=cluster.cooling.recirculation

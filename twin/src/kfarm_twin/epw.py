@@ -105,17 +105,19 @@ def _data(path: Path, lines: list[str]) -> Floats:
         raise _refuse(path, "none", expected, min(len(lines), HEADER_LINES))
     problems: list[Problem] = []
     rows: list[list[float]] = []
+    hour = 0
     for number, line in enumerate(lines[HEADER_LINES:], start=_FIRST_DATA):
         cells = line.split(",")
         if not line.strip() or [cell.strip() for cell in cells[1:3]] == ["2", "29"]:
             continue
         try:
-            rows.append(_row(cells, len(rows)))
+            rows.append(_row(cells, hour))
         except ValueError as error:
             found, _, expected = str(error).partition("; expected ")
             problems.append(Problem(path, 0, "", found, expected, number))
-            if len(problems) == _MOST_PROBLEMS or expected.startswith("hour"):
+            if len(problems) == _MOST_PROBLEMS or expected.startswith(("hour", "one year")):
                 break
+        hour += 1
     if not problems and len(rows) != HOURS_PER_YEAR:
         found = f"{len(rows):,} hours"
         problems = [Problem(path, 0, "", found, "8,760, from 1 January 1 to 24", len(lines))]

@@ -11,7 +11,8 @@ from kfarm_api.policy import Check
 from kfarm_api.units import parse_quantity
 
 from kfarm_twin.arrays import (
-    HOTTEST_CLUSTER,
+    HOTTEST_NODE,
+    INLET_RACK,
     LOST_DETECTION,
     LOST_RESTART,
     LOST_REWORK,
@@ -72,6 +73,10 @@ _REMEDY = {
     "lost_accelerator_hours_restart": "restart faster, or take fewer nodes",
     "lost_accelerator_hours_saves": "save faster, or less often",
     "lost_accelerator_hours_slow": "take slow nodes out (evict: true), or cool better",
+    "throttled_accelerator_hours": "lower the supply temperature or the load, or add capacity or "
+    "redundant units to what cools them",
+    "thermal_shutdowns": "add redundant pumps, air handlers or chillers, or thermal mass, or lower "
+    "the load",
     "time_to_throttle_min": "add redundant pumps, air handlers or chillers, or a buffer tank",
     "time_to_shutdown_min": "add redundant pumps, air handlers or chillers, or a buffer tank",
 }
@@ -165,25 +170,40 @@ def _rack_blame(model: Model, rack: int) -> str:
 
 
 def _heat_blame(model: Model, outcome: Outcome) -> str:
-    cluster, _ = _mode(outcome.places[:, HOTTEST_CLUSTER])
-    ref = model.clusters[cluster]
+    node, _ = _mode(outcome.places[:, HOTTEST_NODE])
+    cluster = int(model.columns.nodes.cluster[node])
+    ref, rack = model.clusters[cluster], int(model.columns.nodes.rack[node])
     facts = ref.facts
     kind = "coolant" if ref.cluster.cooling.type == "Liquid" else "inlet air"
     text = (
-        f"hottest is {ref.label}: {kind} at {facts.inlet_c:g} degC and "
+        f"hottest is {model.names.nodes[node]} in rack {model.names.racks[rack]} of {ref.label}: "
+        f"{kind} at {facts.inlet_c:g} degC while its supply is kept and "
         f"{facts.resistance_k_per_w:g} K/W, throttling at {facts.throttle_c:g} degC"
     )
-    slowed = (model.columns.loads.speed_ppm[:, cluster] < 1_000_000).any()
+    loads = model.columns.loads
+    most = float(loads.device_mw[loads.rank[:, cluster] >= 0, cluster].max(initial=0)) / 1000.0
+    slowed = facts.inlet_c + facts.resistance_k_per_w * most > facts.throttle_c
     return text + (", where devices alone are too hot at their load" if slowed else "")
 
 
-def _inlet_blame(model: Model) -> str:
-    cluster = int(model.columns.clusters.rack_inlet_c.argmax())
-    ref = model.clusters[cluster]
+def _inlet_blame(model: Model, outcome: Outcome) -> str:
+    rack, _ = _mode(outcome.places[:, INLET_RACK])
+    ref = model.clusters[int(model.columns.nodes.cluster[model.columns.nodes.rack == rack][0])]
     assumed = " (an assumption: airSupplyTemperature is not given)" if ref.facts.air_assumed else ""
     return (
-        f"hottest is {ref.label} with {ref.cluster.cooling.recirculation} % recirculation{assumed}"
+        f"hottest is the air at rack {model.names.racks[rack]} of {ref.label} with "
+        f"{ref.cluster.cooling.recirculation} % recirculation{assumed}"
     )
+
+
+def _throttle_blame(model: Model, outcome: Outcome) -> str:
+    """Hottest device, and the loop that binds where one is full."""
+    text = _heat_blame(model, outcome)
+    full = outcome.metrics[:, METRIC_ORDER.index("cdu_load_max")] > 1.0
+    if full.any():
+        loop = _load_blame(model, outcome, "cdu_load_max")
+        text += f"; {loop}, and it was over that in {100 * float(full.mean()):.0f} % of futures"
+    return text
 
 
 def _load_blame(model: Model, outcome: Outcome, metric: str) -> str:
@@ -194,7 +214,7 @@ def _load_blame(model: Model, outcome: Outcome, metric: str) -> str:
     limit = int(model.columns.sites.loop_limit_mw[loop])
     return (
         f"{model.names.loops[loop]} is the fullest: it takes {with_unit(limit / 1000.0, 'W')} of "
-        "node power"
+        "heat"
     )
 
 
@@ -262,10 +282,8 @@ def blame(model: Model, metric: str, outcome: Outcome) -> str:
     if metric in ("cdu_load_max", "plant_load_max"):
         return _load_blame(model, outcome, metric)
     if metric == "rack_inlet_temperature_max":
-        return _inlet_blame(model)
-    if metric == "throttled_accelerators_max" and model.columns.sites.loop_limit_mw.max() > 0:
-        return f"{_heat_blame(model, outcome)}; {_load_blame(model, outcome, 'cdu_load_max')}"
-    return _heat_blame(model, outcome)
+        return _inlet_blame(model, outcome)
+    return _throttle_blame(model, outcome)
 
 
 def _remedy(model: Model, metric: str, outcome: Outcome) -> str:

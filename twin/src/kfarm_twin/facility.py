@@ -65,8 +65,8 @@ class Facility:
     carbon_g_per_kwh
         [8760].
     warm_circuits, warm_free
-        The plant with each cluster's own water, and [C, 8760] part of each cluster's liquid heat that needs no chiller, where coolant loops have
-        a circuit of their own; None where all water is that of the plant.
+        The plant with the water of each cluster's loops, and [C, 8760] the part of their heat that
+        needs no chiller; none where all water is that of the plant.
     water_price
         Per m3 in the tariff's currency; NaN where none is given.
     assumptions

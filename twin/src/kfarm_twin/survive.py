@@ -251,7 +251,7 @@ class _Injector:
             return SHUTDOWN, f"{_nodes(lost)} shut down"
         beyond = self._overheated(after)
         if beyond:
-            return SHUTDOWN, f"{beyond} nodes beyond it shut down: their loop cannot cool them idle"
+            return SHUTDOWN, f"{beyond} nodes beyond it shut down: they get too hot"
         if stranded:
             return NO_ROOM, (
                 f"{', '.join(stranded)} finds no replacement for what stood on {_nodes(lost)} lost "
@@ -270,9 +270,7 @@ class _Injector:
         return "", f"{_nodes(lost)} lost, back after {longest / NS_PER_S:g} s"
 
     def _overheated(self, after: Steady) -> int:
-        limits = self.model.columns.sites.loop_limit_mw
-        hopeless = (after.loop_speed_ppm == 0) & (limits > 0)
-        return int(hopeless[self.model.columns.nodes.loop].sum())
+        return int(after.overheats.sum())
 
 
 def enumerate_nodes(model: Model) -> Iterator[tuple[str, Ints]]:

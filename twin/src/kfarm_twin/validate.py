@@ -255,7 +255,7 @@ class _Run:
             slot_node=placed,
             futures=futures_table(outcome.metrics),
             replay=self.simulator.replay(worst, most_moments(len(self.model.names.racks))),
-            racks=rack_table(self.model, state.power_mw, state.hottest_c, state.busy),
+            racks=rack_table(self.model, state),
             instances=instances,
             cooling=self.simulator.cooling,
         )
