@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 MAX_POINTS = 3000
 """Samples drawn per timeline; extremes within each stretch are kept."""
+MAX_RACKS = 6000
+"""Racks drawn; each takes a third of a kB."""
 SECONDS_PER_HOUR = 3600.0
 _SERIES = (
     ("Power of all nodes", "W", "it_power_w", "it_power_peak", False),
@@ -71,13 +73,14 @@ def collect(
 ) -> ReportView:
     """All that the page shows, as plain data."""
     metadata = request.plan.metadata
-    racks = list(rack_cells(request, verdict, detail.racks))
+    racks, left_out = drawn(list(rack_cells(request, verdict, detail.racks)))
     return ReportView(
         title=f"{metadata.namespace or 'default'}/{metadata.name}",
         verdict=verdict,
         command=command,
         facts=summary_facts(request, verdict),
         racks=racks,
+        racks_left_out=left_out,
         lines=lines(request, detail.replay) if detail.replay is not None else [],
         distributions=distributions(request, detail.futures) if detail.futures is not None else [],
         assumptions=influences(verdict),
@@ -85,6 +88,20 @@ def collect(
         years=plan_years(request, verdict),
         cooling=None if detail.cooling is None else [fault_row(r) for r in detail.cooling.rows],
     )
+
+
+def drawn(racks: list[RackCell], most: int = MAX_RACKS) -> tuple[list[RackCell], int]:
+    """At most `most` racks in their order, and how many were left out.
+
+    Those of the plan stay first, then the hottest.
+    """
+    if len(racks) <= most:
+        return racks, 0
+    order = sorted(
+        range(len(racks)),
+        key=lambda i: (racks[i].plan_nodes == 0, -(racks[i].hottest_c or -math.inf)),
+    )
+    return [racks[i] for i in sorted(order[:most])], len(racks) - most
 
 
 def _moments(verdict: Verdict, replay: Replay | None, racks: list[RackCell]) -> list[Moments]:

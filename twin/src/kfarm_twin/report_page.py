@@ -33,7 +33,7 @@ def render(view: ReportView) -> str:
     body = "\n".join(
         (
             _header(view),
-            floor_section(view.racks, view.moments),
+            floor_section(view.racks, view.moments, _left_out(view)),
             _timelines(view),
             _checks(view),
             plan_section(view.years),
@@ -140,6 +140,15 @@ def _header(view: ReportView) -> str:
         f'<p class="verdict">{_badge(verdict.verdict)}<code>{escape(verdict.reason)}</code></p>'
         f'<p class="message">{escape(verdict.message)}</p>{warnings}'
         f'<dl class="facts">{facts}</dl></header>'
+    )
+
+
+def _left_out(view: ReportView) -> str:
+    if not view.racks_left_out:
+        return ""
+    return (
+        f"{view.racks_left_out:,} racks are left out; those of the plan are drawn first, then the "
+        "hottest."
     )
 
 

@@ -104,6 +104,7 @@ class ReportView:
     moments: list[Moments] = field(default_factory=list)
     years: list[EnergyYear] = field(default_factory=list)
     cooling: list[FaultRow] | None = None
+    racks_left_out: int = 0
 
 
 def influences(verdict: Verdict, most: int = 15) -> list[Influence]:
