@@ -341,6 +341,9 @@ def _lack(metric: str) -> str:
         "rack_power_load_max": "a rack.powerLimit",
         "cdu_load_max": "a liquid-cooled cluster",
         "plant_load_max": "a plant",
+        "pdu_power_load_max": "a feed.pduLimit",
+        "feed_power_load_max": "a feed.feedLimit",
+        "site_power_load_max": "a power.capacity",
         "time_to_throttle_min": "CDUs, described air handlers or a plant",
         "time_to_shutdown_min": "CDUs, described air handlers or a plant",
     }
