@@ -92,7 +92,8 @@ def cluster_chains(ref: HasStages, losses: Losses | None = None) -> ClusterChain
     """
     feed = ref.cluster.feed
     stages = feed.stages if feed is not None else []
-    farm, index = ref.farm, ref.farm.spec.clusters.index(ref.cluster)
+    farm = ref.farm
+    index = [cluster.name for cluster in farm.spec.clusters].index(ref.cluster.name)
     where = f"{farm.kind}/{farm.metadata.name}: spec.clusters[{index}].feed.stages"
     mine = _owned(ref.label, losses or {})
     return ClusterChains(*(chain_at(stages, at, where, mine) for at in (NODE, RACK, PDU)))

@@ -33,12 +33,15 @@ class Stage:
     ----------
     loads, efficiencies
         Output [mW] and output over input at the points, ascending.
+    rated
+        Output [mW]; 0 where none is stated.
     """
 
     name: str
     loads: tuple[float, ...]
     efficiencies: tuple[float, ...]
     loss: float
+    rated: float = 0.0
 
     @classmethod
     def of(cls, stage: PowerStage, where: str, losses: float = 1.0) -> Stage:
@@ -65,9 +68,8 @@ class Stage:
             found[index] = min(
                 found[index], STEEPEST * found[index - 1] * loads[index] / loads[index - 1]
             )
-        return cls(
-            stage.name, loads, tuple(found), parse_quantity(stage.constant_loss) * MW_PER_W * losses
-        )
+        loss = parse_quantity(stage.constant_loss) * MW_PER_W * losses
+        return cls(stage.name, loads, tuple(found), loss, rated)
 
 
 def _efficiency(stated: float, losses: float) -> float:

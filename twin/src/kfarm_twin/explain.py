@@ -21,16 +21,20 @@ from kfarm_twin.arrays import (
     LOST_WAITING,
     METRIC_ORDER,
     SLOWEST_UNIT,
+    WORST_FEED,
     WORST_LOAD_RACK,
     WORST_LOOP,
+    WORST_PDU,
     WORST_PLANT,
     WORST_RACK,
+    WORST_SITE,
     WORST_UNIT,
     Floats,
     Ints,
     Outcome,
 )
 from kfarm_twin.compile import Model
+from kfarm_twin.kernels.grid_columns import FEEDS
 from kfarm_twin.verdict import Sequence, quantile_interval
 
 _REMEDY = {
@@ -73,6 +77,15 @@ _REMEDY = {
     "lost_accelerator_hours_restart": "restart faster, or take fewer nodes",
     "lost_accelerator_hours_saves": "save faster, or less often",
     "lost_accelerator_hours_slow": "take slow nodes out (evict: true), or cool better",
+    "it_power_peak_1s": "lower the load or the phases' peak, or take fewer nodes",
+    "it_power_peak_1min": "lower the load or the phases' peak, or take fewer nodes",
+    "it_power_peak_15min": "lower the load, take fewer nodes, or cap the accelerators",
+    "pdu_power_load_max": "hang fewer nodes on a PDU, raise feed.pduLimit, cap the accelerators or "
+    "lower the load",
+    "feed_power_load_max": "spread the plan over more clusters, raise feed.feedLimit, cap the "
+    "accelerators or lower the load",
+    "site_power_load_max": "take fewer nodes, cap the accelerators, lower the load, or ask for a "
+    "larger connection",
     "throttled_accelerator_hours": "lower the supply temperature or the load, or add capacity or "
     "redundant units to what cools them",
     "thermal_shutdowns": "add redundant pumps, air handlers or chillers, or thermal mass, or lower "
@@ -218,6 +231,30 @@ def _load_blame(model: Model, outcome: Outcome, metric: str) -> str:
     )
 
 
+def _meter_blame(model: Model, outcome: Outcome, metric: str) -> str:
+    """Which PDU, feed or site is the fullest."""
+    clusters, pdus = len(model.clusters), len(model.names.pdus)
+    limits = model.columns.grid.limit_mw
+    if metric == "pdu_power_load_max":
+        pdu, _ = _mode(outcome.places[:, WORST_PDU])
+        feeds = int(model.columns.grid.cluster[model.columns.grid.pdu_cluster[pdu], FEEDS])
+        nodes = int((model.trees.node_pdu == pdu).sum())
+        what = f"{model.names.pdus[pdu]} with {nodes} nodes is the fullest"
+        if feeds > 1:
+            what += f", each of its {feeds} PDUs"
+        return f"{what}: at most {with_unit(limits[pdu] / 1000.0, 'W')}"
+    if metric == "feed_power_load_max":
+        cluster, _ = _mode(outcome.places[:, WORST_FEED])
+        limit = with_unit(limits[pdus + cluster] / 1000.0, "W")
+        return f"each feed of {model.clusters[cluster].label} may carry {limit}"
+    site, _ = _mode(outcome.places[:, WORST_SITE])
+    limit = with_unit(limits[pdus + clusters + site] / 1000.0, "W")
+    return (
+        f"the connection of {model.names.plants[site]} gives {limit}; what its cooling draws is "
+        "left out"
+    )
+
+
 def _power_blame(model: Model) -> str:
     shares = []
     for index, workload in enumerate(model.workloads):
@@ -273,8 +310,10 @@ def blame(model: Model, metric: str, outcome: Outcome) -> str:
         return _replica_blame(model, outcome)
     if metric in _OF_FLEET or metric.startswith("lost_accelerator_hours"):
         return _time_blame(model, metric, outcome)
-    if metric in ("it_power_peak", "it_energy"):
+    if metric.startswith("it_power_peak") or metric == "it_energy":
         return _power_blame(model)
+    if metric in ("pdu_power_load_max", "feed_power_load_max", "site_power_load_max"):
+        return _meter_blame(model, outcome, metric)
     if metric == "rack_power_peak":
         return _rack_blame(model, _mode(outcome.places[:, WORST_RACK])[0])
     if metric == "rack_power_load_max":

@@ -38,6 +38,7 @@ from kfarm_twin.priors import Amounts
 from kfarm_twin.simulate import Simulator
 from kfarm_twin.survive import InstanceResult, survive
 from kfarm_twin.survive_cooling import cooling_matters
+from kfarm_twin.survive_power import power_can_fail
 from kfarm_twin.vary import varied
 from kfarm_twin.verdict import Decision, meets
 
@@ -234,7 +235,8 @@ class Judge:
         if not case.faults:
             return True
         kept = all(row.survived for row in case.instances)
-        simple = kept and not case.cooling_matters
+        powered = not power_can_fail(case.model) or not {"Pdu", "Feed"} & set(case.faults)
+        simple = kept and powered and not case.cooling_matters
         slow = _longest(model) > parse_duration_ns(case.limits.restart)
         cool = never_throttles(case.model.columns) and never_throttles(model.columns)
         if simple and not slow and cool:

@@ -397,15 +397,13 @@ def _cooled(ref: HasProfile) -> Iterable[Input]:
 
 def _losses(refs: Sequence[HasStages]) -> Iterable[Input]:
     """Losses of stages at their best efficiency; whoever runs the farm answers for them."""
+    spread = _spread("loss", "Medium")
     for name, stage in stages_of(refs).items():
         best = max(parse_decimal(point.efficiency) for point in stage.efficiency)
-        lost = (HUNDRED / best - ONE) * HUNDRED
-        if lost > 0 or parse_decimal(stage.constant_loss) > 0:
-            spread = _spread("loss", "Medium")
-            text = f"losses of {name}"
-            yield Input(
-                loss_key(name), text, "percent of output", _plain(float(lost)), "Medium", spread
-            )
+        stated, unit = _plain(float((HUNDRED / best - ONE) * HUNDRED)), "percent of output"
+        if stated == 0:
+            stated, unit = parse_decimal(stage.constant_loss), "W"
+        yield Input(loss_key(name), f"losses of {name}", unit, stated, "Medium", spread)
 
 
 def _restart(workload: Workload) -> Iterable[Input]:

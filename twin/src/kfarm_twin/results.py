@@ -167,10 +167,10 @@ class Replay:
 
 def rack_table(model: Model, state: Steady) -> Any:
     """Steady state by rack, as an Arrow table of `RACKS_SCHEMA`."""
-    power_mw, hottest_c, busy = state.power_mw, state.hottest_c, state.busy
+    rack_mw, hottest_c, busy = state.rack_mw, state.hottest_c, state.busy
     nodes = model.columns.nodes
     racks = len(model.names.racks)
-    power = np.bincount(nodes.rack, weights=power_mw, minlength=racks) / 1000.0
+    power = rack_mw / 1000.0
     share = np.bincount(nodes.rack, weights=busy, minlength=racks) / np.bincount(
         nodes.rack, weights=nodes.devices, minlength=racks
     )

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kfarm_twin.arrays import ACCELERATORS, NEVER_UP, Floats, Ints
+from kfarm_twin.arrays import ACCELERATORS, NEVER_UP, Floats, Ints, State
 from kfarm_twin.compile import Model
 from kfarm_twin.kernels import heat_columns as h
+from kfarm_twin.kernels.grid_columns import ONE_SECOND
+from kfarm_twin.kernels.power import FULL_PPM
 from kfarm_twin.kernels.rest import NODE_HOTTEST, NODE_THROTTLED
 from kfarm_twin.simulate import stand_still
 
@@ -27,9 +29,18 @@ class Steady:
         Devices that are slowed.
     overheats
         1 where a node's devices are beyond their shutdown temperature.
+    load_mw, power_mw
+        What the parts of a node take, and what it draws for that.
+    swing_mw
+        What they take above that in the highest second of jobs' phases.
+    rack_mw
+        [R] drawn by racks.
     """
 
+    load_mw: Ints
+    swing_mw: Ints
     power_mw: Ints
+    rack_mw: Ints
     hottest_c: Floats
     busy: Ints
     throttled: Ints
@@ -64,7 +75,10 @@ def steady(model: Model, slot_node: Ints, up: Ints) -> Steady:
     shutdown = farm.heat.laws[farm.nodes.cluster, h.SHUTDOWN]
     hottest = rest.nodes[:, NODE_HOTTEST]
     return Steady(
+        load_mw=np.where(up == 1, state.heat.node[:, h.POWER_MW] - state.asks.loss_mw, 0),
+        swing_mw=_swings(state),
         power_mw=state.nodes.power_mw,
+        rack_mw=state.nodes.rack_mw.copy(),
         hottest_c=hottest,
         busy=busy,
         throttled=rest.nodes[:, NODE_THROTTLED].astype(np.int64),
@@ -73,3 +87,12 @@ def steady(model: Model, slot_node: Ints, up: Ints) -> Steady:
         plant_mw=state.nodes.plant_mw.copy(),
         inlet_c=rest.inlet_c,
     )
+
+
+def _swings(state: State) -> Ints:
+    """What nodes take above their mean in the highest second [N, mW], as fast as they are."""
+    asked = state.grid.swing_mw
+    if not len(asked):
+        return np.zeros(len(state.nodes.up), np.int64)
+    speed: Ints = asked[ONE_SECOND] * state.heat.node[:, h.SPEED_NOW] // FULL_PPM
+    return speed
