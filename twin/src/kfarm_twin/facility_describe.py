@@ -23,8 +23,11 @@ from kfarm_twin.tariff import Tariff, tariff_named
 
 KOREA_G_PER_KWH = 417.3
 """Carbon intensity of Korea's grid, 2023, at the point of use [gCO2/kWh] (facts, krgrid, High)."""
-AIR_UNIT_W, AIR_UNIT_FAN_W = 600e3, 19e3
-"""A fan wall where a cluster describes none: 600 kW, 14 to 24 kW of fans (facts, Low)."""
+AIR_UNIT_W, AIR_FAN_SHARE = 600e3, 19.0 / 600.0
+"""Largest fan wall where a cluster describes no air handlers [W], and power of its fans over its
+capacity: 14 to 24 kW of 600 kW (facts, Low)."""
+AIR_SPARE = 1.1
+"""Capacity of such walls over the heat at nameplate (assumption)."""
 CDU_SHARE = 0.00612
 """Own power of a CDU over its capacity where no loop is described (CoolIT CHx2000: 12.24 kW of
 2 MW; facts, cdu, Medium)."""
@@ -208,12 +211,13 @@ def _air(cluster: Cluster, heat_w: float, told: list[str]) -> tuple[int, float, 
     """Air handlers that run, capacity and fan power of each [W]."""
     zone = cluster.cooling.air
     if zone is None:
-        units = max(math.ceil(heat_w / AIR_UNIT_W), 1)
+        size = max(AIR_SPARE * heat_w, 1.0)
+        units = math.ceil(size / AIR_UNIT_W)
         told.append(
-            f"{cluster.name}: cooling.air is not given; {units} fan walls of "
-            f"{AIR_UNIT_W / 1000:g} kW with {AIR_UNIT_FAN_W / 1000:g} kW of fans are assumed"
+            f"{cluster.name}: cooling.air is not given; {units} x {size / units / 1000:.4g} kW of "
+            f"fan walls are assumed, whose fans draw {100 * AIR_FAN_SHARE:.2g} % of that"
         )
-        return units, AIR_UNIT_W, AIR_UNIT_FAN_W
+        return units, size / units, size / units * AIR_FAN_SHARE
     zones = -(-cluster.nodes // (zone.nodes_per_zone or cluster.nodes))
     units = zones * (zone.units + zone.redundant_units)
     return units, parse_quantity(zone.unit_capacity), parse_quantity(zone.fan_power)
