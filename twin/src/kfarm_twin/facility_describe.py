@@ -201,8 +201,8 @@ def _cdus(cluster: Cluster, told: list[str]) -> tuple[int, float]:
         return count, parse_quantity(cooling.loop.cdu_power)
     own = CDU_SHARE * parse_quantity(cooling.cdu_capacity)
     told.append(
-        f"{cluster.name}: cooling.loop is not given; that each CDU draws {100 * CDU_SHARE:.1f} % of "
-        "its capacity is assumed"
+        f"{cluster.name}: cooling.loop is not given; that each CDU draws {100 * CDU_SHARE:.1f} % "
+        "of its capacity is assumed"
     )
     return count, own
 
@@ -214,9 +214,9 @@ def _air(cluster: Cluster, heat_w: float, told: list[str]) -> tuple[int, float, 
         size = max(AIR_SPARE * heat_w, 1.0)
         units = math.ceil(size / AIR_UNIT_W)
         told.append(
-            f"{cluster.name}: cooling.air is not given; fan walls of up to {AIR_UNIT_W / 1000:g} kW, "
-            f"{AIR_SPARE:g} times the heat at nameplate, whose fans draw {100 * AIR_FAN_SHARE:.2g} % "
-            "of that, are assumed"
+            f"{cluster.name}: cooling.air is not given; fan walls of up to "
+            f"{AIR_UNIT_W / 1000:g} kW, {AIR_SPARE:g} times the heat at nameplate, whose fans draw "
+            f"{100 * AIR_FAN_SHARE:.2g} % of that, are assumed"
         )
         return units, size / units, size / units * AIR_FAN_SHARE
     zones = -(-cluster.nodes // (zone.nodes_per_zone or cluster.nodes))
