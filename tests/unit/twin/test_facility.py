@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import runpy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -300,3 +302,28 @@ def test_water_is_heat_over_its_evaporation() -> None:
     joules = float((hours.heat_w + hours.chillers_w).sum()) * 3600.0
     bound = joules / 2.40e6 * 4.0 / 3.0 / WATER_DENSITY
     assert 0.5 * bound < float(hours.water_m3.sum()) < bound
+
+
+@pytest.mark.parametrize("rejection", ["Tower", "DryCooler"])
+@pytest.mark.parametrize("supply", ["7", "18", "27"])
+def test_hours_equal_plain_arithmetic(rejection: str, supply: str) -> None:
+    """An independent scalar account of each hour."""
+    naive = runpy.run_path(str(Path(__file__).parents[2] / "facility_naive.py"))["hour"]
+    details = {"heatRejection": rejection, "supplyTemperature": supply, "fanPower": "2"}
+    power = {
+        "stages": [stage("ups", "Feed", 95), stage("transformer", "Site", 99, constantLoss="500")],
+        "otherLoad": "3k",
+    }
+    pdu = {"nodesPerPdu": 10, "feeds": 2, "stages": [stage("pdu", "Pdu", 98)]}
+    air = {"type": "Air", "supplyTemperature": 24}
+    facility = built(
+        cluster(feed=pdu), cluster("b", 6, cooling=air), power=power,
+        plant={"chillers": 3, "chillerCapacity": "80k", "redundancy": 1, "details": details},
+    )  # fmt: skip
+    it = load(facility)
+    found = facility_hours(facility, it)
+    climate = facility.climate
+    assert found.short_w.max() > 0.0 or supply == "27"
+    for h in range(0, 8760, 7):
+        wanted = naive(facility, it[h].tolist(), float(climate.dry_c[h]), float(climate.wet_c[h]))
+        assert (found.facility_w[h], found.water_m3[h]) == pytest.approx(wanted, rel=1e-9)
