@@ -89,7 +89,7 @@ def measure_naive() -> dict[str, float]:
 
 
 def measure_year() -> dict[str, float]:
-    """A typical year of a farm with all its tables, as ``kfarm energy`` plays it, start included."""
+    """A typical year of a farm as ``kfarm energy`` plays it, with the start of Python."""
     start = time.process_time()
     from kfarm_twin.energy import energy_year  # noqa: PLC0415 - numba
     from kfarm_twin.energy_result import Work  # noqa: PLC0415

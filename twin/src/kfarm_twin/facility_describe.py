@@ -17,6 +17,7 @@ from kfarm_twin.calendar_year import HOURS_PER_YEAR
 from kfarm_twin.climate import Climate, climate_named
 from kfarm_twin.electric import chain_at, upstream
 from kfarm_twin.facility import ClusterPart, Facility
+from kfarm_twin.heat_read import plant_heat
 from kfarm_twin.plant import PlantNumbers, plant_climate, plant_numbers
 from kfarm_twin.request import InputError
 from kfarm_twin.tariff import Tariff, tariff_named
@@ -259,11 +260,13 @@ def _plant(farm: Farm, parts: Sequence[ClusterPart], where: str, told: list[str]
             f"plant is not given; a chiller of {float(size) / 1e6:.3g} MW, {PLANT_ABOVE:g} times "
             "nameplate, is assumed"
         )
+    numbers = plant_numbers(plant, f"{where}.plant")
     if plant.details is None:
         own = PlantDetails()
+        water = plant_heat(farm)[0].water_c
         told.append(
-            f"plant.details are not given; water of {own.supply_temperature} degC, a COP of "
-            f"{own.cop} at {own.cop_outdoor} degC wet bulb, cooling towers with free cooling are "
-            "assumed"
+            f"plant.details are not given; water of {water:g} degC, a COP of {own.cop} at "
+            f"{own.cop_outdoor} degC wet bulb, cooling towers with free cooling are assumed"
         )
-    return plant_numbers(plant, f"{where}.plant")
+        numbers = replace(numbers, supply_c=water)
+    return numbers
