@@ -126,8 +126,10 @@ class Unit:
 
 
 class Future:
-    def __init__(self, farm: Any, slot_node: Any, changes: list[Change], horizon: int) -> None:
-        self.farm, self.horizon = farm, horizon
+    def __init__(
+        self, farm: Any, slot_node: Any, changes: list[Change], horizon: int, way: Any
+    ) -> None:
+        self.farm, self.horizon, self.way = farm, horizon, way
         self.changes = [change for change in changes if change[0] >= 0]
         self.initial = [change for change in changes if change[0] < 0]
         n = farm.nodes
@@ -147,6 +149,7 @@ class Future:
         self.samples: list[tuple[int, int, int, float]] = []
         self.now = 0
         self.speeds = [PPM] * len(farm.sites.loop_limit_mw)
+        self.caps = [PPM] * len(farm.sites.rack_limit_mw)
         self.sums = dict.fromkeys(("up", "serving", "energy", "lost", "recover"), 0.0)
         self.best: dict[str, float] = {
             "down": 0, "power": 0, "rack": 0, "rack_load": 0.0, "loop_load": 0.0, "plant_load": 0.0,
@@ -195,6 +198,30 @@ class Future:
                     pods[node] += int(f.loads.pod_mw[unit.workload, self.cluster[node]])
         return idle, pods
 
+    def pace(self, node: int) -> int:
+        """What loop and rack allow a node."""
+        cap = self.caps[int(self.farm.nodes.rack[node])]
+        return min(self.speeds[int(self.farm.nodes.loop[node])], cap)
+
+    def swings(self, case: int) -> list[int]:
+        """What pods of each node ask for above their mean in their highest window."""
+        found = [0] * self.count
+        for unit in self.units:
+            if unit.phase == "running":
+                for slot in self.members(unit):
+                    node = self.slot_node[slot]
+                    found[node] += self.way.swing(unit.workload, self.cluster[node], case)
+        return found
+
+    def draws(self, case: int) -> list[int]:
+        """What each node draws."""
+        idle, pods = self.demand()
+        more = self.swings(case)
+        return [
+            self.way.node(n, i + (p + w) * self.pace(n) // PPM) if self.up[n] else 0
+            for n, (i, p, w) in enumerate(zip(idle, pods, more, strict=True))
+        ]
+
     def balance(self) -> None:
         idle, pods = self.demand()
         speeds = []
@@ -205,7 +232,9 @@ class Future:
                 speeds.append(PPM)
             else:
                 speeds.append(max(limit - base, 0) * PPM // asked if asked > 0 else 0)
-        changed, self.speeds = speeds != self.speeds, speeds
+        caps = [self.way.cap_ppm(rack, idle, pods, self.up) for rack in range(len(self.caps))]
+        changed = speeds != self.speeds or caps != self.caps
+        self.speeds, self.caps = speeds, caps
         if changed and self.started:
             for unit in self.units:
                 if unit.phase == "running":
@@ -219,7 +248,7 @@ class Future:
             node = self.slot_node[slot]
             speed, slow_class = self.slow[node]
             own = int(f.loads.speed_ppm[unit.workload, self.cluster[node]])
-            own = own * self.speeds[int(f.nodes.loop[node])] // PPM * speed // PPM
+            own = own * self.pace(node) // PPM * speed // PPM
             if own < rate:
                 rate, unit.slow = own, slow_class
         if len(members) < len(unit.slots):
@@ -232,19 +261,18 @@ class Future:
         """Extremes of the present state."""
         f, best = self.farm, self.best
         idle, pods = self.demand()
-        power = [i + p * self.speeds[int(f.nodes.loop[n])] // PPM if self.up[n] else 0
-                 for n, (i, p) in enumerate(zip(idle, pods, strict=True))]  # fmt: skip
-        self.power = sum(power)
+        power = self.draws(0)
+        racks = [self.way.rack_mw(rack, power) for rack in range(len(self.caps))]
+        self.power = sum(racks)
         best["power"] = max(best["power"], self.power)
-        for limits, column, key in (
-            (f.sites.rack_limit_mw, f.nodes.rack, "rack_load"),
-            (f.sites.plant_limit_mw, f.nodes.plant, "plant_load"),
+        best["rack"] = max(best["rack"], *racks)
+        plants = [0] * len(f.sites.plant_limit_mw)
+        for rack, drawn in enumerate(racks):
+            plants[self.way.refs[self.way.rack_cluster[rack]].farm_index] += drawn
+        for limits, sums, key in (
+            (f.sites.rack_limit_mw, racks, "rack_load"),
+            (f.sites.plant_limit_mw, plants, "plant_load"),
         ):
-            sums = [0] * len(limits)
-            for node in range(self.count):
-                sums[int(column[node])] += power[node]
-            if key == "rack_load":
-                best["rack"] = max(best["rack"], *sums)
             for total, limit in zip(sums, limits, strict=True):
                 if limit > 0:
                     best[key] = max(best[key], total / int(limit))
@@ -268,7 +296,7 @@ class Future:
             idle = int(f.clusters.idle_device_mw[c])
             asked = int(f.loads.device_mw[workload, c]) - idle
             self.temperature(node, idle + asked * speed // PPM)
-            if speed < PPM or f.loads.speed_ppm[workload, c] < PPM:
+            if speed < PPM or f.loads.hot[workload, c]:
                 throttled += pods * devices
         self.best["throttled"] = max(self.best["throttled"], throttled)
 
@@ -284,6 +312,7 @@ class Future:
         if span <= 0.0:
             return
         self.observe()
+        self.way.note(self.now, until, [self.draws(case) for case in range(self.way.cases)])
         down = self.up.count(False)
         self.samples.append((self.now, self.power, down, self.hot))
         serving = sum(u.inference and u.counted and u.phase == "running" for u in self.units)

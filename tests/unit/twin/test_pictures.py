@@ -210,16 +210,17 @@ def test_a_map_of_nothing_is_left_out() -> None:
 def fault(name: str = "CDU pump", **more: object) -> FaultRow:
     told: dict[str, object] = {
         "fault": name,
-        "where": "farm/main",
-        "count": 4,
-        "redundancy": "1 spare",
+        "where": "main-cdu00 and 3 alike",
+        "redundancy": "1 of 1 pump",
         "state": "Holds",
         "throttle_s": None,
         "shutdown_s": None,
-        "hottest_c": 61.25,
+        "hottest_c": 61.24,
+        "headroom_k": 23.76,
         "throttle_c": 85.0,
         "shutdown_c": 92.0,
-        "binds": "main-cdu00",
+        "binds": "main-r0000",
+        "at": "loop main-cdu00",
         "curve": ((0.0, 60.0), (300.0, 61.25)),
     }
     return FaultRow(**{**told, **more})  # type: ignore[arg-type]
@@ -229,25 +230,42 @@ def test_faults_are_told_by_colour_and_word_the_worst_first() -> None:
     rows = [
         fault(),
         fault("chiller", state="Throttles", throttle_s=1260.0),
-        fault(EVIL, state="ShutsDown", throttle_s=78.0, shutdown_s=190.0, count=1, binds=EVIL),
+        fault(
+            EVIL,
+            state="ShutsDown",
+            throttle_s=78.0,
+            shutdown_s=190.0,
+            binds=EVIL,
+            at=EVIL,
+            where=EVIL,
+        ),
         fault("CDU", state="ShutsDown", throttle_s=0.0, shutdown_s=30.0),
     ]
     assert [row.fault for row in sorted_rows(rows)] == ["CDU", EVIL, "chiller", "CDU pump"]
     page = Markup(fault_table(rows))
-    for words in ("Shuts down", "Throttles", "Holds", "never", "at once", "78 s", "21 min",
-                  "3.17 min", "61.2 °C", "4 alike", "one", EVIL):  # fmt: skip
+    for words in ("Shuts down", "Throttles", "Holds", "never", "at once", "after 78 s", "21 min",
+                  "3.17 min", "61.2 °C", "23.8 K of headroom", "3 alike", "left: 1 of 1 pump",
+                  "1 d", EVIL):  # fmt: skip
         assert words in page.text, words
     assert "nothing" in Markup(fault_table([])).text.lower()
 
 
-def test_a_curve_stays_in_its_frame() -> None:
-    drawn = sparkline(fault(curve=((0.0, 60.0), (10.0, 95.0), (20.0, 60.0))))
-    [path] = re.findall(r'd="M([^"]+)"', drawn)
-    points = [tuple(map(float, p.split(","))) for p in path.split("L")]
-    assert len(points) == 3
-    assert all(0 <= x <= 150 and 0 <= y <= 38 for x, y in points)
+def test_a_curve_stays_in_its_frame_and_time_runs_in_equal_ratios() -> None:
+    curve = ((0.0, 60.0), (1.0, 60.0), (3600.0**0.5, 95.0), (3600.0, 61.0), (86_400.0, 60.5))
+    drawn = sparkline(fault(curve=curve))
+    [path] = re.findall(r'd="M([^"]+)" class="trace"', drawn)
+    xs, ys = [], []
+    for move, text in re.findall(r"([LHV]?)([-\d.,]+)", path):
+        numbers = [float(value) for value in text.split(",")]
+        xs.append(xs[-1] if move == "V" else numbers[0])
+        ys.append(ys[-1] if move == "H" else numbers[-1])
+    assert all(0 <= x <= 180 for x in xs)
+    assert all(0 <= y <= 40 for y in ys)
+    peak = xs[ys.index(min(ys))]
+    assert peak == pytest.approx(180 * math.log(60) / math.log(86_400), abs=0.06)
+    assert xs[-1] == 180
     assert sparkline(fault(curve=())) == "\N{EN DASH}"
-    assert "<svg" in sparkline(fault(curve=((0.0, 60.0), (5.0, 60.0)), throttle_c=None))
+    assert "<svg" in sparkline(fault(curve=((0.0, 60.0), (5.0, 60.0))))
 
 
 def year(cost: bool = True, it: float = 20e6) -> Year:

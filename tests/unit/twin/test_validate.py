@@ -81,7 +81,11 @@ def test_every_metric_has_a_sentence_with_a_remedy(metric: str) -> None:
         request(
             {"metric": metric, **bound},
             workloads=[farms.training(4), farms.serving(3)],
-            cluster={"cooling": farms.cluster()["cooling"] | {"cduCapacity": "20k"}},
+            cluster={
+                "cooling": farms.cluster()["cooling"] | {"cduCapacity": "20k"},
+                "feed": {"nodesPerPdu": 4, "feeds": 2, "pduLimit": "40k", "feedLimit": "90k"},
+            },
+            farm={"power": {"capacity": "1M"}},
         )
     )
     message = verdict.checks[0].message

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kfarm_twin.cli_app import Files, Format, app, problems_reported, seconds
+from kfarm_twin.cli_app import Files, Format, Html, app, problems_reported, seconds
 from kfarm_twin.cli_output import Output
 
 
@@ -38,7 +37,7 @@ def cooling(
         str | None,
         typer.Option(help="How long a fault lasts, such as 10m; else until temperatures settle."),
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a self-contained HTML page.")] = None,
+    html: Html = None,
     output: Format = Output.TABLE,
 ) -> None:
     """Say what happens when a part of a farm's cooling fails.
@@ -64,8 +63,8 @@ def cooling(
         question = CoolingQuestion(load, chosen([one.value for one in fault or []]), lasts_s)
         answers = answer(inputs, question)
         if html is not None:
-            from kfarm_twin.cooling_page import render  # noqa: PLC0415
+            from kfarm_twin.cooling_page import write_page  # noqa: PLC0415
 
-            html.write_text(render(answers, question.command(filename)), encoding="utf-8")
-            typer.echo(f"page written to {html}", err=True)
+            write_page(html, answers, question.command(filename))
+            typer.echo(f"report: {html}", err=True)
     print_answers(answers, output)

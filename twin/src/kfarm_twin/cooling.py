@@ -54,11 +54,11 @@ class CoolingRow:
         Time from the fault to the first throttled device, and to the first node off [s], or None.
     throttled
         Most devices that throttled at once, as a share of those at work on the farms.
-    hottest_c, headroom_k
-        Hottest device, and least distance to its throttle limit.
     hottest_node, rack, zone
-        Node and rack of the device that throttles first, else of the hottest; the loop or room
-        that its heat goes to.
+        Node and rack of the device that throttles first, else comes nearest to its limit; the loop
+        or room that cools it.
+    hottest_c, headroom_k, throttle_c, shutdown_c
+        How hot it gets, its least distance to its throttle limit, and its limits.
     supply_c
         Highest supply temperature of the zone that the fault is in (of a plant: of a first zone).
     steady_s
@@ -220,7 +220,9 @@ class CoolingPlayer:
         throttle_s, shutdown_s = _seconds(hs, c.FIRST_THROTTLE), _seconds(hs, c.FIRST_SHUTDOWN)
         law = self.heat.farm.clusters[cluster]
         inlet = int(self.merger.at.inlet[node])
-        limits = np.array([one.throttle_c for one in scene.farm.clusters])
+        hottest = float(hs.cluster_c[_owner(scene, first), c.HOTTEST_C])
+        if shutdown_s is not None:
+            hottest = min(hottest, law.shutdown_c)  # off, it follows what flows past it
         return CoolingRow(
             fault=fault.kind,
             instances=(fault.label,),
@@ -229,13 +231,13 @@ class CoolingPlayer:
             needed=fault.needed,
             back_s=None if math.isinf(back_s) else back_s,
             nodes=int(feels.sum()),
-            down=int((hs.cluster[:, c.SHUTDOWNS] * run.weight).sum()),
+            down=int((hs.cluster[:, c.SHUTDOWNS] * scene.cluster_count).sum()),
             dark=len(fault.dark),
             throttle_s=throttle_s,
             shutdown_s=shutdown_s,
             throttled=int(run.most[run_places.MOST_THROTTLED]) / self.busy,
-            hottest_c=float(hs.cluster_c[:, c.HOTTEST_C].max()),
-            headroom_k=float((limits - hs.cluster_c[:, c.HOTTEST_C]).min()),
+            hottest_c=hottest,
+            headroom_k=law.throttle_c - hottest,
             throttle_c=law.throttle_c,
             shutdown_c=law.shutdown_c,
             hottest_node=node,
@@ -279,14 +281,12 @@ def _run(scene: Scene, fault: CoolingFault, back_s: float) -> CoolingRun:
     place = (scene.plants if fault.of_plant else scene.zones)[fault.index]
     back_ns = run_places.NEVER if back_s >= WINDOW_S else round(back_s * NS)
     row = [int(fault.of_plant), place, fault.left, fault.left + fault.units, back_ns]
-    sizes = [cluster.nodes for cluster in scene.farm.clusters]
-    firsts = np.cumsum([0, *sizes[:-1]])
     return CoolingRun(
-        device_mw=np.ascontiguousarray(scene.device_mw * scene.count[:, None]),
-        overhead_mw=scene.overhead_mw * scene.count,
+        device_mw=np.ascontiguousarray(scene.device_mw),
+        overhead_mw=scene.overhead_mw,
         up=scene.up.copy(),
         dark=np.isin(scene.node, fault.dark).astype(np.int64),
-        weight=scene.count[firsts],
+        weight=scene.weight[scene.firsts],
         lost=np.array(row, np.int64),
         times=times,
         curve=np.zeros((len(times), run_places.CURVE)),
@@ -306,6 +306,12 @@ def _first(hs: HeatState, scene: Scene) -> int:
     margin: Floats = limits - hs.cluster_c[:, c.HOTTEST_C]
     cluster = int(np.lexsort((margin, times))[0])
     return int(hs.cluster[cluster, c.HOT_NODE])
+
+
+def _owner(scene: Scene, node: int) -> int:
+    """Cluster of the scene that a node of the scene is in."""
+    sizes = [cluster.nodes for cluster in scene.farm.clusters]
+    return int(np.searchsorted(np.cumsum(sizes), node, side="right"))
 
 
 def _steady_s(run: CoolingRun) -> float | None:

@@ -145,9 +145,10 @@ def cooling_faults(
 
 
 def touched(heat: DescribedHeat, fault: CoolingFault) -> Ints:
-    """[N] 1 for nodes whose devices can feel a fault."""
+    """[N] 1 for nodes whose devices, or the air around them, can feel a fault."""
+    air = np.concatenate([cluster.air_zone for cluster in heat.farm.clusters])
     inlet = np.concatenate([c.liquid_zone if c.liquid else c.air_zone for c in heat.farm.clusters])
     if not fault.of_plant:
-        return np.asarray(inlet == fault.index, np.int64)
+        return np.asarray((inlet == fault.index) | (air == fault.index), np.int64)
     plant = np.array([zone.plant for zone in heat.farm.zones], np.int64)
     return np.asarray(plant[inlet] == fault.index, np.int64)

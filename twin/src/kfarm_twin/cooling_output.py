@@ -185,7 +185,7 @@ def _print_table(console: Console, one: CoolingAnswer) -> None:
                 "at once" if row.dark else _span(row.shutdown_s),
                 f"{digits(100 * row.throttled)} %",
                 f"{row.hottest_c:.1f} °C",
-                f"{row.headroom_k:.1f} K",
+                f"{round(row.headroom_k, 1) + 0.0:.1f} K",
                 _span(row.steady_s),
             )
         console.print(table)

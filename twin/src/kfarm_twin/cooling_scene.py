@@ -1,9 +1,9 @@
 """A part of a farm for the heat engine, with nodes that are alike merged into one.
 
 n equal nodes at the same coolant behave as one node whose devices draw n times the power over an
-n-th of the resistances: temperatures are the same and heat is n-fold, exactly. Racks of equal
-content merge likewise. Devices that differ by chance (`spread`) are not merged. Heat of what is
-left out goes on as it was before the fault.
+n-th of the resistances: temperatures are the same and heat is n-fold, exactly. So do equal devices
+of a node, and racks of equal content. Devices that differ by chance (`spread`) or by their place
+are not merged. Heat of what is left out goes on as it was before the fault.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from kfarm_twin.heat_tables import (
     CompiledHeat,
     HeatCluster,
     HeatFarm,
-    HeatFault,
     HeatPlant,
     HeatRack,
     HeatZone,
@@ -35,12 +34,12 @@ class Scene:
     ----------
     count
         [n] nodes that each stands for.
+    weight
+        [n] devices that each of its devices stands for.
     node
         [n] one of these.
-    device_mw, busy
-        [n, D] power of one real device [mW] and whether it works.
-    overhead_mw
-        [n] of one real node.
+    device_mw, overhead_mw
+        [n, D] and [n] power of all that they stand for [mW].
     up
         [n] 1 where they are up.
     zones, plants
@@ -50,18 +49,24 @@ class Scene:
     farm: HeatFarm
     compiled: CompiledHeat
     count: Ints
+    weight: Ints
     node: Ints
     device_mw: Ints
-    busy: Ints
     overhead_mw: Ints
     up: Ints
     zones: dict[int, int]
     plants: dict[int, int]
 
-    def under(self, fault: HeatFault) -> CompiledHeat:
-        """The scene under a fault of the farm's zone or plant."""
-        place = (self.plants if fault.of_plant else self.zones)[fault.index]
-        return compile_heat(replace(self.farm, faults=(replace(fault, index=place),)))
+    @property
+    def firsts(self) -> Ints:
+        """[clusters] first node of each cluster of the scene."""
+        sizes = [cluster.nodes for cluster in self.farm.clusters]
+        return np.cumsum([0, *sizes[:-1]])
+
+    @property
+    def cluster_count(self) -> Ints:
+        """[clusters] nodes that a node of each cluster stands for."""
+        return self.count[self.firsts]
 
 
 @dataclass(frozen=True)
@@ -128,15 +133,18 @@ def _rack_classes(heat: DescribedHeat, at: Columns, types: Ints) -> Ints:
     return classes
 
 
-def _merged(cluster: HeatCluster, count: int, zones: tuple[Ints, Ints], rack: Ints) -> HeatCluster:
-    """Nodes of which each stands for `count` equal ones."""
-    fans = cluster.fans
+def _merged(
+    cluster: HeatCluster, count: int, same: int, zones: tuple[Ints, Ints], rack: Ints
+) -> HeatCluster:
+    """Nodes of which each stands for `count` equal ones, and a device for `same` of each."""
+    fans, all_devices = cluster.fans, count * same
     return replace(
         cluster,
-        die_k_per_w=cluster.die_k_per_w / count,
-        sink_k_per_w=cluster.sink_k_per_w / count,
+        devices=cluster.devices // same,
+        die_k_per_w=cluster.die_k_per_w / all_devices,
+        sink_k_per_w=cluster.sink_k_per_w / all_devices,
         inlet_rise_k_per_w=cluster.inlet_rise_k_per_w / count,
-        idle_w=cluster.idle_w * count,
+        idle_w=cluster.idle_w * all_devices,
         overhead_w=cluster.overhead_w * count,
         fans=replace(fans, full_w=fans.full_w * count) if fans else None,
         air_zone=zones[0],
@@ -145,8 +153,23 @@ def _merged(cluster: HeatCluster, count: int, zones: tuple[Ints, Ints], rack: In
     )
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Nodes to play, how many each stands for, and how many devices a device of theirs."""
+
+    nodes: Ints
+    count: int
+    same: int
+
+
 def _compact(values: Ints) -> dict[int, int]:
     return {int(value): place for place, value in enumerate(np.unique(values[values >= 0]))}
+
+
+def _first_devices(power: Ints, same: Ints) -> Ints:
+    """Power [n, D] of merged devices: those that a first device stands for draw nothing."""
+    devices = np.arange(power.shape[1])
+    return np.where((same[:, None] > 1) & (devices > 0), 0, power)
 
 
 def _places(numbers: Ints, known: dict[int, int]) -> Ints:
@@ -188,10 +211,13 @@ class Merger:
         zones = _compact(np.concatenate([at.air[picked], at.liquid[picked]]))
         plants = _compact(np.array([self.heat.farm.zones[zone].plant for zone in zones]))
         groups = self._groups(picked)
-        node = np.concatenate([nodes for nodes, _ in groups])
+        node = np.concatenate([group.nodes for group in groups])
+        sizes = [len(group.nodes) for group in groups]
+        count = np.repeat([group.count for group in groups], sizes)
+        same = np.repeat([group.same for group in groups], sizes)
         known = _compact(self.classes[node])
         farm = HeatFarm(
-            clusters=[self._cluster(nodes, count, zones, known) for nodes, count in groups],
+            clusters=[self._cluster(group, zones, known) for group in groups],
             racks=self._racks(picked, known),
             zones=self._zones(chosen, zones, plants),
             plants=self._plants(zones, plants),
@@ -200,35 +226,46 @@ class Merger:
         return Scene(
             farm=farm,
             compiled=compile_heat(farm),
-            count=np.concatenate([np.full(len(nodes), count) for nodes, count in groups]),
+            count=count,
+            weight=count * same,
             node=node,
-            device_mw=load.device_mw[node],
-            busy=load.busy[node],
-            overhead_mw=load.overhead_mw[node],
+            device_mw=_first_devices(load.device_mw[node] * (count * same)[:, None], same),
+            overhead_mw=load.overhead_mw[node] * count,
             up=load.up[node],
             zones=zones,
             plants=plants,
         )
 
-    def _groups(self, picked: Ints) -> list[tuple[Ints, int]]:
-        """Nodes to play and how many each stands for; nodes that differ by chance stay together."""
+    def _groups(self, picked: Ints) -> list[_Group]:
+        """Nodes that differ by chance stay together, each for itself."""
         keys = np.column_stack([self.types, self.classes])[picked]
         merged = ~self.spread[picked]
         _, first, count = np.unique(keys[merged], axis=0, return_index=True, return_counts=True)
         alike = picked[merged]
-        groups = [(alike[one : one + 1], int(many)) for one, many in zip(first, count, strict=True)]
+        groups = [
+            _Group(alike[one : one + 1], int(many), self._same(int(alike[one])))
+            for one, many in zip(first, count, strict=True)
+        ]
         single = picked[~merged]
         for cluster in np.unique(self.at.cluster[single]):
-            groups.append((single[self.at.cluster[single] == cluster], 1))
+            groups.append(_Group(single[self.at.cluster[single] == cluster], 1, 1))
         return groups
 
-    def _cluster(
-        self, nodes: Ints, count: int, zones: dict[int, int], racks: dict[int, int]
-    ) -> HeatCluster:
-        at = self.at
+    def _same(self, node: int) -> int:
+        """Devices of a node that one can stand for: all, where all are alike."""
+        own = self.heat.farm.clusters[int(self.at.cluster[node])]
+        places = zip(own.die_factors or (1.0,), own.sink_factors or (1.0,), strict=True)
+        power = self.load.device_mw[node, : own.devices]
+        busy = self.load.busy[node, : own.devices]
+        alike = len(set(places)) == 1 and np.ptp(power) == 0 and np.ptp(busy) == 0
+        return own.devices if alike else 1
+
+    def _cluster(self, group: _Group, zones: dict[int, int], racks: dict[int, int]) -> HeatCluster:
+        at, nodes = self.at, group.nodes
         own = self.heat.farm.clusters[int(at.cluster[nodes[0]])]
         places = (_places(at.air[nodes], zones), _places(at.liquid[nodes], zones))
-        return _merged(own, count, places, _places(self.classes[nodes], racks))
+        rack = _places(self.classes[nodes], racks)
+        return _merged(own, group.count, group.same, places, rack)
 
     def _racks(self, picked: Ints, known: dict[int, int]) -> list[HeatRack]:
         """One rack for each class of racks, with the air and heat of all."""

@@ -8,6 +8,8 @@ from kfarm_twin.cooling import WINDOW_S, CoolingRow
 from kfarm_twin.figures import brief_span, digits
 
 HOLDS, THROTTLES, SHUTS_DOWN = "Holds", "Throttles", "ShutsDown"
+LEAST_K = 0.1
+"""Warming that is worth a word."""
 
 _UNITS: dict[Fault, tuple[str, str]] = {
     "CduPump": ("pump", "pumps"),
@@ -46,14 +48,22 @@ def after(seconds: float | None) -> str:
 
 def where(row: CoolingRow) -> str:
     """The rack and the loop or room that bind."""
-    kind = "loop" if row.liquid else "air of"
-    return f"rack {row.rack} on {kind} {row.zone}"
+    kind = "on loop" if row.liquid else "in zone"
+    return f"rack {row.rack} {kind} {row.zone}"
 
 
 def instances(row: CoolingRow) -> str:
     """Names of the instances, or how many there are."""
     labels = row.instances
     return labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1:,} alike"
+
+
+def _warmed(row: CoolingRow) -> str:
+    """How far the loop or room that lost units warms, where it does."""
+    start = row.curve[0][2]
+    if row.fault not in ("CduPump", "Cdu", "Crah") or row.supply_c < start + LEAST_K:
+        return ""
+    return f"supply rises from {start:.1f} to {row.supply_c:.1f} degC"
 
 
 def sentence(row: CoolingRow) -> str:
@@ -63,6 +73,9 @@ def sentence(row: CoolingRow) -> str:
         parts[0] += f", back after {brief_span(row.back_s)}"
     if row.dark:
         parts.append(f"{count(row.dark, 'node loses its', 'nodes lose their')} only feed")
+    warmed = _warmed(row)
+    if warmed:
+        parts.append(warmed)
     if row.throttle_s is not None:
         share = f"up to {digits(100 * row.throttled)} % of accelerators"
         parts.append(f"{where(row)} throttles {after(row.throttle_s)} ({share})")

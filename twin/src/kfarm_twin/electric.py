@@ -6,7 +6,7 @@ much it can deliver. In the event loop the same tables are read by `kernels.conv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -33,12 +33,15 @@ class Stage:
     ----------
     loads, efficiencies
         Output [mW] and output over input at the points, ascending.
+    rated
+        Output [mW]; 0 where none is stated.
     """
 
     name: str
     loads: tuple[float, ...]
     efficiencies: tuple[float, ...]
     loss: float
+    rated: float = 0.0
 
     @classmethod
     def of(cls, stage: PowerStage, where: str, losses: float = 1.0) -> Stage:
@@ -65,9 +68,8 @@ class Stage:
             found[index] = min(
                 found[index], STEEPEST * found[index - 1] * loads[index] / loads[index - 1]
             )
-        return cls(
-            stage.name, loads, tuple(found), parse_quantity(stage.constant_loss) * MW_PER_W * losses
-        )
+        loss = parse_quantity(stage.constant_loss) * MW_PER_W * losses
+        return cls(stage.name, loads, tuple(found), loss, rated)
 
 
 def _efficiency(stated: float, losses: float) -> float:
@@ -79,46 +81,53 @@ Chain = tuple[Stage, ...]
 """Stages from the load outwards."""
 
 
-def chain_at(stages: Sequence[PowerStage], at: str, where: str, losses: float = 1.0) -> Chain:
-    """The stages of one kind, in order; `where` names the list in errors.
+def chain_at(
+    stages: Sequence[PowerStage], at: str, where: str, losses: Mapping[str, float] | None = None
+) -> Chain:
+    """The stages of one kind, in order.
+
+    Parameters
+    ----------
+    where
+        Names the list in errors.
+    losses
+        By name of a stage a factor on what it loses.
 
     Raises
     ------
     InputError
-        When more would be delivered for less.
+        When a stage would draw less for more.
     """
     return tuple(
-        Stage.of(stage, f"{where}[{index}]", losses)
+        Stage.of(stage, f"{where}[{index}]", (losses or {}).get(stage.name, 1.0))
         for index, stage in enumerate(stages)
         if stage.at == at
     )
 
 
-def _points(stage: Stage) -> list[tuple[float, float, float, float]]:
-    """Output, input, share and slope of each point; the first stands at 0."""
-    loads, shares = stage.loads, stage.efficiencies
-    rows = [] if len(loads) > 1 and loads[0] == 0.0 else [(0.0, 0.0, shares[0], 0.0)]
+def _points(stage: Stage) -> list[tuple[float, ...]]:
+    """Rows of `Converters.point` of a stage; the first stands at 0."""
+    loads, shares, loss = stage.loads, stage.efficiencies, stage.loss
+    rows: list[tuple[float, ...]] = [(0.0, 0.0, shares[0], 0.0, loss)]
+    if len(loads) > 1 and loads[0] == 0.0:
+        rows = []
     if len(loads) == 1:
         return rows
     for index, (load, share) in enumerate(zip(loads, shares, strict=True)):
         slope = 0.0
         if index + 1 < len(loads):
             slope = (shares[index + 1] - share) / (loads[index + 1] - load)
-        rows.append((load, load / share, share - slope * load, slope))
+        rows.append((load, load / share, share - slope * load, slope, loss))
     return rows
 
 
 def converters(chains: Sequence[Chain]) -> tuple[Converters, Ints]:
     """Tables of all chains, and [chains, 2] first stage and number of stages of each."""
     points = [_points(stage) for chain in chains for stage in chain]
-    table = np.array([row for rows in points for row in rows], np.float64).reshape(-1, 4)
+    table = np.array([row for rows in points for row in rows], np.float64).reshape(-1, 5)
     starts = np.cumsum([0, *(len(chain) for chain in chains)])[:-1]
     return (
-        Converters(
-            _ints(np.cumsum([0, *(len(rows) for rows in points)])),
-            _floats([stage.loss for chain in chains for stage in chain]),
-            *(_floats(table[:, column]) for column in range(4)),
-        ),
+        Converters(_ints(np.cumsum([0, *(len(rows) for rows in points)])), _floats(table)),
         _ints(np.stack([starts, [len(chain) for chain in chains]], axis=1)),
     )
 
@@ -145,9 +154,9 @@ def upstream(chain: Chain, load_w: Floats | float, units: int = 1) -> Floats:
     """
     loads = np.ascontiguousarray(np.atleast_1d(np.asarray(load_w, np.float64)))
     tables, rows = converters([chain])
-    inputs = np.empty(loads.size)
+    inputs, count = np.empty(loads.size), np.full(loads.size, rows[0, 1])
     each = np.ascontiguousarray(loads.ravel() * (MW_PER_W / units))
-    chain_inputs(tables, int(rows[0, 0]), int(rows[0, 1]), each, inputs)
+    chain_inputs(tables, np.zeros(loads.size, np.int64), count, each, inputs)
     found: Floats = (inputs * (units / MW_PER_W)).reshape(np.shape(load_w))
     return found
 

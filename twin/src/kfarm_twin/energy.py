@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,11 +54,14 @@ def energy_year(
     work: Work,
     facility: Facility | None = None,
     variant: str = "as described",
+    own: Mapping[str, Work] | None = None,
 ) -> EnergyYear:
     """Play a farm through its work.
 
     Parameters
     ----------
+    own
+        Work of single clusters, by name, over the same hours; the others do `work`.
     facility
         With another climate, tariff or carbon; else that of the manifest.
 
@@ -71,7 +74,12 @@ def energy_year(
     known = {profile.metadata.name: profile for profile in profiles}
     where = f"{farm.kind}/{farm.metadata.name}: spec.clusters"
     works = [
-        _cluster_work(cluster, known[cluster.accelerator], work, f"{where}[{index}]")
+        _cluster_work(
+            cluster,
+            known[cluster.accelerator],
+            (own or {}).get(cluster.name, work),
+            f"{where}[{index}]",
+        )
         for index, cluster in enumerate(farm.spec.clusters)
     ]
     it = np.stack([one.it_w for one in works], axis=-1)

@@ -8,12 +8,10 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from kfarm_twin.energy_cards import folded, four, label, mean_w, money, year_card
 from kfarm_twin.energy_flow import power_flow
-from kfarm_twin.figures import NONE, digits, figure
-from kfarm_twin.pictures.sankey import sankey
-from kfarm_twin.pictures.year import HOURS, Bar, Year, bars, scale_of, year_drawing
+from kfarm_twin.figures import NONE, figure
+from kfarm_twin.pictures.year import Bar, bars
 from kfarm_twin.report_page import page
 from kfarm_twin.traces.write import replacing
 
@@ -64,28 +62,6 @@ def render(result: EnergyResult, command: str) -> str:
     return page("kfarm energy", body, {}, styles=STYLES, scripts=(), plotly=False)
 
 
-def label(year: EnergyYear) -> str:
-    """The farm, and how it is cooled where that is not as described."""
-    return year.farm if year.variant == "as described" else f"{year.farm}, {year.variant}"
-
-
-def mean_w(year: EnergyYear) -> float:
-    """Mean power of the whole site [W]."""
-    return year.facility_kwh * 1000.0 / year.hours
-
-
-def money(value: float, currency: str | None) -> str:
-    """An amount in the unit that reads best."""
-    if not math.isfinite(value) or currency is None:
-        return NONE
-    size, name = scale_of(value)
-    return " ".join(word for word in (_four(value / size), name, currency) if word)
-
-
-def _four(value: float) -> str:
-    return digits(float(f"{value:.4g}"))
-
-
 def headline(years: Sequence[EnergyYear]) -> list[str]:
     """The finding, and what else a reader should know, as sentences."""
     told = [_sentence(year) for year in years]
@@ -97,7 +73,7 @@ def headline(years: Sequence[EnergyYear]) -> list[str]:
     ]
     found = [_saving(*pair) for pair in pairs if abs(mean_w(pair[0]) - mean_w(pair[1])) >= 0.5]
     short = [
-        f"{label(y)}: {_four(y.unmet_heat_kwh)} kWh of heat exceed what the plant can take."
+        f"{label(y)}: {four(y.unmet_heat_kwh)} kWh of heat exceed what the plant can take."
         for y in years
         if y.unmet_heat_kwh > 0.5
     ]
@@ -128,7 +104,7 @@ def _saving(air: EnergyYear, liquid: EnergyYear) -> str:
     work = (
         "for the same work"
         if abs(done) < LEAST_WORK
-        else f"and does {_four(100 * abs(done))} % {'more' if done > 0 else 'less'} work"
+        else f"and does {four(100 * abs(done))} % {'more' if done > 0 else 'less'} work"
     )
     return (
         f"{air.farm}: liquid cooling draws {figure(abs(watts), 'W')} {word} than air {work}{more}."
@@ -144,7 +120,8 @@ def _comparison(years: Sequence[EnergyYear]) -> str:
         for end in power_flow(year).ends():
             sums[end.kind] += end.power_w
         pue = f"PUE {year.pue:.3f}" if math.isfinite(year.pue) else NONE
-        told = " · ".join((figure(mean_w(year), "W"), pue, money(year.energy_cost, year.currency)))
+        figures = (figure(mean_w(year), "W"), pue, money(year.energy_cost, year.currency))
+        told = " · ".join(text for text in figures if text != NONE)
         parts = tuple((name, style, sums[kind]) for name, style, kind in _BANDS)
         rows.append(Bar(label(year), parts, told))
     return (
@@ -154,76 +131,10 @@ def _comparison(years: Sequence[EnergyYear]) -> str:
 
 
 def _year(year: EnergyYear, several: bool, opened: bool) -> str:
-    content = _facts(year) + _flow(year) + _over_time(year)
+    content = year_card(year)
     if not several:
         return f"<section><h2>{escape(label(year))}</h2>{content}</section>"
-    attribute = " open" if opened else ""
-    return (
-        f'<section><details class="farm"{attribute}><summary><h2>{escape(label(year))}</h2>'
-        f"</summary>{content}</details></section>"
-    )
-
-
-def _facts(year: EnergyYear) -> str:
-    def known(value: float, text: str) -> str:
-        return text if math.isfinite(value) else NONE
-
-    facts = [
-        ("PUE" if year.whole_year else "PUE of the span", known(year.pue, f"{year.pue:.4f}")),
-        ("WUE", known(year.wue, f"{year.wue:.3f} l/kWh")),
-        ("Energy", figure(year.facility_kwh * 3.6e6, "J")),
-        ("Cost", money(year.energy_cost, year.currency)),
-        ("Carbon", known(year.carbon_kg, f"{_four(year.carbon_kg / 1000)} t")),
-        ("Water", known(year.water_m3, f"{_four(year.water_m3)} m³")),
-        ("Peak", figure(year.facility_peak_w, "W")),
-        ("Peak at design weather", figure(year.design_peak_w, "W")),
-        ("Connection", figure(year.capacity_w, "W")),
-        ("Without chillers", f"{year.free_cooling_hours:,} h, in part {year.mixed_hours:,} h"),
-        (
-            "Per accelerator-hour",
-            known(year.kwh_per_accelerator_hour, f"{_four(year.kwh_per_accelerator_hour)} kWh"),
-        ),
-        ("Load", f"{_four(year.load)} % of accelerators, {100 * year.busy:.0f} % of nodes work"),
-        ("Site", year.site),
-        ("Climate", year.climate),
-        ("Tariff", year.tariff or NONE),
-    ]
-    shown = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts
-    )
-    return f'<dl class="facts">{shown}</dl>'
-
-
-def _flow(year: EnergyYear) -> str:
-    return (
-        '<h3>Where the power goes</h3><p class="note">Mean power from the grid to the chip; what '
-        f"enters a station leaves it.</p>{sankey(power_flow(year))}"
-    )
-
-
-def _over_time(year: EnergyYear) -> str:
-    hourly = year.hourly
-    if len(hourly.it_w) != HOURS:
-        return ""
-    priced = bool(np.isfinite(hourly.price_per_kwh).all())
-    drawn = Year(
-        facility_w=hourly.facility_w,
-        it_w=hourly.it_w,
-        wet_bulb_c=hourly.wet_c,
-        dry_bulb_c=hourly.dry_c,
-        free_cooling=hourly.free_share,
-        cost=hourly.facility_w / 1000.0 * hourly.price_per_kwh if priced else None,
-        currency=year.currency or "",
-    )
-    demand = money(year.demand_charge, year.currency)
-    more = (
-        f" Not in the monthly cost: demand charge of {demand}." if priced and demand != NONE else ""
-    )
-    return (
-        '<h3>PUE over the year</h3><p class="note">Daily mean on a band from the lowest to the '
-        "highest hour, with monthly means (energy over energy). Shaded below: the share of the "
-        f"heat that needs no chiller.{escape(more)}</p>{year_drawing(drawn)}"
-    )
+    return f"<section>{folded(label(year), content, opened=opened)}</section>"
 
 
 def _ranking(rows: Sequence[Ranked], years: Sequence[EnergyYear]) -> str:
@@ -283,8 +194,8 @@ def _rate(value: float, per: str) -> str:
         return NONE
     for size, prefix in _PREFIXES:
         if abs(value) >= size:
-            return f"{_four(value / size)} {prefix}op{per}"
-    return f"{_four(value)} op{per}"
+            return f"{four(value / size)} {prefix}op{per}"
+    return f"{four(value)} op{per}"
 
 
 def _assumptions(years: Sequence[EnergyYear]) -> str:

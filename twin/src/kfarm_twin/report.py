@@ -16,9 +16,11 @@ from kfarm_api.policy import Check
 from kfarm_api.profile import AcceleratorProfile
 from kfarm_api.units import parse_quantity
 
+from kfarm_twin.cooling_view import fault_row
 from kfarm_twin.figures import figure
 from kfarm_twin.pictures.floor import RackCell
 from kfarm_twin.pictures.moments import Moments
+from kfarm_twin.report_energy import plan_years
 from kfarm_twin.report_moments import moments
 from kfarm_twin.report_page import render
 from kfarm_twin.report_view import (
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 MAX_POINTS = 3000
 """Samples drawn per timeline; extremes within each stretch are kept."""
+MAX_RACKS = 6000
+"""Racks drawn; each takes a third of a kB."""
 SECONDS_PER_HOUR = 3600.0
 _SERIES = (
     ("Power of all nodes", "W", "it_power_w", "it_power_peak", False),
@@ -69,18 +73,35 @@ def collect(
 ) -> ReportView:
     """All that the page shows, as plain data."""
     metadata = request.plan.metadata
-    racks = list(rack_cells(request, verdict, detail.racks))
+    racks, left_out = drawn(list(rack_cells(request, verdict, detail.racks)))
     return ReportView(
         title=f"{metadata.namespace or 'default'}/{metadata.name}",
         verdict=verdict,
         command=command,
         facts=summary_facts(request, verdict),
         racks=racks,
+        racks_left_out=left_out,
         lines=lines(request, detail.replay) if detail.replay is not None else [],
         distributions=distributions(request, detail.futures) if detail.futures is not None else [],
         assumptions=influences(verdict),
         moments=_moments(verdict, detail.replay, racks),
+        years=plan_years(request, verdict),
+        cooling=None if detail.cooling is None else [fault_row(r) for r in detail.cooling.rows],
     )
+
+
+def drawn(racks: list[RackCell], most: int = MAX_RACKS) -> tuple[list[RackCell], int]:
+    """At most `most` racks in their order, and how many were left out.
+
+    Those of the plan stay first, then the hottest.
+    """
+    if len(racks) <= most:
+        return racks, 0
+    order = sorted(
+        range(len(racks)),
+        key=lambda i: (racks[i].plan_nodes == 0, -(racks[i].hottest_c or -math.inf)),
+    )
+    return [racks[i] for i in sorted(order[:most])], len(racks) - most
 
 
 def _moments(verdict: Verdict, replay: Replay | None, racks: list[RackCell]) -> list[Moments]:

@@ -12,6 +12,9 @@ from kfarm_twin.pictures.moments import Moments, worst_moment
 if TYPE_CHECKING:
     from kfarm_twin.results import Replay
 
+ABSENT_C = -273.15
+"""Stands for a rack in which no node is up."""
+
 
 def moments(replay: Replay, labels: Sequence[str], seed: int) -> Moments:
     """States of racks `labels` in a replay; the worst moment comes first.
@@ -24,6 +27,7 @@ def moments(replay: Replay, labels: Sequence[str], seed: int) -> Moments:
     row = {label: at for at, label in enumerate(replay.rack_labels)}
     order = np.array([row[label] for label in labels])
     hottest = replay.rack_hottest_c[:, order]
+    hottest = np.where(hottest > ABSENT_C, hottest, np.nan)
     power = replay.rack_power_w[:, order]
     values = {"hottest_c": hottest, "inlet_c": replay.rack_inlet_c[:, order], "power_w": power}
     if np.isfinite(hottest).any():

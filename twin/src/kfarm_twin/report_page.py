@@ -11,7 +11,9 @@ from typing import Any
 
 from kfarm_api.plan import CheckResult
 
+from kfarm_twin.energy_cards import plan_section
 from kfarm_twin.figures import NONE, check_figures, figure
+from kfarm_twin.pictures.faults import fault_table
 from kfarm_twin.pictures.floor import floor_data, floor_section
 from kfarm_twin.report_view import Distribution, ReportView
 
@@ -31,9 +33,10 @@ def render(view: ReportView) -> str:
     body = "\n".join(
         (
             _header(view),
-            floor_section(view.racks, view.moments),
+            floor_section(view.racks, view.moments, _left_out(view)),
             _timelines(view),
             _checks(view),
+            plan_section(view.years),
             _rest(view),
         )
     )
@@ -42,7 +45,7 @@ def render(view: ReportView) -> str:
         title,
         body,
         _data(view),
-        styles=("report.css", "pictures.css"),
+        styles=("report.css", "compare.css", "pictures.css"),
         scripts=("floor.js", "report.js"),
     )
 
@@ -140,6 +143,15 @@ def _header(view: ReportView) -> str:
     )
 
 
+def _left_out(view: ReportView) -> str:
+    if not view.racks_left_out:
+        return ""
+    return (
+        f"{view.racks_left_out:,} racks are left out; those of the plan are drawn first, then the "
+        "hottest."
+    )
+
+
 def _timelines(view: ReportView) -> str:
     if not view.lines:
         return ""
@@ -153,7 +165,7 @@ def _timelines(view: ReportView) -> str:
 
 
 def _checks(view: ReportView) -> str:
-    return _checks_table(view) + _survivals_table(view) + _assumptions(view)
+    return _checks_table(view) + _survivals_table(view) + _cooling(view) + _assumptions(view)
 
 
 def _checks_table(view: ReportView) -> str:
@@ -193,6 +205,16 @@ def _survivals_table(view: ReportView) -> str:
         'at peak power.</p><div class="scroll"><table><thead><tr><th>Result</th><th>Fault</th>'
         '<th class="n">Survived</th><th>Worst instance</th><th>What it means</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div></section>"
+    )
+
+
+def _cooling(view: ReportView) -> str:
+    if view.cooling is None:
+        return ""
+    return (
+        '<section id="cooling"><h2>When cooling fails</h2><p class="note">Each pump, CDU, air '
+        "handler, chiller, plant and feed that is described fails alone, all workloads running and "
+        f"steady before; the worst first.</p>{fault_table(view.cooling)}</section>"
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kfarm_twin.energy_result import EnergyYear
+from kfarm_twin.pictures.faults import FaultRow
 from kfarm_twin.pictures.floor import RackCell
 from kfarm_twin.pictures.moments import Moments
 from kfarm_twin.request import ValidationRequest, Verdict
@@ -85,6 +87,10 @@ class ReportView:
         Command line that gives the same verdict.
     moments
         The worst future rack by rack, in the order of `racks`.
+    years
+        A typical year of each farm with the plan on it.
+    cooling
+        Single faults of the cooling, or None where none was played.
     """
 
     title: str
@@ -96,6 +102,9 @@ class ReportView:
     distributions: list[Distribution]
     assumptions: list[Influence] = field(default_factory=list)
     moments: list[Moments] = field(default_factory=list)
+    years: list[EnergyYear] = field(default_factory=list)
+    cooling: list[FaultRow] | None = None
+    racks_left_out: int = 0
 
 
 def influences(verdict: Verdict, most: int = 15) -> list[Influence]:

@@ -14,6 +14,8 @@ from kfarm_twin.compile import Model
 from kfarm_twin.kernels.changes import DEVICE_BACK, DEVICE_LOST, DRAINED, RAIL_LOST, SLOWED, SPOILT
 from kfarm_twin.kernels.gangs import MOVED, SAVES, STARTED, STOPPED, WAITS
 from kfarm_twin.kernels.heap import FAILED, FINISHED, REPAIRED
+from kfarm_twin.kernels.warmth import COOLED, OVERHEATED, THROTTLED
+from kfarm_twin.steady import Steady
 
 NS_PER_S = 1e9
 EVENT_NAMES = {
@@ -31,6 +33,9 @@ EVENT_NAMES = {
     SLOWED: "NodeSpeedChanged",
     SPOILT: "NodeCorrupts",
     RAIL_LOST: "RailLost",
+    OVERHEATED: "NodeOverheated",
+    COOLED: "NodeCooled",
+    THROTTLED: "NodeThrottled",
 }
 
 
@@ -160,11 +165,12 @@ class Replay:
         )
 
 
-def rack_table(model: Model, power_mw: Ints, hottest_c: Floats, busy: Ints) -> Any:
-    """Steady state by rack, as an Arrow table of `RACKS_SCHEMA`; arrays are per node [N]."""
+def rack_table(model: Model, state: Steady) -> Any:
+    """Steady state by rack, as an Arrow table of `RACKS_SCHEMA`."""
+    rack_mw, hottest_c, busy = state.rack_mw, state.hottest_c, state.busy
     nodes = model.columns.nodes
     racks = len(model.names.racks)
-    power = np.bincount(nodes.rack, weights=power_mw, minlength=racks) / 1000.0
+    power = rack_mw / 1000.0
     share = np.bincount(nodes.rack, weights=busy, minlength=racks) / np.bincount(
         nodes.rack, weights=nodes.devices, minlength=racks
     )
@@ -178,7 +184,7 @@ def rack_table(model: Model, power_mw: Ints, hottest_c: Floats, busy: Ints) -> A
         pa.array(model.names.racks),
         pa.array(numbers // per_row),
         pa.array(numbers % per_row),
-        pa.array(model.columns.clusters.rack_inlet_c[cluster]),
+        pa.array(state.inlet_c),
         pa.array(hottest),
         pa.array(power),
         pa.array(share),

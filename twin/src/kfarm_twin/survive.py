@@ -18,6 +18,7 @@ from kfarm_twin.cooling_faults import COOLING
 from kfarm_twin.policy.gangs import NONE, filter_nodes, place_gang
 from kfarm_twin.steady import Steady, running_nodes, steady
 from kfarm_twin.survive_cooling import CoolingInjector, CoolingVerdict, certain
+from kfarm_twin.survive_power import PowerLoss, feed_losses, pdu_losses
 
 NS_PER_S = 1e9
 SHUTDOWN = "shutdown"
@@ -28,7 +29,8 @@ THROTTLED = "throttled"
 _REMEDY = {
     "Node": "keep more spares in the domain that the gang requires",
     "RackPower": "keep a rack's worth of nodes free in the domain that the gang requires",
-    "Pdu": "give the racks a second feed",
+    "Pdu": "give the racks a second feed, or what is left room for all: fewer nodes on it, larger "
+    "limits or power supplies, a lower acceleratorPowerLimit",
     "CduPump": "give the CDU a redundant pump",
     "Cdu": "give faultLimits.lasts if it is back sooner, place the plan elsewhere or leave Cdu out",
     "LeafSwitch": "keep a scalable unit's worth of nodes free in the domain that the gang requires",
@@ -36,7 +38,8 @@ _REMEDY = {
     "Crah": "give the room a redundant air handler, or place less there",
     "Plant": "give faultLimits.lasts if it is back sooner, or the water a buffer tank "
     "(plant.details.thermalMass)",
-    "Feed": "give racks and chillers a second feed, or the water a buffer tank",
+    "Feed": "give racks and chillers a second feed with room for all, a lower "
+    "acceleratorPowerLimit, or the water a buffer tank",
 }
 
 
@@ -50,12 +53,15 @@ class Instance:
         Nodes that go down with it.
     shutdown
         Whether going down is itself a shutdown that the fault must not cause.
+    why
+        Why its nodes go down, where that is not plain.
     """
 
     label: str
     nodes: Ints
     shutdown: bool
     touches: bool
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class InstanceResult:
 
     Attributes
     ----------
+    plain
+        Whether nodes go down because nothing is there in place of what was lost.
     cooling
         How hot it got and when, for faults of the cooling.
     """
@@ -77,6 +85,7 @@ class InstanceResult:
     survived: bool
     cause: str
     text: str
+    plain: bool = False
     cooling: CoolingRow | None = None
 
     @property
@@ -85,7 +94,7 @@ class InstanceResult:
         if self.cooling is not None:
             return self.cause == SHUTDOWN and certain(self.cooling)
         return self.cause == NO_ROOM or (
-            self.cause == SHUTDOWN and self.nodes > 0 and self.fault == "Pdu"
+            self.cause == SHUTDOWN and self.plain and self.fault in ("Pdu", "Feed")
         )
 
     @property
@@ -130,7 +139,8 @@ class _Injector:
             "Node": lambda: self._lost(enumerate_nodes(model)),
             "RackPower": lambda: self._lost(_members(trees.node_rack, model.names.racks)),
             "LeafSwitch": lambda: self._lost(self._leaves()),
-            "Pdu": self._pdus,
+            "Pdu": lambda: self._powerless(pdu_losses(model, self.calm, self.up)),
+            "Feed": lambda: self._powerless(feed_losses(model, self.calm, self.up)),
         }
         return found[fault]()
 
@@ -145,13 +155,11 @@ class _Injector:
             Instance(label, nodes, False, bool(self.hosts[nodes].any())) for label, nodes in domains
         ]
 
-    def _pdus(self) -> list[Instance]:
-        found = []
-        for label, nodes in _members(self.model.trees.node_pdu, self.model.names.pdus):
-            feed = self.model.clusters[self.model.columns.nodes.cluster[nodes[0]]].cluster.feed
-            lost = nodes if feed is None or feed.feeds < 2 else nodes[:0]
-            found.append(Instance(label, lost, True, bool(self.hosts[nodes].any())))
-        return found
+    def _powerless(self, losses: Iterator[PowerLoss]) -> list[Instance]:
+        return [
+            Instance(one.label, one.dark, True, bool(self.hosts[one.nodes].any()), one.why)
+            for one in losses
+        ]
 
     def _replace(self, workload: int, slots: Ints, slot_node: Ints, up: Ints, free: Ints) -> bool:
         """Find nodes for the missing members of a unit; all or none."""
@@ -220,8 +228,9 @@ class _Injector:
         cause, text = self._judge(instance, stranded, longest, share, after)
         seconds = longest / NS_PER_S
         return InstanceResult(
-            fault, instance.label, len(lost), pods, share, seconds, cause == "", cause, text
-        )
+            fault, instance.label, len(lost), pods, share, seconds, cause == "", cause, text,
+            len(lost) > 0 and not instance.why,
+        )  # fmt: skip
 
     def cool(self, fault: Fault) -> list[InstanceResult]:
         """Play all instances of a fault of the cooling."""
@@ -240,7 +249,7 @@ class _Injector:
             text += f", more than faultLimits.throttled {100 * self.throttled_limit:g} %"
         lost, ok = one.lost if one.touches else 0, cause == ""
         return InstanceResult(
-            fault, one.label, lost, one.pods, share, 0.0, ok, cause, text, one.row
+            fault, one.label, lost, one.pods, share, 0.0, ok, cause, text, cooling=one.row
         )
 
     def _judge(
@@ -248,10 +257,11 @@ class _Injector:
     ) -> tuple[str, str]:
         lost = len(instance.nodes)
         if instance.shutdown and lost:
-            return SHUTDOWN, f"{_nodes(lost)} shut down"
+            why = f": {instance.why}" if instance.why else ""
+            return SHUTDOWN, f"{_nodes(lost)} shut down{why}"
         beyond = self._overheated(after)
         if beyond:
-            return SHUTDOWN, f"{beyond} nodes beyond it shut down: their loop cannot cool them idle"
+            return SHUTDOWN, f"{beyond} nodes beyond it shut down: they get too hot"
         if stranded:
             return NO_ROOM, (
                 f"{', '.join(stranded)} finds no replacement for what stood on {_nodes(lost)} lost "
@@ -270,9 +280,7 @@ class _Injector:
         return "", f"{_nodes(lost)} lost, back after {longest / NS_PER_S:g} s"
 
     def _overheated(self, after: Steady) -> int:
-        limits = self.model.columns.sites.loop_limit_mw
-        hopeless = (after.loop_speed_ppm == 0) & (limits > 0)
-        return int(hopeless[self.model.columns.nodes.loop].sum())
+        return int(after.overheats.sum())
 
 
 def enumerate_nodes(model: Model) -> Iterator[tuple[str, Ints]]:
@@ -331,10 +339,9 @@ def survive(
     injector = _Injector(model, slot_node, limits)
     summaries, rows = [], []
     for fault in faults:
-        if fault in COOLING:
-            mine = injector.cool(fault)
-        else:
-            mine = [injector.inject(fault, instance) for instance in injector.instances(fault)]
+        mine = injector.cool(fault) if fault in COOLING else []
+        if fault not in COOLING or fault == "Feed":  # a feed is both: power and the chillers on it
+            mine += [injector.inject(fault, instance) for instance in injector.instances(fault)]
         summaries.append(_summary(fault, mine))
         rows += mine
     return summaries, rows

@@ -28,6 +28,7 @@ from kfarm_twin.survive import InstanceResult, survive
 from kfarm_twin.verdict import Sequence, meets
 
 if TYPE_CHECKING:
+    from kfarm_twin.cooling import CoolingStudy
     from kfarm_twin.results import Replay
 
 BATCH = 32
@@ -54,6 +55,8 @@ class Detail:
         Arrow table of racks with all workloads running.
     instances
         One row per failed instance of the policy's faults.
+    cooling
+        All single faults of the cooling with all workloads running.
     """
 
     model: Model | None = None
@@ -62,6 +65,7 @@ class Detail:
     replay: Replay | None = None
     racks: Any = None
     instances: tuple[InstanceResult, ...] = ()
+    cooling: CoolingStudy | None = None
 
 
 @dataclass(frozen=True)
@@ -251,8 +255,9 @@ class _Run:
             slot_node=placed,
             futures=futures_table(outcome.metrics),
             replay=self.simulator.replay(worst, most_moments(len(self.model.names.racks))),
-            racks=rack_table(self.model, state.power_mw, state.hottest_c, state.busy),
+            racks=rack_table(self.model, state),
             instances=instances,
+            cooling=self.simulator.cooling,
         )
 
     def conclude(self, placed: Ints, outcome: Outcome, worst: int) -> Verdict:
@@ -336,6 +341,9 @@ def _lack(metric: str) -> str:
         "rack_power_load_max": "a rack.powerLimit",
         "cdu_load_max": "a liquid-cooled cluster",
         "plant_load_max": "a plant",
+        "pdu_power_load_max": "a feed.pduLimit",
+        "feed_power_load_max": "a feed.feedLimit",
+        "site_power_load_max": "a power.capacity",
         "time_to_throttle_min": "CDUs, described air handlers or a plant",
         "time_to_shutdown_min": "CDUs, described air handlers or a plant",
     }

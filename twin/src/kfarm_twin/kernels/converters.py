@@ -13,38 +13,32 @@ from typing import NamedTuple
 from kfarm_twin._jit import inner, kernel
 from kfarm_twin.arrays import Floats, Ints
 
+OUTPUT, INPUT, SHARE, SLOPE, LOSS = range(5)
+"""Columns of `Converters.point`: delivered where it stands [mW] (0 at a stage's first); drawn there
+without the constant loss [mW]; a and b [1/mW] up to the next point; the constant loss [mW]."""
+
 
 class Converters(NamedTuple):
-    """Stages [S] in chains, and the points of their efficiency [P]; powers in mW."""
+    """Stages [S] in chains, and the points of their efficiency [P]."""
 
     first: Ints  # [S + 1] first point of each stage
-    loss: Floats  # [S] lost whatever is delivered
-    output: Floats  # [P] delivered where the point stands; the first of a stage is 0
-    input: Floats  # [P] drawn there, without `loss`
-    share: Floats  # [P] a, up to the next point
-    slope: Floats  # [P] b [1/mW]
-
-
-@inner
-def stage_input(stages: Converters, stage: int, output: float) -> float:
-    """What one stage draws for an output [mW]."""
-    at, last = stages.first[stage], stages.first[stage + 1] - 1
-    if output <= 0.0:
-        return float(stages.loss[stage])
-    while at < last and output >= stages.output[at + 1]:
-        at += 1
-    drawn = 1.0 / (stages.share[at] / output + stages.slope[at])
-    drawn = max(drawn, stages.input[at])
-    if at < last:
-        drawn = min(drawn, stages.input[at + 1])
-    return float(drawn + stages.loss[stage])
+    point: Floats  # [P, 5]
 
 
 @inner
 def chain_input(stages: Converters, first: int, count: int, output: float) -> float:
     """What a chain of stages draws, from the one nearest to the load outwards [mW]."""
     for stage in range(first, first + count):
-        output = stage_input(stages, stage, output)
+        at, last = stages.first[stage], stages.first[stage + 1] - 1
+        drawn = 0.0
+        if output > 0.0:
+            while at < last and output >= stages.point[at + 1, OUTPUT]:
+                at += 1
+            point = stages.point[at]
+            drawn = max(1.0 / (point[SHARE] / output + point[SLOPE]), point[INPUT])
+            if at < last:
+                drawn = min(drawn, stages.point[at + 1, INPUT])
+        output = drawn + stages.point[at, LOSS]
     return output
 
 
@@ -59,8 +53,8 @@ def drawn_mw(stages: Converters, first: int, count: int, units: int, output_mw: 
 
 @kernel
 def chain_inputs(
-    stages: Converters, first: int, count: int, outputs: Floats, inputs: Floats
+    stages: Converters, first: Ints, count: Ints, outputs: Floats, inputs: Floats
 ) -> None:
-    """`chain_input` of each output into `inputs` [mW]."""
+    """`chain_input` of each output into `inputs` [mW], each through a chain of its own."""
     for index in range(outputs.shape[0]):
-        inputs[index] = chain_input(stages, first, count, outputs[index])
+        inputs[index] = chain_input(stages, first[index], count[index], outputs[index])

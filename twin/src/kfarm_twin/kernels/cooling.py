@@ -42,7 +42,7 @@ class CoolingRun(NamedTuple):
     overhead_mw: Ints  # [n]
     up: Ints  # [n] before the fault
     dark: Ints  # [n] 1 where the fault takes the power
-    weight: Ints  # [clusters] real nodes that one node stands for
+    weight: Ints  # [clusters] real devices that one device stands for
     lost: Ints  # [LOST] of a plant or zone, which, units left, when back; when [ns] or NEVER
     times: Ints  # [T] when to look [ns], rising
     curve: Floats  # [T, CURVE]

@@ -30,6 +30,8 @@ from kfarm_twin.kernels.rng import exp
 # Places of the scratch table: rates a1 to a4, then what drives and where it starts.
 A1, A2, A3, A4, Q1, Q2, S2, S3, S4, C3, C4 = range(11)
 REFERENCE = 11
+AHEAD = 12
+"""For callers."""
 _RATES = 16  # sorted rates of a convolution
 _TABLE = 24  # its divided differences
 _ZEROS = 32  # zeros of the derivatives of a stage, and of the one above from _ABOVE on

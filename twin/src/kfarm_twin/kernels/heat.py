@@ -31,7 +31,6 @@ from kfarm_twin.kernels.heat_nodes import (
     wanted_branch,
 )
 from kfarm_twin.kernels.heat_times import (
-    enlist,
     first_due,
     mark_node,
     mark_plant,
@@ -307,20 +306,21 @@ def _check(heat: Heat, hs: HeatState, node: int) -> None:
                 set_level(heat, hs, node, device, best)
                 row[c.CHANGED], acted = hs.now[c.TIME], True
         elif level == c.LEVELS and die + hs.own[node, device, c.DIE_C] < laws[c.THROTTLE]:
-            acted = _release(heat, hs, node, device, inlet) or acted
+            acted = True  # where it is too soon, look will find that it is to be governed
+            if hs.now[c.TIME] >= row[c.CHANGED] + rules[c.DWELL]:
+                _release(heat, hs, node, device, inlet)
     if not acted:
         row[c.GUARD] = hs.now[c.TIME] + BACK_OFF
 
 
 @inner
-def _release(heat: Heat, hs: HeatState, node: int, device: int, inlet: float) -> bool:
+def _release(heat: Heat, hs: HeatState, node: int, device: int, inlet: float) -> None:
     """Let a device go that would come to rest well below its limit."""
     laws = heat.laws[heat.nodes[node, c.CLUSTER]]
     watts = float(hs.mw[node, device, c.ASKED]) * KILO
-    if inlet + resistance_of(hs, node, device) * watts > laws[c.THROTTLE] - laws[c.HYSTERESIS]:
-        return False
-    set_level(heat, hs, node, device, c.FREE)
-    return True
+    if inlet + resistance_of(hs, node, device) * watts <= laws[c.THROTTLE] - laws[c.HYSTERESIS]:
+        set_level(heat, hs, node, device, c.FREE)
+        hs.node[node, c.CHANGED] = hs.now[c.TIME]
 
 
 @inner
@@ -342,8 +342,8 @@ def _govern(heat: Heat, hs: HeatState, node: int, supply: float) -> None:
             set_level(heat, hs, node, device, best)
             row[c.CHANGED] = hs.now[c.TIME]
         cool = die + hs.own[node, device, c.DIE_C] < laws[c.THROTTLE]
-        if best == c.LEVELS and cool and _release(heat, hs, node, device, inlet):
-            row[c.CHANGED] = hs.now[c.TIME]
+        if best == c.LEVELS and cool:
+            _release(heat, hs, node, device, inlet)
     mark_node(hs, node)
 
 
@@ -394,9 +394,8 @@ def _step_node(heat: Heat, hs: HeatState, node: int) -> None:
 @inner
 def _scan(heat: Heat, hs: HeatState, zone: int) -> None:
     """The supply left the band: nodes whose own band it left change, and the band is anew."""
-    row, z, now = hs.zone[zone], hs.zone_c[zone], hs.now[c.TIME]
+    z, now = hs.zone_c[zone], hs.now[c.TIME]
     supply = supply_at(heat, hs, zone)
-    row[c.SCANNED] = now
     z[c.Z_LOW], z[c.Z_HIGH] = -math.inf, math.inf
     for place in range(heat.first[c.OF_ZONE, zone], heat.first[c.OF_ZONE, zone + 1]):
         node = heat.members[c.OF_ZONE, place]
@@ -694,7 +693,6 @@ def start_steady(heat: Heat, hs: HeatState) -> None:
             b[c.B_SINK], b[c.B_DIE] = z[c.SUPPLY], z[c.SUPPLY]
             b[c.B_TOP], b[c.B_MARGIN] = -math.inf, math.inf
         hs.zone[zone, c.STILL], hs.zone[zone, c.MODE] = 1, c.REGULATED
-        hs.zone[zone, c.SCANNED] = -FAR_NS
         z[c.Z_LOW], z[c.Z_HIGH] = -math.inf, math.inf
         z[c.HIGHEST], z[c.START_C] = z[c.SUPPLY], z[c.SUPPLY]
         mark_zone(hs, zone, MOVED)

@@ -105,10 +105,10 @@ B_SINK, B_DIE, R_SINK, RATE, B_TOP, B_MARGIN, SUP, B_NODES = range(8)
 BRANCH_STATE = 8
 # Columns of HeatState.zone.
 (
-    Z_SINCE, MODE, STILL, HEAT_MW, THERE, GONE, SCANNED, Z_MARK, FLIPPED, FLIP, SCAN, REVIEW, CALM,
+    Z_SINCE, MODE, STILL, HEAT_MW, THERE, GONE, Z_MARK, FLIPPED, FLIP, SCAN, REVIEW, CALM,
     HEAT_SINCE,
-) = range(14)  # fmt: skip
-ZONE_STATE = 14
+) = range(13)  # fmt: skip
+ZONE_STATE = 13
 REGULATED, SATURATED = 0, 1
 """Values of MODE; of plants: the target is kept, or capacity is short (or was)."""
 # Columns of HeatState.zone_c.

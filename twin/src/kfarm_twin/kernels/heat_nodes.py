@@ -13,6 +13,7 @@ import math
 from kfarm_twin._jit import inner
 from kfarm_twin.kernels import heat_columns as c
 from kfarm_twin.kernels.exponentials import (
+    AHEAD,
     C3,
     C4,
     REFERENCE,
@@ -59,8 +60,7 @@ BACK_OFF = 1_000
 @inner
 def _note(hs: HeatState, cluster: int, node: int, device: int, celsius: float, when: int) -> None:
     """Keep a temperature if it is a record."""
-    if celsius > hs.node_c[node, c.HOTTEST]:
-        hs.node_c[node, c.HOTTEST] = celsius
+    hs.node_c[node, c.HOTTEST] = max(hs.node_c[node, c.HOTTEST], celsius)
     if celsius > hs.cluster_c[cluster, c.HOTTEST_C]:
         hs.cluster_c[cluster, c.HOTTEST_C] = celsius
         row = hs.cluster[cluster]
@@ -347,12 +347,24 @@ def is_over(hs: HeatState, node: int, device: int, limit: float, sink: float, di
 
 
 @inner
+def _is_behind(hs: HeatState, node: int, device: int, ahead: int, limit: float) -> bool:
+    """Whether a device reaches its limit no sooner than one for which that was found."""
+    own, other = hs.own[node, device], hs.own[node, ahead]
+    if own[c.SINK_C] > other[c.SINK_C] or own[c.DIE_C] > other[c.DIE_C] or limit < hs.w[AHEAD]:
+        return False
+    watts, more = hs.mw[node, device, c.DRAWN], hs.mw[node, ahead, c.DRAWN]
+    return bool(
+        watts <= more and own[c.K_SINK] <= other[c.K_SINK] and own[c.R_DIE] <= other[c.R_DIE]
+    )
+
+
+@inner
 def _search(heat: Heat, hs: HeatState, node: int, sink: float, die: float) -> int:
     """When the first device of a node reaches a limit, or one cools below its throttle limit."""
     branch, w = hs.node[node, c.BRANCH], hs.w
     cluster, zone = heat.nodes[node, c.CLUSTER], heat.nodes[node, c.INLET_ZONE]
     soonest = min(horizon_s(hs), 1e8)
-    found = math.inf
+    found, first = math.inf, c.NONE
     bound = hs.branch[branch, c.SUP]
     begun = seconds_since(hs, hs.zone[zone, c.Z_SINCE])
     for device in range(heat.rules[cluster, c.DEVICES]):
@@ -363,6 +375,8 @@ def _search(heat: Heat, hs: HeatState, node: int, sink: float, die: float) -> in
         falls = level == c.LEVELS and above
         if not rises and not falls:
             continue
+        if first != c.NONE and not falls and _is_behind(hs, node, device, first, limit):
+            continue
         if rises and is_over(hs, node, device, limit, sink, die):
             return int(hs.now[c.TIME])
         stand_at(heat, hs, branch, begun)
@@ -371,7 +385,8 @@ def _search(heat: Heat, hs: HeatState, node: int, sink: float, die: float) -> in
         if rises:
             t = first_rise(w, 4, limit - w[REFERENCE], soonest)
             if t < found:
-                found, soonest = t, t
+                found, soonest, first = t, t, device
+                hs.w[AHEAD] = limit
         if falls:
             t = first_fall(w, 4, heat.laws[cluster, c.THROTTLE] - w[REFERENCE], soonest)
             if t < found:
@@ -474,6 +489,7 @@ def look(heat: Heat, hs: HeatState, node: int) -> None:
             if out or supply < temperatures[c.LOW] - TOLERANCE:
                 dwell = heat.rules[cluster, c.DWELL]
                 row[c.GOVERN] = max(hs.now[c.TIME], row[c.CHANGED] + dwell)
+                temperatures[c.LOW], temperatures[c.HIGH] = -math.inf, math.inf
         if heat.rules[cluster, c.FAN_LEVELS] > 1:
             _look_at_fans(heat, hs, node, supply)
         _share_band(hs, node, zone, supply)

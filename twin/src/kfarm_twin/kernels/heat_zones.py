@@ -1,9 +1,9 @@
 """Zones and the plant: how supply moves, and what follows it in all nodes alike.
 
 A zone is regulated (supply at its setpoint) or saturated (supply above it, moving); its motion is
-in closed form from `Z_SINCE` on, until heat, units, water or mode change: then the segment is closed
-and another one opened. What sinks and dies owe to the supply is the same for all nodes of a branch
-and is kept once (`B_SINK`, `B_DIE`); it is still where the supply has long been constant.
+in closed form from `Z_SINCE` on, until heat, units, water or mode change: then the segment is
+closed and another one opened. What sinks and dies owe to the supply is the same for all nodes of a
+branch and is kept once (`B_SINK`, `B_DIE`); it is still where the supply has long been constant.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ def open_zone(heat: Heat, hs: HeatState, zone: int) -> None:
     bound = supply_bound(hs, zone)
     for branch in range(heat.first[c.BRANCHES, zone], heat.first[c.BRANCHES, zone + 1]):
         b = hs.branch[branch]
-        b[c.SUP] = max(max(b[c.B_SINK], b[c.B_DIE]), bound)
+        b[c.SUP] = max(b[c.B_SINK], b[c.B_DIE], bound)
 
 
 @inner
@@ -288,7 +288,7 @@ def _flip_due(heat: Heat, hs: HeatState, zone: int) -> int:
 
 
 @inner
-def _scan_due(heat: Heat, hs: HeatState, zone: int) -> int:
+def _scan_due(hs: HeatState, zone: int) -> int:
     """When the supply leaves the band within which no node has to do anything."""
     z, w, due = hs.zone_c[zone], hs.w, FAR_NS
     if hs.zone[zone, c.MODE] == c.REGULATED:
@@ -302,11 +302,7 @@ def _scan_due(heat: Heat, hs: HeatState, zone: int) -> int:
         load_zone(hs, zone)
         t = first_fall(w, 2, z[c.Z_LOW] - 2.0 * TOLERANCE - w[REFERENCE], left)
         due = min(due, time_after(hs, t, FAR_NS))
-    if due == FAR_NS:
-        return FAR_NS
-    branch = heat.first[c.BRANCHES, zone]
-    dwell = heat.rules[heat.branches[branch, c.B_CLUSTER], c.DWELL]
-    return int(max(due, hs.zone[zone, c.SCANNED] + dwell))
+    return due
 
 
 @inner
@@ -345,10 +341,10 @@ def schedule_zone(heat: Heat, hs: HeatState, zone: int) -> None:
     row[c.FLIP] = _flip_due(heat, hs, zone)
     row[c.SCAN], row[c.REVIEW], row[c.CALM] = FAR_NS, FAR_NS, FAR_NS
     if row[c.STILL] == 0:
-        row[c.SCAN] = _scan_due(heat, hs, zone)
+        row[c.SCAN] = _scan_due(hs, zone)
         row[c.REVIEW] = _review_due(heat, hs, zone)
         row[c.CALM] = _calm_due(heat, hs, zone)
-    due = min(min(row[c.FLIP], row[c.SCAN]), min(row[c.REVIEW], row[c.CALM]))
+    due = min(row[c.FLIP], row[c.SCAN], row[c.REVIEW], row[c.CALM])
     set_due(hs.due, zone_entity(hs, zone), due)
 
 
