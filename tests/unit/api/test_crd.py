@@ -99,7 +99,7 @@ def test_rules_stay_at_their_level() -> None:
     assert "metadata.name" in farm["x-kubernetes-validations"][0]["rule"]
     clusters = farm["properties"]["spec"]["properties"]["clusters"]
     cooling = clusters["items"]["properties"]["cooling"]
-    assert len(cooling["x-kubernetes-validations"]) == 2
+    assert len(cooling["x-kubernetes-validations"]) == 3
     limit = clusters["items"]["properties"]["rack"]["properties"]["powerLimit"]
     assert limit["x-kubernetes-validations"][0]["message"].startswith("must be more than 0 W")
 
