@@ -15,6 +15,7 @@ import numpy as np
 from kfarm_twin.arrays import Floats
 from kfarm_twin.fit.thermal_law import Drive, ThermalLaw, respond
 from kfarm_twin.fit.thermal_overhead import (
+    FAN_SHARE,
     Node,
     OverheadFit,
     Prior,
@@ -25,7 +26,7 @@ from kfarm_twin.fit.thermal_runs import Run
 
 NOISE_K = 0.6
 """Rounding to whole degrees (0.29 K) and what the law does not describe [K]."""
-CORRELATED_S = 60.0
+CORRELATED_S = 100.0
 """Samples closer than this tell the same thing."""
 ONSET_SHARE = 0.3
 """Of the die's step: what not knowing when power changed between two samples leaves open."""
@@ -40,7 +41,7 @@ DESIGN_RISE_K = Prior(
     " (0.0691 m3/s per kW is 12 K)",
 )  # fmt: skip
 SHARE = Prior(0.5, 0.3, "between the first thing that the node's air meets, 0, and the last, 1")
-SPREADS = {"die": 0.15, "sink": 0.05, "share": SHARE.spread, "offset": 1.0, "time": 0.2}
+SPREADS = {"die": 0.15, "sink": 0.05, "share": SHARE.spread, "offset": 1.0}
 """Between positions of a node: logarithms of die, sink and share; sensors' offsets [K]."""
 INLET_SPREAD = 0.4
 """Of a run's inlet: a sensor in whole degrees that stands elsewhere than the device's air [K]."""
@@ -112,7 +113,7 @@ def law_of(x: Floats, devices: int) -> ThermalLaw:
         offset=part[..., 3, :],
         exponent=x[..., 2],
         die_time=np.exp(x[..., 3]),
-        sink_time=np.exp(x[..., 4, None] + part[..., 4, :]),
+        sink_time=np.exp(x[..., 4]),
     )
 
 
@@ -137,6 +138,8 @@ def fit_thermal(
 
     runs, full, notes = _with_fans(runs, full_speed)
     fixed = fixed_speed(runs)
+    if full is not None and full_speed is None and not fixed:
+        full = _probable_full_speed(runs, full, node)
     flows = [flow_of(run, full) for run in runs]
     overhead = fit_overhead(runs, flows, node, full_speed_known=fixed or full_speed is not None)
     inlet = _inlet(runs, inlet_c)
@@ -160,6 +163,14 @@ def flow_of(run: Run, full: float | None) -> Floats:
     if run.fan is None or full is None:
         return np.ones(run.samples)
     return run.fan / full
+
+
+def _probable_full_speed(runs: Sequence[Run], seen: float, node: Node) -> float:
+    """Where automatic fans never ran full: the speed at which their law reaches `FAN_SHARE`."""
+    flows = [flow_of(run, seen) for run in runs]
+    law = fit_overhead(runs, flows, node, full_speed_known=False).law
+    ratio = FAN_SHARE.value * node.most_w / max(law.fan_w, 1.0)
+    return seen * float(np.clip(ratio ** (1 / law.exponent), 1.0, 4.0))
 
 
 def _with_fans(

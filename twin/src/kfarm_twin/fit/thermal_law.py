@@ -104,8 +104,9 @@ def respond(law: ThermalLaw, drive: Drive, first_c: Floats | None = None) -> Flo
     air = drive.inlet_c[..., None, :] + np.asarray(law.rise)[..., None, None] * met / flow
     sink_end = law.offset[..., None] + air + sink * drive.power_w  # where the sink would settle
     drop = law.die[..., None] * drive.power_w
-    slow = 1.0 / (law.sink_time[..., None] * slower[..., None, :])
-    fast = 1.0 / np.broadcast_to(np.asarray(law.die_time)[..., None], law.sink_time.shape)
+    own = law.sink / np.exp(np.mean(np.log(law.sink), axis=-1, keepdims=True))
+    slow = 1.0 / (np.asarray(law.sink_time)[..., None, None] * own[..., None] * slower[..., None, :])
+    fast = 1.0 / np.broadcast_to(np.asarray(law.die_time)[..., None], slow.shape[:-1])
     half = np.diff(drive.time_s) / 2
     before, after = (_step(fast, slow[..., at], half) for at in (slice(None, -1), slice(1, None)))
     start = sink_end[..., 0] if first_c is None else first_c - drop[..., 0]
