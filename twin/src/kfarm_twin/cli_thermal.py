@@ -112,11 +112,11 @@ def read_all(
     return runs
 
 
-def read_profile(path: Path) -> AcceleratorProfile:
-    """The one profile of a file."""
-    found = [
-        d.object for d in load_files([path]) if isinstance(d.object, AcceleratorProfile)
-    ]  # fmt: skip
+def read_profile(path: Path, name: str = "") -> AcceleratorProfile:
+    """The one profile of a file, or the one of several that is called `name`."""
+    found = [d.object for d in load_files([path]) if isinstance(d.object, AcceleratorProfile)]
+    if len(found) > 1:
+        found = [one for one in found if one.metadata.name == name] or found
     if len(found) != 1:
         raise failure(path, f"{len(found)} AcceleratorProfiles", "one AcceleratorProfile")
     return found[0]
@@ -126,8 +126,8 @@ def run_fit(asked: FitAsked, output: Output) -> None:
     """Fit, write the profile and the plot, print."""
     runs = read_all(asked.files, asked.columns)
     _check_runs(asked.files, runs)
-    base = read_profile(asked.profile) if asked.profile else None
     device = known_device(runs) or other_device(runs)
+    base = read_profile(asked.profile, device.name) if asked.profile else None
     count = len(runs[0].devices)
     node = node_of_profile(base, count) if base else node_of(device, count)
     with LateProgress("fitting", "steps at most") as progress:

@@ -70,7 +70,7 @@ def print_predictions(console: Console, data: Mapping[str, Any]) -> None:
         )
         table = right_table("Device", "Steady [degC]", "Predicted", "Error [K]", "Rise 90 % [s]",
                             "Predicted", "Error [%]", "RMSE [K]")  # fmt: skip
-        for one in run["devices"]:
+        for one in (*run["devices"], run["meanOfDevices"]):
             _row(table, one["device"], *(_cell(one[key]) for key in DEVICE_KEYS))
         console.print(table)
         _say(console, f"node power: {_node(run['nodePower'])}")
@@ -84,6 +84,7 @@ DEVICE_KEYS = (
 SUMMARY = {
     "steadyErrorKelvin": "steady temperature [K]",
     "riseTimeErrorPercent": "rise time [%]",
+    "riseTimeErrorPercentOfMean": "rise time of the mean of devices [%]",
     "rmseKelvin": "root mean square [K]",
     "nodePowerErrorPercent": "node power [%]",
 }

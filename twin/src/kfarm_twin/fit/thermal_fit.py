@@ -27,7 +27,10 @@ from kfarm_twin.fit.thermal_runs import Run
 NOISE_K = 0.6
 """Rounding to whole degrees (0.29 K) and what the law does not describe [K]."""
 CORRELATED_S = 100.0
-"""Samples closer than this tell the same thing."""
+CORRELATED_LEAST_S = 8.0
+"""Samples closer than this tell the same thing: the first once settled, less after a step."""
+JUMP_SHARE = 0.3
+"""Of a device's range of power: a change that counts as a step."""
 ONSET_SHARE = 0.3
 """Of the die's step: what not knowing when power changed between two samples leaves open."""
 EXPONENT = Prior(
@@ -41,7 +44,9 @@ DESIGN_RISE_K = Prior(
     " (0.0691 m3/s per kW is 12 K)",
 )  # fmt: skip
 SHARE = Prior(0.5, 0.3, "between the first thing that the node's air meets, 0, and the last, 1")
-SPREADS = {"die": 0.15, "sink": 0.05, "share": SHARE.spread, "offset": 1.0}
+SPREADS = {
+    "die": 0.15, "sink": 0.1, "share": SHARE.spread, "offset": 1.0, "time": 0.35,
+}
 """Between positions of a node: logarithms of die, sink and share; sensors' offsets [K]."""
 INLET_SPREAD = 0.4
 """Of a run's inlet: a sensor in whole degrees that stands elsewhere than the device's air [K]."""
@@ -113,7 +118,7 @@ def law_of(x: Floats, devices: int) -> ThermalLaw:
         offset=part[..., 3, :],
         exponent=x[..., 2],
         die_time=np.exp(x[..., 3]),
-        sink_time=np.exp(x[..., 4]),
+        sink_time=np.exp(x[..., 4, None] + part[..., 4, :]),
     )
 
 
@@ -152,9 +157,12 @@ def fit_thermal(
         bounds=(start - 12 * spread, start + 12 * spread), max_nfev=40, xtol=1e-6, ftol=1e-6,
     )  # fmt: skip
     covariance = np.linalg.inv(found.jac.T @ found.jac)
+    measured = any(run.inlet_c is not None for run in runs)
+    shifts = found.x[_GLOBAL + _BLOCKS * devices :]
     return ThermalFit(
         law_of(found.x, devices), overhead, node, tuple(runs), found.x, covariance, full, fixed,
-        inlet.value, any(r.inlet_c is not None for r in runs), problem.rmse(found.x), notes,
+        inlet.value + (0.0 if measured else float(shifts.mean())), measured,
+        problem.rmse(found.x), notes,
     )  # fmt: skip
 
 
@@ -176,23 +184,20 @@ def _probable_full_speed(runs: Sequence[Run], seen: float, node: Node) -> float:
 def _with_fans(
     runs: Sequence[Run], full_speed: float | None
 ) -> tuple[list[Run], float | None, tuple[str, ...]]:
-    """Runs with fan speeds where some have them: others get the speed seen at such a power."""
+    """Runs with fan speeds where some have them: those without are at the one speed, or left out."""
     known = [run for run in runs if run.fan is not None]
     if not known:
         return list(runs), full_speed, ()
     seen = float(max(run.fan.max() for run in known if run.fan is not None))
-    power = np.concatenate([run.power_w.sum(axis=0) for run in known])
-    speed = np.concatenate([run.fan for run in known if run.fan is not None])
-    slope, base = np.polyfit(power, speed, 1) if np.ptp(power) > 0 else (0.0, speed.mean())
-    out, without = [], 0
-    for run in runs:
-        if run.fan is None:
-            without += 1
-            guess = np.clip(base + slope * run.power_w.sum(axis=0), speed.min(), speed.max())
-            run = replace(run, fan=guess, fan_percent=known[0].fan_percent)  # noqa: PLW2901
-        out.append(run)
-    note = f"{without} runs have no fan speed: as in the others at such a power" if without else ""
-    return out, full_speed or seen, (note,) if note else ()
+    without = len(runs) - len(known)
+    if not fixed_speed(known):
+        note = f"{without} runs without fan speed left out, since fans are automatic"
+        return known, full_speed or seen, (note,) if without else ()
+    speed = float(np.median(np.concatenate([run.fan for run in known if run.fan is not None])))
+    out = [run if run.fan is not None else run.with_fan(speed, known[0].fan_percent)
+           for run in runs]  # fmt: skip
+    note = f"{without} runs have no fan speed: taken as {speed:,.0f}, as in the others"
+    return out, full_speed or seen, (note,) if without else ()
 
 
 def _inlet(runs: Sequence[Run], given: float | None) -> Prior:
@@ -214,11 +219,17 @@ def _prepare(run: Run, flow: Floats, overhead: OverheadFit, inlet: Prior) -> Pre
     span = np.maximum(np.ptp(run.power_w, axis=1), 1e-9)[:, None]
     jump = np.abs(np.diff(run.power_w, axis=1, prepend=run.power_w[:, :1]))
     open_k = np.hypot(NOISE_K, ONSET_SHARE * total * jump / span)
-    thin = min(1.0, np.sqrt(run.step_s / CORRELATED_S))
+    thin = np.sqrt(np.minimum(1.0, run.step_s / _correlated(run.time_s, jump / span)))
     first = np.array([row[np.isfinite(row)][0] for row in run.temperature_c])
     drive = Drive(run.time_s, run.power_w, air, flow, fans, devices_w + others)
     spread = INLET_SPREAD if run.inlet_c is not None else inlet.spread
     return Prepared(run, drive, np.where(seen, thin / open_k, 0.0), first, spread)
+
+
+def _correlated(time_s: Floats, jump: Floats) -> Floats:
+    """How long what the law leaves out lasts [D, T]: as long as since the last step of power."""
+    last = np.maximum.accumulate(np.where(jump > JUMP_SHARE, time_s, -np.inf), axis=1)
+    return np.clip(time_s - last, CORRELATED_LEAST_S, CORRELATED_S)
 
 
 def _priors(devices: int, cases: Sequence[Prepared], node: Node) -> tuple[Floats, Floats]:

@@ -4,7 +4,7 @@ Device at position i of a node, die temperature Td, sink temperature Ts, power P
 as a share of full speed), node inlet T_in, heat of the whole node Q = sum of P + overhead::
 
     tau_s(f) dTs/dt = T_in + rise (F + share_i (Q - F)) / f + sink_i f^-n P - Ts
-    tau_d    dTd/dt = Ts + die_i P - Td                             tau_s(f) = sink_time f^-n
+    tau_d    dTd/dt = Ts + die_i P - Td                             tau_s(f) = sink_time_i f^-n
 
 with F the power of the fans, which stand before the devices, and share_i the part of the other heat
 that the air has met at the position.
@@ -39,8 +39,10 @@ class ThermalLaw:
         without fans, that it has met at the position.
     offset
         What the sensor shows above the law [K].
-    exponent, die_time, sink_time
-        [...] or numbers; times in s, `sink_time` at full flow.
+    sink_time
+        Of the sink at full flow [s].
+    exponent, die_time
+        [...] or numbers; time in s.
     """
 
     die: Floats
@@ -104,8 +106,7 @@ def respond(law: ThermalLaw, drive: Drive, first_c: Floats | None = None) -> Flo
     air = drive.inlet_c[..., None, :] + np.asarray(law.rise)[..., None, None] * met / flow
     sink_end = law.offset[..., None] + air + sink * drive.power_w  # where the sink would settle
     drop = law.die[..., None] * drive.power_w
-    own = law.sink / np.exp(np.mean(np.log(law.sink), axis=-1, keepdims=True))
-    slow = 1.0 / (np.asarray(law.sink_time)[..., None, None] * own[..., None] * slower[..., None, :])
+    slow = 1.0 / (law.sink_time[..., None] * slower[..., None, :])
     fast = 1.0 / np.broadcast_to(np.asarray(law.die_time)[..., None], slow.shape[:-1])
     half = np.diff(drive.time_s) / 2
     before, after = (_step(fast, slow[..., at], half) for at in (slice(None, -1), slice(1, None)))

@@ -80,7 +80,10 @@ def _parameters(fit: ThermalFit) -> dict[str, Any]:
         "sink": figure(sink, logs(lambda x: middle(law_of(x, devices).sink)), "K/W", log=True),
         "flowExponent": figure(float(law.exponent), float(np.sqrt(fit.covariance[2, 2])), ""),
         "dieTime": figure(float(law.die_time), float(np.sqrt(fit.covariance[3, 3])), "s", log=True),
-        "sinkTime": figure(float(law.sink_time), float(np.sqrt(fit.covariance[4, 4])), "s", log=True),
+        "sinkTime": figure(
+            float(middle(law.sink_time)), logs(lambda x: middle(law_of(x, devices).sink_time)), "s",
+            log=True,
+        ),
         "inletRise": figure(float(law.rise), float(np.sqrt(fit.covariance[5, 5])), "K/W", log=True),
     }  # fmt: skip
 
@@ -91,12 +94,14 @@ def _positions(fit: ThermalFit) -> list[dict[str, Any]]:
     sink = fit.spread(lambda x: np.log(law_of(x, devices).sink))
     share = fit.spread(lambda x: law_of(x, devices).share)
     offset = fit.spread(lambda x: law_of(x, devices).offset)
+    time = fit.spread(lambda x: np.log(law_of(x, devices).sink_time))
     return [
         {
             "device": name,
             "die": figure(float(fit.law.die[i]), float(die[i]), "K/W", log=True),
             "sink": figure(float(fit.law.sink[i]), float(sink[i]), "K/W", log=True),
             "inletShare": figure(float(fit.law.share[i]), float(share[i]), ""),
+            "sinkTime": figure(float(fit.law.sink_time[i]), float(time[i]), "s", log=True),
             "offset": figure(float(fit.law.offset[i]), float(offset[i]), "K"),
         }
         for i, name in enumerate(fit.runs[0].devices)
@@ -161,6 +166,7 @@ def _run_data(one: Prediction, *, series: bool = False) -> dict[str, Any]:
         "inlet": {"meanCelsius": _round(float(one.inlet_c.mean())), "from": one.inlet_from},
         "fans": {"meanPercent": _round(100 * float(one.flow.mean())), "from": one.fan_from},
         "devices": [device_data(d) for d in one.devices],
+        "meanOfDevices": device_data(one.together),
         "nodePower": {
             "measuredWatts": _round(node.measured_w),
             "predictedWatts": _round(node.predicted_w),
@@ -207,11 +213,14 @@ def _summary(predictions: Sequence[Prediction]) -> dict[str, Any]:
     devices = [d for one in predictions for d in one.devices]
     steady = [abs(d.steady_error_k) for d in devices if d.steady_error_k is not None]
     rise = [abs(d.rise_error) for d in devices if d.rise_error is not None]
+    pooled = [abs(one.together.rise_error) for one in predictions
+              if one.together.rise_error is not None]  # fmt: skip
     rmse = [d.rmse_k for d in devices if d.rmse_k is not None]
     power = [abs(one.node.error) for one in predictions if one.node.error is not None]
     return {
         "steadyErrorKelvin": _spread(steady),
         "riseTimeErrorPercent": _spread([100 * value for value in rise]),
+        "riseTimeErrorPercentOfMean": _spread([100 * value for value in pooled]),
         "rmseKelvin": _spread(rmse),
         "nodePowerErrorPercent": _spread([100 * value for value in power]),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,8 @@ class Prediction:
         [T]
     inlet_from, fan_from
         Where they come from: the file, an option, the profile.
+    together
+        Of the mean of all devices, in which whole degrees matter less.
     """
 
     run: Run
@@ -39,6 +41,7 @@ class Prediction:
     inlet_from: str
     fan_from: str
     devices: tuple[DeviceErrors, ...]
+    together: DeviceErrors
     node: NodeErrors
 
 
@@ -86,8 +89,16 @@ def predict(
     node = devices_w + overhead(devices_w, flow)
     return Prediction(
         run, said, node, flow, inlet, inlet_from, fan_from, tuple(judge(run, said)),
-        _node_errors(run, node),
+        _together(run, said), _node_errors(run, node),
     )  # fmt: skip
+
+
+def _together(run: Run, said: Floats) -> DeviceErrors:
+    mean = replace(
+        run, devices=("mean",), power_w=run.power_w.mean(axis=0)[None],
+        temperature_c=run.temperature_c.mean(axis=0)[None],
+    )  # fmt: skip
+    return judge(mean, said.mean(axis=0)[None])[0]
 
 
 def _first(run: Run) -> Floats | None:

@@ -72,7 +72,7 @@ class Calibrated:
         at = np.arange(devices) % self.law.die.size
         law = ThermalLaw(
             self.law.die[at], self.law.sink[at], self.law.rise, self.law.share[at],
-            self.law.offset[at], self.law.exponent, self.law.die_time, self.law.sink_time,
+            self.law.offset[at], self.law.exponent, self.law.die_time, self.law.sink_time[at],
         )  # fmt: skip
         span = max(devices * (self.tdp_w - self.idle_w), 1e-9)
         slope = (self.overhead_loaded_w - self.overhead_idle_w) / span
@@ -100,7 +100,7 @@ def to_body(
     die, sink = _middle(law.die), _middle(law.sink)
     path = {
         "die": quantity(die), "dieTime": _seconds(float(law.die_time)),
-        "sinkTime": _seconds(float(law.sink_time)),
+        "sinkTime": _seconds(_middle(law.sink_time)),
         "flowExponent": quantity(float(law.exponent), 4),
         "inletRise": quantity(float(law.rise)),
         "positions": _positions(law, die, sink),
@@ -160,11 +160,13 @@ def _seconds(value: float) -> str:
 
 
 def _positions(law: ThermalLaw, die: float, sink: float) -> list[dict[str, str]]:
-    rows = []
+    rows, time = [], _middle(law.sink_time)
     for i in range(law.die.size):
         row = {"die": quantity(law.die[i] / die, 4), "sink": quantity(law.sink[i] / sink, 4)}
         if "inlet" in DevicePosition.model_fields:
             row["inlet"] = quantity(float(law.share[i]), 4)
+        if "time" in DevicePosition.model_fields:
+            row["time"] = quantity(law.sink_time[i] / time, 4)
         rows.append(row)
     return rows
 
@@ -186,10 +188,12 @@ def _fans(fans: FanLaw, overhead: OverheadLaw) -> dict[str, Any]:
 
 
 def _extra(fit: ThermalFit, overhead: OverheadLaw) -> dict[str, Any]:
+    law_time = fit.law.sink_time
     return {
         "inletCelsius": round(fit.inlet_c, 2),
         "offsetKelvin": [round(float(v), 3) for v in fit.law.offset],
         "inletShare": [round(float(v), 4) for v in fit.law.share],
+        "sinkTimeFactor": [round(float(v), 4) for v in law_time / _middle(law_time)],
         "fanExponent": round(overhead.exponent, 4),
     }
 
@@ -236,23 +240,29 @@ def from_profile(profile: AcceleratorProfile) -> Calibrated:
     die = parse_quantity(air.die) if air else whole / 3
     positions = air.positions if air else []
     count = max(len(positions), 1)
-    shares = extra.get("inletShare", [DEFAULT_SHARE] * count)
-    own = [getattr(p, "inlet", None) for p in positions]
-    share = [
-        parse_quantity(o) if o is not None else s
-        for o, s in zip(own or [None] * count, shares, strict=False)
-    ]  # fmt: skip
+    share = _of_positions(positions, "inlet", extra.get("inletShare", [DEFAULT_SHARE]), count)
+    factor = _of_positions(positions, "time", extra.get("sinkTimeFactor", [1.0]), count)
+    sink_time = parse_duration_ns(air.sink_time) / NANOSECONDS if air else 90.0
     law = ThermalLaw(
         die=die * np.array([parse_quantity(p.die) for p in positions] or [1.0]),
         sink=(whole - die) * np.array([parse_quantity(p.sink) for p in positions] or [1.0]),
         rise=np.float64(parse_quantity(air.inlet_rise) if air else 0.0),
-        share=np.resize(np.array(share or [DEFAULT_SHARE], dtype=float), count),
+        share=share,
         offset=np.resize(np.array(extra.get("offsetKelvin", [0.0]), dtype=float), count),
         exponent=np.float64(parse_quantity(air.flow_exponent) if air else 0.8),
         die_time=np.float64(parse_duration_ns(air.die_time) / NANOSECONDS if air else 5.0),
-        sink_time=np.float64(parse_duration_ns(air.sink_time) / NANOSECONDS if air else 90.0),
+        sink_time=sink_time * factor,
     )
     return _with_overhead(profile, law, extra)
+
+
+def _of_positions(
+    positions: Sequence[DevicePosition], field: str, otherwise: Sequence[float], count: int
+) -> Any:
+    """A field of the positions [count]; where the API lacks it, what the annotation says."""
+    if field in DevicePosition.model_fields and positions:
+        return np.array([parse_quantity(getattr(p, field)) for p in positions])
+    return np.resize(np.array(otherwise, dtype=float), count)
 
 
 def _with_overhead(
@@ -292,7 +302,7 @@ def _annotation(profile: AcceleratorProfile) -> dict[str, Any]:
     if not isinstance(data, dict):
         return {}
     out: dict[str, Any] = {}
-    for key in ("offsetKelvin", "inletShare"):
+    for key in ("offsetKelvin", "inletShare", "sinkTimeFactor"):
         rows = data.get(key)
         if isinstance(rows, list) and rows and all(_is_number(v) for v in rows):
             out[key] = rows

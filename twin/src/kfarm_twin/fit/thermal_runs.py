@@ -63,13 +63,9 @@ class Run:
         """Median time between samples [s]."""
         return float(np.median(np.diff(self.time_s)))
 
-    def with_fan(self, rpm: float) -> Run:
+    def with_fan(self, speed: float, percent: bool) -> Run:
         """The same with fans of one speed."""
-        return replace(self, fan=np.full(self.samples, rpm), fan_percent=False)
-
-    def with_inlet(self, celsius: float) -> Run:
-        """The same with one inlet temperature."""
-        return replace(self, inlet_c=np.full(self.samples, celsius))
+        return replace(self, fan=np.full(self.samples, speed), fan_percent=percent)
 
 
 def filled(values: Floats) -> Floats:
