@@ -13,12 +13,16 @@ from kfarm_twin.fit import Unit
 
 fit_app = typer.Typer(no_args_is_help=True, help="Parameters of the twin from what was measured.")
 app.add_typer(fit_app, name="fit")
-predict_app = typer.Typer(no_args_is_help=True, help="What a fitted profile says of a measured run.")
+predict_app = typer.Typer(
+    no_args_is_help=True, help="What a fitted profile says of a measured run."
+)
 app.add_typer(predict_app, name="predict")
 
 Columns = Annotated[
     list[str] | None,
-    typer.Option("--column", help="A column's name as role=name; may be repeated.", metavar="ROLE=NAME"),
+    typer.Option(
+        "--column", help="A column's name as role=name; may be repeated.", metavar="ROLE=NAME"
+    ),
 ]
 
 
@@ -80,7 +84,8 @@ def fit_thermal(
         Path | None, typer.Option(help="Write the fitted AcceleratorProfile (YAML).")
     ] = None,
     profile: Annotated[
-        Path | None, typer.Option(help="AcceleratorProfile to start from; keeps what is not fitted.")
+        Path | None,
+        typer.Option(help="AcceleratorProfile to start from; keeps what is not fitted."),
     ] = None,
     column: Columns = None,
     inlet: Annotated[
@@ -109,7 +114,8 @@ def predict_thermal(
         float | None, typer.Option(min=-50, max=100, help="Inlet [degC] instead of the file's.")
     ] = None,
     fan_speed: Annotated[
-        float | None, typer.Option(min=0, max=100_000, help="Fan speed [rpm] instead of the file's.")
+        float | None,
+        typer.Option(min=0, max=100_000, help="Fan speed [rpm] instead of the file's."),
     ] = None,
     start: Annotated[
         str, typer.Option(help="measured: at the first temperature; steady: at the first power.")

@@ -98,9 +98,7 @@ def asked_columns(texts: Sequence[str]) -> dict[Role, str]:
     return out
 
 
-def read_all(
-    files: Sequence[Path], columns: Sequence[str], *, measured: bool = True
-) -> list[Run]:
+def read_all(files: Sequence[Path], columns: Sequence[str], *, measured: bool = True) -> list[Run]:
     """All runs of all files, in the order given."""
     asked = asked_columns(columns)
     with late_status(f"reading {files[0].name}"):

@@ -32,7 +32,8 @@ def render(
         f" {number(data['goodness']['rmseKelvin'])} K. {data['intervals']['method']}."
     )
     options = "".join(
-        f'<option value="{at}">{escape(one.run.name)}</option>' for at, one in enumerate(predictions)
+        f'<option value="{at}">{escape(one.run.name)}</option>'
+        for at, one in enumerate(predictions)
     )
     body = (
         f'<header><p class="kicker">kfarm fit thermal</p><h1>{escape(title)}</h1>'
@@ -80,7 +81,10 @@ def _positions(data: Mapping[str, Any]) -> str:
     keys = ("die", "sink", "sinkTime", "inletShare", "offset")
     heads = ("Device", "Die [K/W]", "Sink [K/W]", "Sink [s]", "Share of heat before", "Offset [K]")
     rows = [
-        (one["device"] or "device", *(f"{cells(one[key])[0]} ({cells(one[key])[1]})" for key in keys))
+        (
+            one["device"] or "device",
+            *(f"{cells(one[key])[0]} ({cells(one[key])[1]})" for key in keys),
+        )
         for one in data["positions"]
     ]
     return _table("Positions", heads, rows)

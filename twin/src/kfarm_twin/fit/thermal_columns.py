@@ -60,7 +60,7 @@ NAMES: Mapping[Role, tuple[str, ...]] = {
     Role.LABELS: ("labels", "tags"),
     Role.PART: ("label", "sensor"),
 }  # fmt: skip
-"""Names by role, most telling first. gpuburntool, dcgm-exporter, exporters of RBLN and FuriosaAI."""
+"""Names by role, most telling first: of gpuburntool, dcgm-exporter, RBLN and FuriosaAI."""
 
 SERIES = (Role.TEMPERATURE, Role.POWER, Role.INLET, Role.FAN, Role.NODE_POWER, Role.MEMORY)
 OF_NODE = (Role.INLET, Role.FAN, Role.NODE_POWER)

@@ -41,7 +41,9 @@ def _known(
     memory: str, limits: tuple[int, int], loaded_w: float,
 ) -> KnownDevice:  # fmt: skip
     vendor, use, resource = maker
-    return KnownDevice(pattern, name, vendor, model, use, resource, *power, memory, *limits, loaded_w)
+    return KnownDevice(
+        pattern, name, vendor, model, use, resource, *power, memory, *limits, loaded_w
+    )
 
 
 KNOWN = (

@@ -45,7 +45,11 @@ DESIGN_RISE_K = Prior(
 )  # fmt: skip
 SHARE = Prior(0.5, 0.3, "between the first thing that the node's air meets, 0, and the last, 1")
 SPREADS = {
-    "die": 0.15, "sink": 0.1, "share": SHARE.spread, "offset": 1.0, "time": 0.35,
+    "die": 0.15,
+    "sink": 0.1,
+    "share": SHARE.spread,
+    "offset": 1.0,
+    "time": 0.35,
 }
 """Between positions of a node: logarithms of die, sink and share; sensors' offsets [K]."""
 INLET_SPREAD = 0.4
@@ -103,7 +107,7 @@ class ThermalFit:
             moved[i] += step
             columns.append((part(moved) - at) / step)
         slope = np.array(columns).T
-        return np.sqrt(np.einsum("ij,jk,ik->i", slope, self.covariance, slope))
+        return np.asarray(np.sqrt(np.einsum("ij,jk,ik->i", slope, self.covariance, slope)))
 
 
 def law_of(x: Floats, devices: int) -> ThermalLaw:
@@ -156,7 +160,8 @@ def fit_thermal(
         problem.misses, problem.start(), jac=problem.jacobian, x_scale=spread, loss="linear",
         bounds=(start - 12 * spread, start + 12 * spread), max_nfev=40, xtol=1e-6, ftol=1e-6,
     )  # fmt: skip
-    covariance = np.linalg.inv(found.jac.T @ found.jac)
+    slopes = np.asarray(found.jac)
+    covariance = np.linalg.inv(slopes.T @ slopes)
     measured = any(run.inlet_c is not None for run in runs)
     shifts = found.x[_GLOBAL + _BLOCKS * devices :]
     return ThermalFit(
@@ -184,7 +189,7 @@ def _probable_full_speed(runs: Sequence[Run], seen: float, node: Node) -> float:
 def _with_fans(
     runs: Sequence[Run], full_speed: float | None
 ) -> tuple[list[Run], float | None, tuple[str, ...]]:
-    """Runs with fan speeds where some have them: those without are at the one speed, or left out."""
+    """Runs with fan speeds where some have them; others are at the one speed, or left out."""
     known = [run for run in runs if run.fan is not None]
     if not known:
         return list(runs), full_speed, ()
@@ -238,9 +243,9 @@ def _priors(devices: int, cases: Sequence[Prepared], node: Node) -> tuple[Floats
     mean = [np.log(0.6 * whole), np.log(0.3 * whole), EXPONENT.value, np.log(1.0), np.log(20.0),
             np.log(DESIGN_RISE_K.value / node.most_w)]  # fmt: skip
     spread = [1.0, 1.0, EXPONENT.spread, 1.2, 1.0, DESIGN_RISE_K.spread]
-    for name in SPREADS:
+    for name, value in SPREADS.items():
         mean += [SHARE.value if name == "share" else 0.0] * devices
-        spread += [SPREADS[name]] * devices
+        spread += [value] * devices
     mean += [0.0] * len(cases)
     spread += [case.inlet_spread for case in cases]
     return np.array(mean), np.array(spread)

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from kfarm_twin.arrays import Floats
-from kfarm_twin.fit.thermal_fit import ASSUMED_INLET, DESIGN_RISE_K, EXPONENT, SHARE, ThermalFit, law_of
+from kfarm_twin.fit.thermal_fit import (
+    ASSUMED_INLET,
+    DESIGN_RISE_K,
+    EXPONENT,
+    SHARE,
+    ThermalFit,
+    law_of,
+)
 from kfarm_twin.fit.thermal_judge import DeviceErrors
 from kfarm_twin.fit.thermal_overhead import FAN_EXPONENT, FAN_SHARE, IDLE_SHARE, SLOPE
 from kfarm_twin.fit.thermal_predict import Prediction
@@ -23,7 +30,9 @@ METHOD = (
 )
 
 
-def fit_data(fit: ThermalFit, fans: FanLaw | None, predictions: Sequence[Prediction]) -> dict[str, Any]:
+def fit_data(
+    fit: ThermalFit, fans: FanLaw | None, predictions: Sequence[Prediction]
+) -> dict[str, Any]:
     """Parameters with intervals, goodness, priors."""
     return {
         "runs": [_run_data(one) for one in predictions],
@@ -61,7 +70,12 @@ def figure(value: float, spread: float, unit: str, *, log: bool = False) -> dict
         low, high = value * np.exp(-Z95 * spread), value * np.exp(Z95 * spread)
     else:
         low, high = value - Z95 * spread, value + Z95 * spread
-    return {"value": _round(value), "low": _round(float(low)), "high": _round(float(high)), "unit": unit}
+    return {
+        "value": _round(value),
+        "low": _round(float(low)),
+        "high": _round(float(high)),
+        "unit": unit,
+    }
 
 
 def _parameters(fit: ThermalFit) -> dict[str, Any]:
@@ -130,7 +144,8 @@ def _fans(fit: ThermalFit, fans: FanLaw | None) -> dict[str, Any] | None:
     }
     if fans.is_fixed:
         return out | {"speedPercent": _round(100 * fans.speed)}
-    return out | {"leastPercent": _round(100 * fans.least), "targetCelsius": fans.target_c}
+    return out | {"leastPercent": _round(100 * fans.least), "targetCelsius": fans.target_c,
+                  "dwellSeconds": _round(fans.dwell_s)}  # fmt: skip
 
 
 def _priors(fit: ThermalFit) -> list[dict[str, Any]]:

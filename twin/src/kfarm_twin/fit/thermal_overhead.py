@@ -143,7 +143,8 @@ def fit_overhead(
         return np.concatenate([data, (x - start) / spread])
 
     found = least_squares(misses, start, x_scale=spread, bounds=([0, 0, 0, 1], np.inf))
-    covariance = np.linalg.inv(found.jac.T @ found.jac)
+    slopes = np.asarray(found.jac)
+    covariance = np.linalg.inv(slopes.T @ slopes)
     rest = law(found.x)(devices_w, flow) - overhead_w
     rmse = float(np.sqrt(np.mean(rest**2))) if rest.size else None
     return OverheadFit(law(found.x), covariance, rmse, int(rest.size))
@@ -160,9 +161,7 @@ def _priors(node: Node, full_speed_known: bool) -> tuple[Floats, Floats]:
     return np.array(mean), np.array(spread, dtype=float)
 
 
-def _samples(
-    runs: Sequence[Run], flows: Sequence[Floats]
-) -> tuple[Floats, Floats, Floats, Floats]:
+def _samples(runs: Sequence[Run], flows: Sequence[Floats]) -> tuple[Floats, Floats, Floats, Floats]:
     """Devices' power, flow, overhead and weight of each sample at which the power is even."""
     columns: list[Floats] = []
     for run, flow in zip(runs, flows, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,10 +12,13 @@ from kfarm_twin.fit.thermal_judge import DeviceErrors, judge, steady_window
 from kfarm_twin.fit.thermal_law import Drive, ThermalLaw, respond
 from kfarm_twin.fit.thermal_overhead import OverheadLaw
 from kfarm_twin.fit.thermal_profile import Calibrated, FanLaw
-from kfarm_twin.fit.thermal_runs import Run
+from kfarm_twin.fit.thermal_runs import Run, find_step
 
 DEFAULT_INLET_C = 24.0
 HYSTERESIS_K = 1.0
+DEFAULT_DWELL_S = 10.0
+LEAST_CHANGE = 0.1
+"""Of fan speed, from which its delay can be seen."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ def _steady(
     law: ThermalLaw, overhead: OverheadLaw, power_w: Floats, devices_w: Floats, inlet: Floats,
     flow: float,
 ) -> Floats:  # fmt: skip
-    fans = float(overhead.fans(np.float64(flow)))
+    fans = float(overhead.fans(np.array(flow)))
     met = fans + law.share[:, None] * (devices_w + overhead.others(devices_w))
     resistance = law.die + law.sink * flow ** -float(law.exponent)
     warmed = inlet + float(law.rise) * met / flow
@@ -189,26 +193,43 @@ def _node_errors(run: Run, said: Floats) -> NodeErrors:
 def fit_fan_law(
     runs: tuple[Run, ...], law: ThermalLaw, overhead: OverheadLaw, full: float | None,
     is_fixed: bool,
-) -> FanLaw | None:  # fmt: skip
-    """The profile's fan law from measured speeds; None without any.
+) -> FanLaw:  # fmt: skip
+    """The profile's fan law from measured speeds; without any, one speed that is not known.
 
     The target is that under which the law's mean speed in the steady windows, as a logarithm, comes
     closest to the measured ones.
     """
     known = [run for run in runs if run.fan is not None]
     if full is None or not known:
-        return None
+        return FanLaw(True, 1.0, 1.0, 0.0, full)
     every = np.concatenate([run.fan for run in known if run.fan is not None]) / full
     if is_fixed:
         return FanLaw(True, float(np.median(every)), float(np.median(every)), 0.0, full)
-    least = float(np.percentile(every, 2))
-    best, best_miss = FanLaw(False, 1.0, least, 60.0, full), np.inf
+    least, dwell = float(np.percentile(every, 2)), _fan_dwell(known)
+    best, best_miss = FanLaw(False, 1.0, least, 60.0, full, dwell), np.inf
     for target in np.arange(30.0, 95.0, 0.5):
-        trial = FanLaw(False, 1.0, least, float(target), full)
+        trial = replace(best, target_c=float(target))
         miss = sum(_speed_miss(run, trial, law, overhead, full) ** 2 for run in known)
         if miss < best_miss:
             best, best_miss = trial, miss
     return best
+
+
+def _fan_dwell(runs: Sequence[Run]) -> float:
+    """Median time from the step of power until fans are half-way to their new speed [s]."""
+    delays = []
+    for run in runs:
+        step = find_step(run.time_s, run.power_w.sum(axis=0))
+        if step is None or run.fan is None:
+            continue
+        begin, end = steady_window(run)
+        before, after = run.fan[: step.at].mean(), run.fan[begin:end].mean()
+        if after < (1 + LEAST_CHANGE) * before:
+            continue
+        there = np.flatnonzero(run.fan[step.at : end] >= (before + after) / 2)
+        if there.size:
+            delays.append(run.time_s[step.at + there[0]] - step.onset_s)
+    return float(np.clip(np.median(delays), 1.0, 600.0)) if delays else DEFAULT_DWELL_S
 
 
 def _speed_miss(

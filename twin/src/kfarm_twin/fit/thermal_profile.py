@@ -178,7 +178,7 @@ def _fans(fans: FanLaw, overhead: OverheadLaw) -> dict[str, Any]:
     else:
         out |= {
             "regime": "Automatic", "least": max(1, min(100, round(100 * fans.least))),
-            "target": quantity(fans.target_c, 1), "levels": LEVELS,
+            "target": quantity(fans.target_c, 1), "levels": LEVELS, "dwell": f"{fans.dwell_s:.1f}s",
         }  # fmt: skip
     if fans.full_speed is not None and fans.full_speed >= 1:
         out["fullSpeed"] = round(fans.full_speed)
@@ -213,14 +213,14 @@ def _sources(
     if fans is not None and not has_power:
         measured.append(("nodeOverhead.fans.power", "prior: 15 % of a node's power", "Low"))
     fields = {field for field, _, _ in measured}
-    stale = ("thermal", "nodeOverhead.")
-    rest = [
-        dict(one) for one in kept
-        if one["field"] not in fields and not str(one["field"]).startswith(stale)
-        or one["field"] in ("thermalResistance.liquid", "thermal.liquid")
-    ]  # fmt: skip
+    rest = [dict(one) for one in kept if one["field"] not in fields and not _is_stale(one["field"])]
     new = [{"field": f, "source": s, "confidence": c} for f, s, c in measured]
     return (rest + new)[-64:]
+
+
+def _is_stale(field: str) -> bool:
+    """Whether a source speaks of what the fit replaced."""
+    return field.startswith(("thermal.air", "thermalResistance.air", "nodeOverhead."))
 
 
 def from_profile(profile: AcceleratorProfile) -> Calibrated:
@@ -246,11 +246,11 @@ def from_profile(profile: AcceleratorProfile) -> Calibrated:
     law = ThermalLaw(
         die=die * np.array([parse_quantity(p.die) for p in positions] or [1.0]),
         sink=(whole - die) * np.array([parse_quantity(p.sink) for p in positions] or [1.0]),
-        rise=np.float64(parse_quantity(air.inlet_rise) if air else 0.0),
+        rise=np.array(parse_quantity(air.inlet_rise) if air else 0.0),
         share=share,
         offset=np.resize(np.array(extra.get("offsetKelvin", [0.0]), dtype=float), count),
-        exponent=np.float64(parse_quantity(air.flow_exponent) if air else 0.8),
-        die_time=np.float64(parse_duration_ns(air.die_time) / NANOSECONDS if air else 5.0),
+        exponent=np.array(parse_quantity(air.flow_exponent) if air else 0.8),
+        die_time=np.array(parse_duration_ns(air.die_time) / NANOSECONDS if air else 5.0),
         sink_time=sink_time * factor,
     )
     return _with_overhead(profile, law, extra)

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import zip_longest
 from pathlib import Path
 from typing import NoReturn
 
@@ -165,7 +164,9 @@ def _check_layout(
         needed = [Role.TEMPERATURE, Role.POWER] if measured else [Role.POWER]
         missing += [str(role) for role in needed if role not in has]
     if missing:
-        expected = "names as of gpuburntool, dcgm-exporter, RBLN or FuriosaAI, or --column role=name"
+        expected = (
+            "names as of gpuburntool, dcgm-exporter, RBLN or FuriosaAI, or --column role=name"
+        )
         raise failure(path, f"no column {', '.join(missing)}", expected, line=line)
 
 
@@ -324,7 +325,8 @@ def _present(values: Floats) -> Floats | None:
 
 def unequal(runs: Sequence[Run]) -> str | None:
     """What differs between runs that are to be of one kind of node."""
-    for one, other in zip_longest(runs[:1] * len(runs), runs):
-        if one.devices != other.devices and len(one.devices) != len(other.devices):
+    one = runs[0]
+    for other in runs[1:]:
+        if len(one.devices) != len(other.devices):
             return f"{one.name} has {len(one.devices)} devices, {other.name} {len(other.devices)}"
     return None

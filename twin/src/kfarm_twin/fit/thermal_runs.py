@@ -105,9 +105,9 @@ def find_step(time_s: Floats, power_w: Floats) -> Step | None:
     A device is loaded while its power is above the middle between the 5th and 95th percentile of
     its samples; these must lie 10 % of the higher one apart.
     """
-    low, high = np.percentile(power_w, 5), np.percentile(power_w, 95)
+    low, high = float(np.percentile(power_w, 5)), float(np.percentile(power_w, 95))
     if power_w[0] > (low + high) / 2:
-        low = min(low, power_w.min())
+        low = min(low, float(power_w.min()))
     low = min(low, float(power_w[: max(2, power_w.size // 50)].min()))
     if high - low < 0.1 * high:
         return None
