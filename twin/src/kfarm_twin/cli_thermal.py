@@ -187,6 +187,9 @@ def _write(
 def run_predict(asked: PredictAsked, output: Output) -> None:
     """Predict and print."""
     profile = calibrated(asked.profile)
+    if asked.fan is not None and (profile.fans is None or profile.fans.full_speed is None):
+        expected = "a profile with nodeOverhead.fans.fullSpeed, or no --fan-speed"
+        raise failure(asked.profile, "no full speed of fans", expected)
     runs = read_all(asked.files, asked.columns, measured=False)
     predictions = [
         predict(
