@@ -62,8 +62,8 @@ def play(
     inlet: float = 23.0, step_s: float = 2.0, length_s: float = 340.0, rounded: bool = True,
     noise_k: float = 0.2,
 ) -> NaiveRun:  # fmt: skip
-    """Idle, then `load_w` from 20 s on until 10 s before the end; fans slowly change speed if two."""
-    chance = random.Random(seed)
+    """Idle, `load_w` from 20 s on until 10 s before the end; fans go slowly from speed to speed."""
+    chance = random.Random(seed)  # noqa: S311 - no secrets here
     first, second = rpm if isinstance(rpm, tuple) else (rpm, rpm)
     devices = len(node.die)
     dies, sinks = _steady(node, node.idle_w, first / node.full_rpm, inlet)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import runpy
+import tempfile
+from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +51,7 @@ def drive() -> Drive:
     ("die_time", "sink_time"), [(0.5, 30.0), (8.0, 2.0), (5.0, 5.0), (5.0, 5.0 + 1e-9)]
 )
 def test_the_law_is_that_of_the_differential_equations(die_time: float, sink_time: float) -> None:
-    """Also where die and sink have one rate: sink_time is that at full flow, which the drive has."""
+    """Also where die and sink have one rate: `sink_time` holds at full flow, which comes up."""
     one, by = law(die_time, sink_time), drive()
     said = respond(one, by)
 
@@ -65,7 +68,7 @@ def test_the_law_is_that_of_the_differential_equations(die_time: float, sink_tim
     state = np.concatenate([first - one.die * by.power_w[:, 0], first])
     edges = np.sort(np.concatenate([by.time_s, (by.time_s[:-1] + by.time_s[1:]) / 2]))
     found = [first]
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in pairwise(edges):
         middle = (a + b) / 2
         step = solve_ivp(
             lambda _, y, m=middle: slopes(m, y), (a, b), state, "DOP853", rtol=1e-11, atol=1e-11
@@ -84,7 +87,6 @@ def test_a_measured_start_keeps_the_dies_own_step() -> None:
 @cache
 def runs(regime: str, seed: int = 0) -> tuple[Run, ...]:
     """Six runs of the truth, from files as a monitor writes them."""
-    import tempfile  # noqa: PLC0415
 
     speeds = {
         "fixed": {200: 12_000, 600: 12_000},
@@ -177,7 +179,6 @@ def test_a_profile_predicts_the_other_regime(
 @pytest.mark.parametrize("what", ["sink", "rise", "sink_time", "fan_w"])
 def test_a_wrong_profile_misses(what: str, tmp_path: Path) -> None:
     """The bounds above tell a right law from one with a parameter doubled."""
-    from dataclasses import replace  # noqa: PLC0415
 
     right = profile_of("fixed")
     if what == "fan_w":
@@ -205,7 +206,6 @@ def test_the_profile_says_what_was_fitted() -> None:
 
 def test_automatic_fans_follow_the_hottest_device(tmp_path: Path) -> None:
     """Without fan speeds in the file the law of the profile stands in."""
-    from dataclasses import replace  # noqa: PLC0415
 
     run = replace(held_out(tmp_path, 600, (4000, 6000)), fan=None)
     found = predict(run, profile_of("automatic"))
@@ -234,7 +234,10 @@ def test_a_step_is_found_between_its_samples() -> None:
 
 def test_an_interval_is_around_its_value() -> None:
     one = figure(2.0, 0.1, "K")
-    assert (one["low"], one["high"]) == (pytest.approx(1.804, abs=1e-3), pytest.approx(2.196, abs=1e-3))
+    assert (one["low"], one["high"]) == (
+        pytest.approx(1.804, abs=1e-3),
+        pytest.approx(2.196, abs=1e-3),
+    )
     assert figure(2.0, 0.1, "K", log=True)["low"] == pytest.approx(2 * np.exp(-0.196), abs=1e-3)
 
 

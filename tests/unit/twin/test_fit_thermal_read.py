@@ -23,9 +23,13 @@ def write(folder: Path, text: str, name: str = "a.csv") -> Path:
 
 
 def gpuburn(end: str = "\n", devices: int = 2) -> str:
-    rows = ["elapsed_seconds,gpu_id,gpu_temp_c,gpu_power_w,inlet_temp_c,fan_sys_avg_rpm,dcmi_power_w"]
+    rows = [
+        "elapsed_seconds,gpu_id,gpu_temp_c,gpu_power_w,inlet_temp_c,fan_sys_avg_rpm,dcmi_power_w"
+    ]
     rows += [
-        f"{t},{d},{30 + t / 10},{100 + t + d},23.0,5000.0,2000.0" for t in TIMES for d in range(devices)
+        f"{t},{d},{30 + t / 10},{100 + t + d},23.0,5000.0,2000.0"
+        for t in TIMES
+        for d in range(devices)
     ]
     return end.join(rows) + end
 
@@ -92,10 +96,15 @@ def test_long_forms_of_all_exporters(temperature: str, power: str, tmp_path: Pat
 
 def test_labels_stand_in_the_metric_or_in_the_header(tmp_path: Path) -> None:
     long = ["time,metric,value"]
-    wide = ['time,"furiosa_npu_hw_temperature{device=""npu0""}","furiosa_npu_hw_power{device=""npu0""}"']
+    wide = [
+        'time,"furiosa_npu_hw_temperature{device=""npu0""}","furiosa_npu_hw_power{device=""npu0""}"'
+    ]
     for t in TIMES:
         for label, more in (("peak", 0), ("ambient", -20)):
-            long.append(f'{t},"furiosa_npu_hw_temperature{{device=""npu0"",label=""{label}""}}",{40 + t + more}')
+            long.append(
+                f'{t},"furiosa_npu_hw_temperature{{device=""npu0"",label=""{label}""}}",'
+                f"{40 + t + more}"
+            )
         long.append(f'{t},"furiosa_npu_hw_power{{device=""npu0"",label=""rms""}}",{60 + t}')
         wide.append(f"{t},{40 + t},{60 + t}")
     first = read_runs(write(tmp_path, "\n".join(long)))[0]

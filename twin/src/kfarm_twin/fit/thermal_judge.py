@@ -2,8 +2,9 @@
 
 Steady state: means over the last `STEADY_SHARE` of the longest time under load. Rise time: from the
 middle between the samples around the step of power until the temperature has gone 90 % of the way
-from its mean before the step to its steady state, by straight lines between samples; measured and
-predicted alike, each with its own ends.
+from its mean before the step to its steady state, by straight lines between means of three
+neighbouring samples (whole degrees move a single crossing by a sixth: runs repeat within 11 to 26 %
+so, 16 to 33 % without); measured and predicted alike, each with its own ends.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from kfarm_twin.fit.thermal_runs import Run, Step, find_step
 
 STEADY_SHARE = 0.3
 RISE_SHARE = 0.9
+NEIGHBOURS = 3
 LEAST_RISE_K = 4.0
 """A smaller rise, in whole degrees, has no rise time worth the name."""
 
@@ -92,6 +94,16 @@ def _mean(values: Floats) -> float | None:
     return float(values.mean()) if values.size else None
 
 
+def _smoothed(time_s: Floats, values: Floats, onset_s: float) -> Floats:
+    """Means of three neighbouring samples after the step; the first and last stay."""
+    out = values.copy()
+    after = np.flatnonzero(time_s > onset_s)
+    if after.size > NEIGHBOURS:
+        inner = after[1:-1]
+        out[inner] = (values[inner - 1] + values[inner] + values[inner + 1]) / NEIGHBOURS
+    return out
+
+
 def rise_time(
     time_s: Floats, values: Floats, onset_s: float, steady: float | None, last_s: float
 ) -> float | None:
@@ -102,6 +114,7 @@ def rise_time(
     base = float(before[-3:].mean())
     if steady - base < LEAST_RISE_K:
         return None
+    values = _smoothed(time_s, values, onset_s)
     goal = base + RISE_SHARE * (steady - base)
     after = np.flatnonzero((time_s > onset_s) & (time_s <= last_s) & (values >= goal))
     if after.size == 0:
