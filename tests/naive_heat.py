@@ -632,7 +632,7 @@ class Naive:
         for place, (kind, index, sub, _) in enumerate(conditions):
             if (t, kind, index, sub) in self.fired and abs(before[place]) < TOLERANCE:
                 before[place] = TOLERANCE  # it has just happened here
-        self.fired.clear()
+        self.fired = {key for key in self.fired if key[0] == t}
         step = 0.5 * min(1 / self.rate_d.max(), 1 / self.rate_s.max())
         solver = DOP853(self.derivative, t, y, stop, max_step=step, rtol=1e-11, atol=1e-11)
         peak = -NEVER
@@ -666,7 +666,8 @@ class Naive:
             inside = [x for x in np.linspace(solver.t_old, end, 12)]
             peak = max(peak, *(float(self.parts(dense(x))[3].max()) for x in inside))
             if events:
-                self.fired = {(first, *e, sub) for e, sub in zip(events, subs, strict=True)}
+                keys = {(first, *e, sub) for e, sub in zip(events, subs, strict=True)}
+                self.fired |= keys
                 return first, np.array(dense(first)), list(dict.fromkeys(events)), peak
         return solver.t, solver.y.copy(), [], peak
 

@@ -22,7 +22,7 @@ FREE = -1
 
 # Rows of `HeatState.changes`: (WHAT, NODE, DEVICE, DETAIL).
 SPEED, OVERHEATED, COOL, FANS = 0, 1, 2, 3
-"""SPEED: a device of the node changed (DETAIL: speed of the slowest that works [ppm]). OVERHEATED: the
+"""SPEED: of a device of the node changed (DETAIL: the slowest working one's [ppm]). OVERHEATED: a
 node went off by itself. COOL: it may come back. FANS: they turn at level DETAIL."""
 CHANGE = 4
 
@@ -32,9 +32,10 @@ NODE_COLUMNS = 6
 # Columns of Heat.rules.
 (
     FIRST_NODE, NODES, DEVICES, FLOOR, DWELL, RESTART, IDLE_MW, OVERHEAD_MW, LIQUID, FAN_LEVELS,
-    FAN_DWELL,
-) = range(11)  # fmt: skip
-RULES = 11
+    FAN_DWELL, SAME,
+) = range(12)  # fmt: skip
+"""SAME: 1 where devices have no spread and no places that differ."""
+RULES = 12
 # Columns of Heat.laws.
 (
     DIE, DIE_RATE, THROTTLE, SHUTDOWN, HYSTERESIS, LIQUID_SHARE, LIQUID_OTHER, TARGET,
@@ -81,10 +82,11 @@ class Heat(NamedTuple):
 # Columns of HeatState.node.
 (
     UP, BRANCH, SINCE, OTHERS_MW, POWER_MW, DEVICES_MW, AIR_MW, LIQUID_MW, SPEED_NOW, TELLS, CROSS,
-    FAN_DUE, GOVERN, COOL_DUE, CHANGED, MARK, HOT_OFF, WATCH, GUARD,
-) = range(19)  # fmt: skip
-"""POWER_MW: the whole node. SPEED_NOW: of its slowest working device [ppm]. HOT_OFF: as below."""
-NODE_STATE = 19
+    FAN_DUE, GOVERN, COOL_DUE, CHANGED, MARK, HOT_OFF, WATCH, GUARD, ALIKE,
+) = range(20)  # fmt: skip
+"""POWER_MW: the whole node. SPEED_NOW: of its slowest working device [ppm]. HOT_OFF: as below.
+ALIKE: its devices are and do the same: temperatures of the first are those of all."""
+NODE_STATE = 20
 RESTS, COOLS, COOLED = 1, 2, 3
 """A node that was shut down by heat waits for its restart time, for its devices to cool, for
 `set_up`; else 0."""
@@ -99,7 +101,7 @@ NODE_TEMPERATURES = 6
 ASKED, DRAWN, LEVEL = 0, 1, 2
 # Columns of HeatState.own.
 SINK_C, DIE_C, R_DIE, K_SINK, JOULES = 0, 1, 2, 3, 4
-"""Sink and die above the branch [K]; die resistance [K/W]; factor on the sink's; energy drawn [J]."""
+"""Sink and die above the branch [K]; die resistance [K/W]; factor on the sink's; energy [J]."""
 OWN = 5
 # Columns of HeatState.branch.
 B_SINK, B_DIE, R_SINK, RATE, B_TOP, B_MARGIN, SUP, B_NODES = range(8)
