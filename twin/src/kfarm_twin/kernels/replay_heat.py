@@ -19,7 +19,17 @@ from kfarm_twin.kernels import heat_columns as hc
 from kfarm_twin.kernels import pool as nodes
 from kfarm_twin.kernels import profile as steps
 from kfarm_twin.kernels import seats, shelf
-from kfarm_twin.kernels.heat import begin, end, hottest_c, set_overhead, set_up, step, supply_c
+from kfarm_twin.kernels.heat import (
+    end,
+    hottest_c,
+    prepare,
+    set_overhead,
+    set_power,
+    set_up,
+    start_steady,
+    step,
+    supply_c,
+)
 from kfarm_twin.kernels.heat import next_time as next_heat
 from kfarm_twin.kernels.heat_columns import Heat, HeatState
 from kfarm_twin.kernels.heat_nodes import touch
@@ -176,10 +186,32 @@ def _ask(desk: Desk, hot: Hot, node: int) -> None:
         job = max(table[node, seats.SEATS + device], NONE)
         if job != hot.owner[node, device]:
             _give_energy(hot, node, device, job)
-        asked = rules[hc.IDLE_MW]
-        if job != NONE and desk.jobs[job, at.HOLDS] == NONE:
-            asked += hot.power[cluster, BUSY_MW] * desk.jobs[job, at.GPU_LOAD] // PPM
-        hs.mw[there, device, hc.ASKED] = asked  # the node is marked by what set its overhead
+    first, asked = 0, _asked_mw(desk, hot, node, 0)
+    for device in range(1, count + 1):  # alike devices side by side at once: see `set_power`
+        other = _asked_mw(desk, hot, node, device) if device < count else -1
+        if other != asked:
+            if device - first == count or _differs(hs, there, first, device, asked):
+                set_power(heat, hs, now, there, first, device - first, asked)
+            first, asked = device, other
+
+
+@inner
+def _asked_mw(desk: Desk, hot: Hot, node: int, device: int) -> int:
+    """What the job on a device wants of it."""
+    cluster = hot.heat.nodes[hot.node[node], hc.CLUSTER]
+    asked, job = hot.heat.rules[cluster, hc.IDLE_MW], desk.pool.node[node, seats.SEATS + device]
+    if job >= 0 and desk.jobs[job, at.HOLDS] == NONE:
+        asked += hot.power[cluster, BUSY_MW] * desk.jobs[job, at.GPU_LOAD] // PPM
+    return int(asked)
+
+
+@inner
+def _differs(hs: HeatState, there: int, first: int, end: int, asked: int) -> bool:
+    """Whether devices first..end - 1 of a node ask for something else now."""
+    for device in range(first, end):
+        if hs.mw[there, device, hc.ASKED] != asked:
+            return True
+    return False
 
 
 @inner
@@ -310,8 +342,9 @@ def run_hot(rules: Rules, plan: Plan, desk: Desk, hot: Hot, first: bool, most: i
     now = desk.now
     if first:
         clear(rules, plan, desk)
-        begin(hot.heat, hot.hs, rules.seed, rules.future, now[UNTIL] + 1)
+        prepare(hot.heat, hot.hs, rules.seed, rules.future, now[UNTIL] + 1)
         _ask_all(desk, hot)
+        start_steady(hot.heat, hot.hs)
     for _ in range(most):
         if is_over(desk):
             _finish_heat(desk, hot, now[TIME])
