@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from naive_replay import FAR, Farm
@@ -78,7 +79,7 @@ class Device:
         """When the die crosses a limit, in ns."""
         side = 1.0 if rising else -1.0
         times = [20 * self.law["tau_s"] * (i / LOOKS) ** 2 for i in range(LOOKS + 1)]
-        for low, high in zip(times, times[1:], strict=False):
+        for low, high in pairwise(times):
             if side * (self.at(high)[1] - limit) >= 0:
                 if side * (self.at(low)[1] - limit) >= 0:
                     return self.since + max(math.ceil(low * S), 1)

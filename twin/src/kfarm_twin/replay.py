@@ -297,6 +297,10 @@ def replay(
     from kfarm_twin.replay_columns import build  # noqa: PLC0415 - likewise
 
     samples = max(samples, 16)
+    if heat is None and discipline.placement is Placement.THERMAL_AWARE:
+        raise ReplayError(
+            "placement thermal-aware looks at temperatures: play heat, or choose best-fit"
+        )
     if uses_sharing(jobs, shape, discipline):
         if heat is not None:
             raise ReplayError(

@@ -16,13 +16,13 @@ from kfarm_twin.kernels.replay_state import Desk, Rules
 from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.policy import levels, queue
 from kfarm_twin.replay import MOST_NS, ReplayError
+from kfarm_twin.replay_checks import check_failures, check_heat, check_jobs, too_large
 from kfarm_twin.replay_cool import add_headroom, steps_of
 from kfarm_twin.replay_failures import (
     Failures,
     fleet_rows,
     intervals,
     last_instant,
-    problem_of,
     stretched,
 )
 
@@ -84,10 +84,10 @@ def build(
     heat: JobHeat | None = None,
 ) -> Columns:
     """All columns of a run; see `kfarm_twin.replay.replay`."""
-    _check_jobs(jobs)
-    _check_heat(heat, jobs, shape, discipline, speeds)
+    check_jobs(jobs)
+    check_heat(heat, jobs, shape, discipline, speeds)
     if failures is not None:
-        _check_failures(failures, jobs, shape, discipline, speeds)
+        check_failures(failures, jobs, shape, discipline, speeds)
     # A reservation takes time: a limit of nothing counts as a nanosecond.
     jobs = jobs._replace(limit_ns=np.maximum(jobs.limit_ns, 1))
     sizes, devices = _sizes(jobs, shape, discipline)
@@ -116,40 +116,6 @@ def _table_columns(failures: Failures | None, heat: JobHeat | None) -> int:
     if heat is not None:
         return at.HOT_COLUMNS
     return at.COLUMNS if failures is None else at.FAILING_COLUMNS
-
-
-def _check_heat(
-    heat: JobHeat | None,
-    jobs: Jobs,
-    shape: Shape,
-    discipline: Discipline,
-    speeds: SpeedChanges | None,
-) -> None:
-    if heat is None:
-        if discipline.placement is Placement.THERMAL_AWARE:
-            raise ReplayError(
-                "placement thermal-aware looks at temperatures: play heat, or choose best-fit"
-            )
-        return
-    if speeds is not None:
-        raise ReplayError("changes of speed are not played together with heat; leave one out")
-    problem = heat.problem_of(jobs, shape, discipline)
-    if problem is not None:
-        raise ReplayError(problem)
-
-
-def _check_failures(
-    failures: Failures,
-    jobs: Jobs,
-    shape: Shape,
-    discipline: Discipline,
-    speeds: SpeedChanges | None,
-) -> None:
-    if speeds is not None:
-        raise ReplayError("changes of speed are not played together with failures; leave one out")
-    problem = problem_of(failures, jobs, shape, discipline)
-    if problem is not None:
-        raise ReplayError(problem)
 
 
 def _add_saves(table: Ints, jobs: Jobs, failures: Failures | None) -> None:
@@ -204,21 +170,6 @@ def _column(values: Ints) -> Ints:
 
 def _zeros(*shape: int) -> Ints:
     return np.zeros(shape, np.int64)
-
-
-def _check_jobs(jobs: Jobs) -> None:
-    """Refuse what kernels do not look at."""
-    for name, least in (("submit_ns", 0), ("run_ns", 1), ("limit_ns", 0), ("pods", 1), ("gpus", 0)):
-        column = getattr(jobs, name)
-        wrong = np.flatnonzero((column < least) | (column >= MOST_NS))
-        if len(wrong):
-            row = int(wrong[0])
-            raise ReplayError(
-                f"job {row}: {name} is {int(column[row])}; give {least} to less than {MOST_NS}"
-            )
-    if np.any(np.diff(jobs.submit_ns) < 0):
-        row = int(np.flatnonzero(np.diff(jobs.submit_ns) < 0)[0]) + 1
-        raise ReplayError(f"job {row} was submitted before the job in front of it; sort by time")
 
 
 def _sizes(jobs: Jobs, shape: Shape, discipline: Discipline) -> tuple[Sizes, Ints]:
@@ -298,7 +249,7 @@ def _never(
     """Jobs that even an empty farm does not take, and why."""
     if discipline.placement is Placement.COUNT:
         wrong = sizes.weight > shape.gpus * WHOLE_MILLI
-        return {int(row): _too_large(jobs, int(row), shape, "") for row in np.flatnonzero(wrong)}
+        return {int(row): too_large(jobs, int(row), shape, "") for row in np.flatnonzero(wrong)}
     nodes = shape.nodes
     if discipline.required is Level.RACK:
         nodes = shape.rack_size
@@ -307,15 +258,7 @@ def _never(
     most = plan.classes[sizes.kind, -1] * nodes
     where = "" if discipline.required is Level.CLUSTER else f" in one {discipline.required.value}"
     wrong = (sizes.weight > 0) & (sizes.value > most)
-    return {int(row): _too_large(jobs, int(row), shape, where) for row in np.flatnonzero(wrong)}
-
-
-def _too_large(jobs: Jobs, row: int, shape: Shape, where: str) -> str:
-    pods, gpus = int(jobs.pods[row]), int(jobs.gpus[row])
-    return (
-        f"asks for {pods} pods of {gpus} devices{where}; the farm has {shape.nodes} nodes of "
-        f"{shape.gpus_per_node}"
-    )
+    return {int(row): too_large(jobs, int(row), shape, where) for row in np.flatnonzero(wrong)}
 
 
 def _rules(limits: Ints, shape: Shape, discipline: Discipline, seed: int, future: int) -> Rules:
