@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from kfarm_api.farm import Cluster, Farm
@@ -156,10 +156,10 @@ def frozen(values: object) -> Ints:
 
 def read_only(tables: Heat) -> Heat:
     """The same tables, which nobody can write through."""
-    views = [column.view() for column in tables]
+    views: list[Any] = [column.view() for column in tables]
     for view in views:
         view.setflags(write=False)
-    return type(tables)(*views)
+    return type(tables)._make(views)
 
 
 def named_farms(farms: list[Farm], plan: PlacementPlan) -> list[Farm]:
