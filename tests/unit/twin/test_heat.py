@@ -86,7 +86,7 @@ def test_an_adiabatic_room_warms_by_its_heat_over_its_mass() -> None:
     """All air handlers stop: C dT = Q dt, and devices follow 1/rate behind (lumped capacitance)."""
     own = cluster(4, liquid=False, liquid_zone=np.full(4, -1, np.int64))
     heat, mass = 4 * 8200.0, 4e6
-    room = HeatZone("room", 0, 22.0, heat / 6.0, mass)
+    room = HeatZone("room", 0, 22.0, heat / 3.0, mass)
     scene = farm(own, zones=[room, HeatZone("loop", 0, 30.0)], faults=[HeatFault(600.0, False, 0)])
     found = played(scene, busy(4), 3.0, samples_s=[600.0, 1600.0], devices=False)
     assert found.supply_c[:, 0] == pytest.approx([22.0, 22.0 + heat * 1000.0 / mass], abs=1e-9)
@@ -107,18 +107,6 @@ def test_a_plate_without_flow_warms_towards_natural_convection() -> None:
     # sink: from 45 towards 30 + 0.03 * more * 500, die 10 K above it with 5 s of its own
     sink0, rest = 45.0, 30.0 + 15.0 * more
 
-    def die(t: float) -> float:
-        away = sink0 - rest
-        mixed = (time * math.exp(-t / time) - 5.0 * math.exp(-t / 5.0)) / (time - 5.0)
-        own_part = (55.0 - rest - 10.0) * math.exp(-t / 5.0)
-        return (
-            rest
-            + 10.0
-            + own_part
-            + away * (mixed - math.exp(-t / 5.0) * 0.0)
-            - away * math.exp(-t / 5.0) * 0.0
-        )
-
     assert found.first_throttle_s is not None
     low, high = 0.0, 600.0
     for _ in range(80):
@@ -131,7 +119,6 @@ def test_a_plate_without_flow_warms_towards_natural_convection() -> None:
         )
         low, high = (middle, high) if value < 95.0 else (low, middle)
     assert found.first_throttle_s == pytest.approx(60.0 + low, abs=1e-5)
-    assert die(0.0) == pytest.approx(55.0)
 
 
 def test_fans_draw_the_cube_of_their_speed() -> None:
@@ -179,12 +166,12 @@ def test_a_shutdown_ends_after_restart_and_cooling() -> None:
     assert whats[:3] == [c.OVERHEATED, c.COOL, c.OVERHEATED]
     assert found.log[1, 0] - found.log[0, 0] == 50 * 10**9
     slow = played(
-        farm(cluster(1, throttle_c=math.inf, shutdown_c=80.0, restart_s=1.0)),
+        farm(cluster(1, throttle_c=math.inf, shutdown_c=80.0, restart_s=1.0, hysteresis_k=25.0)),
         busy(1, 1500.0, at=10.0), 0.2, steady=False,
     )  # fmt: skip
     off = float(slow.log[1, 0] - slow.log[0, 0]) / 1e9
     assert slow.log[1, 1] == c.COOL
-    assert 1.0 < off < 30.0  # not before the die is below 77 degC
+    assert 5.0 < off < 60.0  # not before the die is below 55 degC
 
 
 def test_units_that_fail_by_chance_are_up_as_often_as_stated() -> None:
