@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SCHEMA = "kfarm.dev/energy/v1"
 AS_DESCRIBED = "as described"
 ALL_BUSY = 100.0
-DIGITS = 7
+DIGITS = 10
 """Significant digits of figures in JSON and YAML."""
 
 
@@ -225,7 +225,7 @@ def _year_data(year: EnergyYear, hourly: bool) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """CamelCase keys; numbers without NaN, of seven significant digits."""
+    """CamelCase keys; numbers without NaN, of ten significant digits."""
     if isinstance(value, dict):
         return {_camel(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

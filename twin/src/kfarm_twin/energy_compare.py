@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from decimal import Decimal
 
 from kfarm_api.farm import Cluster, Cooling, Farm
 from kfarm_api.profile import AcceleratorProfile
-from kfarm_api.units import parse_quantity
+from kfarm_api.units import format_quantity, parse_quantity
 
 from kfarm_twin.columns_cluster import ROOM_SUPPLY_C
 from kfarm_twin.energy_result import EnergyYear, Ranked
@@ -18,8 +19,10 @@ LIQUID_SHARE = 75
 examples assume."""
 LIQUID_SUPPLY_C, ROOM_C = 32, 24
 """Coolant and room air of a swapped cluster [degC], as the examples assume."""
-CDU_W, CDU_TEXT = 2e6, "2M"
-"""Capacity of a CDU of a swapped cluster [W] (CoolIT CHx2000; facts, cdu)."""
+CDU_W = 2e6
+"""Largest CDU of a swapped cluster [W] (CoolIT CHx2000; facts, cdu)."""
+CDU_SPARE, CDU_STEP_W = 1.1, 10e3
+"""Capacity of such a CDU over the heat of its nodes, rounded up to a step [W] (assumption)."""
 SECONDS_PER_YEAR = 365 * 86_400
 PRECISIONS = ("fp4", "fp8", "bf16", "fp16", "int8", "int4")
 
@@ -62,10 +65,11 @@ def _cluster_as(
 
 def _to_liquid(cluster: Cluster, profile: AcceleratorProfile, told: list[str]) -> Cooling:
     heat = node_nameplate_w(cluster, profile) * LIQUID_SHARE / 100.0
-    nodes = max(min(int(CDU_W / heat), cluster.nodes), 1)
+    nodes = max(min(int(CDU_W / heat / CDU_SPARE), cluster.nodes), 1)
+    size = format_quantity(Decimal(math.ceil(CDU_SPARE * heat * nodes / CDU_STEP_W) * 10_000))
     told.append(
         f"{cluster.name}: cooled by liquid: {LIQUID_SHARE} % of the heat to coolant "
-        f"of {LIQUID_SUPPLY_C} degC, room air of {ROOM_C} degC, a CDU of {CDU_TEXT}W for {nodes} "
+        f"of {LIQUID_SUPPLY_C} degC, room air of {ROOM_C} degC, a CDU of {size}W for {nodes} "
         "nodes are assumed"
     )
     return Cooling(
@@ -74,7 +78,7 @@ def _to_liquid(cluster: Cluster, profile: AcceleratorProfile, told: list[str]) -
         air_supply_temperature=str(ROOM_C),
         liquid_share=LIQUID_SHARE,
         nodes_per_cdu=nodes,
-        cdu_capacity=CDU_TEXT,
+        cdu_capacity=size,
         redundant_pumps=1,
         recirculation=cluster.cooling.recirculation,
     )

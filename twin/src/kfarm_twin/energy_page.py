@@ -120,7 +120,8 @@ def _comparison(years: Sequence[EnergyYear]) -> str:
         for end in power_flow(year).ends():
             sums[end.kind] += end.power_w
         pue = f"PUE {year.pue:.3f}" if math.isfinite(year.pue) else NONE
-        told = " · ".join((figure(mean_w(year), "W"), pue, money(year.energy_cost, year.currency)))
+        figures = (figure(mean_w(year), "W"), pue, money(year.energy_cost, year.currency))
+        told = " · ".join(text for text in figures if text != NONE)
         parts = tuple((name, style, sums[kind]) for name, style, kind in _BANDS)
         rows.append(Bar(label(year), parts, told))
     return (

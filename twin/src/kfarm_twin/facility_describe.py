@@ -17,14 +17,18 @@ from kfarm_twin.calendar_year import HOURS_PER_YEAR
 from kfarm_twin.climate import Climate, climate_named
 from kfarm_twin.electric import chain_at, upstream
 from kfarm_twin.facility import ClusterPart, Facility
+from kfarm_twin.heat_read import plant_heat
 from kfarm_twin.plant import PlantNumbers, plant_climate, plant_numbers
 from kfarm_twin.request import InputError
 from kfarm_twin.tariff import Tariff, tariff_named
 
 KOREA_G_PER_KWH = 417.3
 """Carbon intensity of Korea's grid, 2023, at the point of use [gCO2/kWh] (facts, krgrid, High)."""
-AIR_UNIT_W, AIR_UNIT_FAN_W = 600e3, 19e3
-"""A fan wall where a cluster describes none: 600 kW, 14 to 24 kW of fans (facts, Low)."""
+AIR_UNIT_W, AIR_FAN_SHARE = 600e3, 19.0 / 600.0
+"""Largest fan wall where a cluster describes no air handlers [W], and power of its fans over its
+capacity: 14 to 24 kW of 600 kW (facts, Low)."""
+AIR_SPARE = 1.1
+"""Capacity of such walls over the heat at nameplate (assumption)."""
 CDU_SHARE = 0.00612
 """Own power of a CDU over its capacity where no loop is described (CoolIT CHx2000: 12.24 kW of
 2 MW; facts, cdu, Medium)."""
@@ -198,8 +202,8 @@ def _cdus(cluster: Cluster, told: list[str]) -> tuple[int, float]:
         return count, parse_quantity(cooling.loop.cdu_power)
     own = CDU_SHARE * parse_quantity(cooling.cdu_capacity)
     told.append(
-        f"{cluster.name}: cooling.loop is not given; each CDU draws {own / 1000:.3g} kW, "
-        f"{100 * CDU_SHARE:.1f} % of its capacity, is assumed"
+        f"{cluster.name}: cooling.loop is not given; that each CDU draws {100 * CDU_SHARE:.1f} % "
+        "of its capacity is assumed"
     )
     return count, own
 
@@ -208,12 +212,14 @@ def _air(cluster: Cluster, heat_w: float, told: list[str]) -> tuple[int, float, 
     """Air handlers that run, capacity and fan power of each [W]."""
     zone = cluster.cooling.air
     if zone is None:
-        units = max(math.ceil(heat_w / AIR_UNIT_W), 1)
+        size = max(AIR_SPARE * heat_w, 1.0)
+        units = math.ceil(size / AIR_UNIT_W)
         told.append(
-            f"{cluster.name}: cooling.air is not given; {units} fan walls of "
-            f"{AIR_UNIT_W / 1000:g} kW with {AIR_UNIT_FAN_W / 1000:g} kW of fans are assumed"
+            f"{cluster.name}: cooling.air is not given; fan walls of up to "
+            f"{AIR_UNIT_W / 1000:g} kW, {AIR_SPARE:g} times the heat at nameplate, whose fans draw "
+            f"{100 * AIR_FAN_SHARE:.2g} % of that, are assumed"
         )
-        return units, AIR_UNIT_W, AIR_UNIT_FAN_W
+        return units, size / units, size / units * AIR_FAN_SHARE
     zones = -(-cluster.nodes // (zone.nodes_per_zone or cluster.nodes))
     units = zones * (zone.units + zone.redundant_units)
     return units, parse_quantity(zone.unit_capacity), parse_quantity(zone.fan_power)
@@ -254,11 +260,13 @@ def _plant(farm: Farm, parts: Sequence[ClusterPart], where: str, told: list[str]
             f"plant is not given; a chiller of {float(size) / 1e6:.3g} MW, {PLANT_ABOVE:g} times "
             "nameplate, is assumed"
         )
+    numbers = plant_numbers(plant, f"{where}.plant")
+    water = plant_heat(farm)[0].water_c  # refuses zones that are colder than their water
     if plant.details is None:
         own = PlantDetails()
         told.append(
-            f"plant.details are not given; water of {own.supply_temperature} degC, a COP of "
-            f"{own.cop} at {own.cop_outdoor} degC wet bulb, cooling towers with free cooling are "
-            "assumed"
+            f"plant.details are not given; water of {water:g} degC, a COP of {own.cop} at "
+            f"{own.cop_outdoor} degC wet bulb, cooling towers with free cooling are assumed"
         )
-    return plant_numbers(plant, f"{where}.plant")
+        numbers = replace(numbers, supply_c=water)
+    return numbers
