@@ -42,6 +42,9 @@ def _cluster(draw: random.Random, index: int, nodes: int, liquid: bool) -> HeatC
     times = (draw.uniform(3.0, 8.0), draw.uniform(9.0, 40.0))
     if draw.random() < 0.25:
         times = (times[0], times[0] * draw.choice((1.0, 1.0 + 1e-9, 1.0001)))
+    factors = tuple(draw.uniform(0.9, 1.1) for _ in range(devices))
+    if draw.random() < 0.5:
+        factors = ()  # devices alike
     fans = None
     if not liquid and draw.random() < 0.7:
         levels = (0.3, 0.5, 0.75, 1.0) if draw.random() < 0.7 else (0.8,)
@@ -63,8 +66,8 @@ def _cluster(draw: random.Random, index: int, nodes: int, liquid: bool) -> HeatC
         liquid_share=draw.uniform(0.6, 0.95),
         overhead_liquid_share=draw.choice((0.0, 0.4)),
         fans=fans,
-        die_factors=tuple(draw.uniform(0.9, 1.1) for _ in range(devices)),
-        sink_factors=tuple(draw.uniform(0.9, 1.1) for _ in range(devices)),
+        die_factors=factors,
+        sink_factors=factors[::-1],
     )  # fmt: skip
 
 
@@ -168,6 +171,19 @@ def log_of(played: HeatPlay) -> list[tuple[float, str, int, int]]:
     for time, what, node, device, detail in played.log.tolist():
         shown = {c.OVERHEATED: device, c.COOL: -1}.get(what, detail)
         found.append((time / 1e9, NAMES[what], node, shown))
+    return found
+
+
+def changes_of(log: list[tuple[float, str, int, int]]) -> list[tuple[float, str, int, int]]:
+    """A log without rows that say what a node's last row of speed said: a device's, not the node's."""
+    last: dict[int, int] = {}
+    found = []
+    for row in log:
+        if row[1] == "speed" and last.get(row[2], 1_000_000) == row[3]:
+            continue
+        if row[1] in ("speed", "overheated"):
+            last[row[2]] = row[3] if row[1] == "speed" else 1_000_000
+        found.append(row)
     return found
 
 

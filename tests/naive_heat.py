@@ -83,6 +83,7 @@ class Naive:
     log: list[tuple[float, str, int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.fired: set[tuple[float, str, int, int]] = set()
         for index, cluster in enumerate(self.farm.clusters):
             for node in range(cluster.nodes):
                 devices = []
@@ -338,7 +339,7 @@ class Naive:
             if device.level is not None:
                 if device.level == 32:
                     found.append(("limit", n, d, lambda y, f=die: cluster.throttle_c - f(y)))
-                for which in (0, 1):
+                for which in (0, 1) if node.govern_due == NEVER else ():
                     found.append(
                         (
                             "band",
@@ -367,7 +368,7 @@ class Naive:
             capacity, enough = self.plant_capacity(p), False
             if not self.short[p]:
                 y[p] = self.target[p]
-            y[p] = max(y[p], self.target[p])
+            y[p] = self.target[p] if math.isinf(capacity) else max(y[p], self.target[p])
             enough = self.plant_heat[p] <= capacity and y[p] <= self.target[p]
             self.short[p] = not enough
         base = len(self.farm.plants)
@@ -488,8 +489,10 @@ class Naive:
             self.log.append((t, "cool", index, -1))
 
     def due(self, t: float, y: Any) -> None:
-        """What is due at `t`."""
+        """What is due at `t` of the first node of which anything is."""
         for n, node in enumerate(self.nodes):
+            if min(node.rest_due, node.govern_due, node.fan_due) > t:
+                continue
             if node.rest_due <= t:
                 node.rest_due = NEVER
                 cluster = self.cluster(node)
@@ -507,6 +510,7 @@ class Naive:
                 if fan != node.fan:
                     node.fan = fan
                     self.log.append((t, "fans", n, fan))
+            return
 
     def start(self) -> Any:
         """Idle, and as warm as that gets."""
@@ -625,6 +629,10 @@ class Naive:
         """Integrate up to `stop` or the first condition that turns positive."""
         conditions = self.conditions()
         before = [g(y) for *_, g in conditions]
+        for place, (kind, index, sub, _) in enumerate(conditions):
+            if (t, kind, index, sub) in self.fired and abs(before[place]) < TOLERANCE:
+                before[place] = TOLERANCE  # it has just happened here
+        self.fired = {key for key in self.fired if key[0] == t}
         step = 0.5 * min(1 / self.rate_d.max(), 1 / self.rate_s.max())
         solver = DOP853(self.derivative, t, y, stop, max_step=step, rtol=1e-11, atol=1e-11)
         peak = -NEVER
@@ -632,11 +640,11 @@ class Naive:
             solver.step()
             dense = solver.dense_output()
             times = np.linspace(solver.t_old, solver.t, LOOKS + 1)
-            first, events = NEVER, []
+            first, events, subs = NEVER, [], []
             low = float(times[0])
             for high in map(float, times[1:]):
                 here = [g(dense(high)) for *_, g in conditions]
-                for place, (kind, index, _, g) in enumerate(conditions):
+                for place, (kind, index, sub, g) in enumerate(conditions):
                     if before[place] <= 0 < here[place]:
                         at = low
                         if g(dense(low)) < 0:
@@ -644,9 +652,10 @@ class Naive:
                                 lambda x, g=g: g(dense(x)), low, high, xtol=1e-13, rtol=1e-15
                             )
                         if at < first - 1e-9:
-                            first, events = at, [(kind, index)]
+                            first, events, subs = at, [(kind, index)], [sub]
                         elif at <= first + 1e-9:
                             events.append((kind, index))
+                            subs.append(sub)
                 before = here
                 if events:
                     break
@@ -657,6 +666,8 @@ class Naive:
             inside = [x for x in np.linspace(solver.t_old, end, 12)]
             peak = max(peak, *(float(self.parts(dense(x))[3].max()) for x in inside))
             if events:
+                keys = {(first, *e, sub) for e, sub in zip(events, subs, strict=True)}
+                self.fired |= keys
                 return first, np.array(dense(first)), list(dict.fromkeys(events)), peak
         return solver.t, solver.y.copy(), [], peak
 

@@ -1,4 +1,4 @@
-"""The commands ``kfarm fit``."""
+"""The commands ``kfarm fit`` and ``kfarm predict``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,27 @@ from kfarm_twin.fit import Unit
 
 fit_app = typer.Typer(no_args_is_help=True, help="Parameters of the twin from what was measured.")
 app.add_typer(fit_app, name="fit")
+predict_app = typer.Typer(
+    no_args_is_help=True, help="What a fitted profile says of a measured run."
+)
+app.add_typer(predict_app, name="predict")
+
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", help="A column's name as role=name; may be repeated.", metavar="ROLE=NAME"
+    ),
+]
 
 
 @fit_app.callback()
 def fit_root() -> None:
     """Parameters of the twin from what was measured."""
+
+
+@predict_app.callback()
+def predict_root() -> None:
+    """What a fitted profile says of a measured run."""
 
 
 @fit_app.command("failures")
@@ -54,3 +70,71 @@ def fit_failures(
         from kfarm_twin.cli_fit_failures import Asked, run  # noqa: PLC0415
 
         run(Asked(file, nodes, unit, since, until, futures, seed, confidence, plot, block), output)
+
+
+Csv = Annotated[
+    list[Path], typer.Option(help="Series of temperature and power; may be gzip; repeat for more.")
+]
+
+
+@fit_app.command("thermal")
+def fit_thermal(
+    csv: Csv,
+    profile_out: Annotated[
+        Path | None, typer.Option(help="Write the fitted AcceleratorProfile (YAML).")
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="AcceleratorProfile to start from; keeps what is not fitted."),
+    ] = None,
+    column: Columns = None,
+    inlet: Annotated[
+        float | None, typer.Option(min=-50, max=100, help="Inlet [degC] of files without one.")
+    ] = None,
+    full_speed: Annotated[
+        float | None, typer.Option(min=1, max=100_000, help="Full fan speed in the files' unit.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a self-contained HTML page.")] = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Fit resistances, times, fan and overhead laws to measured temperature and power."""
+    with problems_reported():
+        from kfarm_twin.cli_thermal import FitAsked, run_fit  # noqa: PLC0415
+
+        asked = FitAsked(csv, profile_out, profile, column or [], inlet, full_speed, plot)
+        run_fit(asked, output)
+
+
+@predict_app.command("thermal")
+def predict_thermal(
+    csv: Csv,
+    profile: Annotated[Path, typer.Option(help="AcceleratorProfile, as kfarm fit thermal writes.")],
+    column: Columns = None,
+    inlet: Annotated[
+        float | None, typer.Option(min=-50, max=100, help="Inlet [degC] instead of the file's.")
+    ] = None,
+    fan_speed: Annotated[
+        float | None,
+        typer.Option(min=0, max=100_000, help="Fan speed [rpm] instead of the file's."),
+    ] = None,
+    start: Annotated[
+        str, typer.Option(help="measured: at the first temperature; steady: at the first power.")
+    ] = "measured",
+    other_node: Annotated[
+        bool, typer.Option("--other-node", help="Leave out the offsets of the measured node.")
+    ] = False,
+    series: Annotated[bool, typer.Option(help="Print the predicted series too.")] = True,
+    output: Format = Output.TABLE,
+) -> None:
+    """Predict temperatures and node power from the power series of a file, and judge them."""
+    if start not in ("measured", "steady"):
+        refuse(f"--start is {start!r}; expected measured or steady")
+    with problems_reported():
+        from kfarm_twin.cli_thermal import PredictAsked, run_predict  # noqa: PLC0415
+
+        run_predict(
+            PredictAsked(
+                csv, profile, column or [], inlet, fan_speed, start == "steady", other_node, series
+            ),
+            output,
+        )

@@ -261,9 +261,9 @@ def _plant(farm: Farm, parts: Sequence[ClusterPart], where: str, told: list[str]
             "nameplate, is assumed"
         )
     numbers = plant_numbers(plant, f"{where}.plant")
+    water = plant_heat(farm)[0].water_c  # refuses zones that are colder than their water
     if plant.details is None:
         own = PlantDetails()
-        water = plant_heat(farm)[0].water_c
         told.append(
             f"plant.details are not given; water of {water:g} degC, a COP of {own.cop} at "
             f"{own.cop_outdoor} degC wet bulb, cooling towers with free cooling are assumed"

@@ -35,7 +35,7 @@ def new_state(compiled: CompiledHeat) -> HeatState:
         node=zeros(nodes, c.NODE_STATE),
         node_c=np.zeros((nodes, c.NODE_TEMPERATURES)),
         mw=zeros(nodes, most, 3),
-        own=np.zeros((nodes, most, 4)),
+        own=np.zeros((nodes, most, c.OWN)),
         branch=np.zeros((len(tables.branches), c.BRANCH_STATE)),
         zone=zeros(zones, c.ZONE_STATE),
         zone_c=np.zeros((zones, c.ZONE_TEMPERATURES)),

@@ -322,7 +322,13 @@ def _rules(cluster: HeatCluster, first_node: int) -> list[int]:
         int(cluster.liquid),
         len(fans.levels) if automatic else 1,
         _ns(fans.dwell_s),
+        int(cluster.spread == 0.0 and _are_alike(cluster)),
     ]
+
+
+def _are_alike(cluster: HeatCluster) -> bool:
+    """Whether places in a node do not differ."""
+    return len(set(cluster.die_factors)) <= 1 and len(set(cluster.sink_factors)) <= 1
 
 
 def _laws(cluster: HeatCluster) -> list[float]:

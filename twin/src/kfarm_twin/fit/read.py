@@ -108,7 +108,7 @@ def read_log(
     ManifestError
         Each problem with its line.
     """
-    text = _text(path)
+    text = whole_text(path)
     left_out, notes = LeftOut(), []
     findings = Findings(path)
     if text.lstrip().startswith(("[", "{")):
@@ -142,7 +142,7 @@ def _bound(clock: Clock, text: str | None, option: str) -> float | None:
         raise failure(Path(option), shown(text), str(error)) from None
 
 
-def _text(path: Path) -> str:
+def whole_text(path: Path) -> str:
     """The whole file as text without marks; blocks() names what is wrong with its bytes."""
     size, parts = 0, []
     for block in blocks(path):

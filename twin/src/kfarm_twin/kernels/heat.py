@@ -21,12 +21,15 @@ from kfarm_twin.kernels.heat_nodes import (
     book_energy,
     close_zone,
     cools_at,
+    distinct,
     is_over,
+    join,
     limit_of,
     look,
     refresh,
     resistance_of,
     set_level,
+    tell_apart,
     touch,
     wanted_branch,
 )
@@ -147,8 +150,13 @@ def set_power(
 ) -> None:
     """From `now` [ns] on, so many devices of a node ask for `asked_mw` each, idle draw included."""
     _move_to(heat, hs, now)
+    whole = devices == heat.rules[heat.nodes[node, c.CLUSTER], c.DEVICES]
+    if not whole:
+        tell_apart(heat, hs, node)
     for device in range(first_device, first_device + devices):
         hs.mw[node, device, c.ASKED] = asked_mw
+    if whole:
+        join(heat, hs, node)
     mark_node(hs, node)
 
 
@@ -180,7 +188,7 @@ def set_up(heat: Heat, hs: HeatState, now: int, node: int, up: int) -> None:
 @inner
 def _free(heat: Heat, hs: HeatState, node: int) -> None:
     """No device of a node throttles any more."""
-    for device in range(heat.rules[heat.nodes[node, c.CLUSTER], c.DEVICES]):
+    for device in range(distinct(heat, hs, node)):
         if hs.mw[node, device, c.LEVEL] != c.FREE:
             set_level(heat, hs, node, device, c.FREE)
 
@@ -265,7 +273,7 @@ def _tell_speeds(heat: Heat, hs: HeatState) -> None:
         if hs.node[node, c.UP] == 0:
             continue
         slowest, where = c.LEVELS + 1, c.NONE
-        for device in range(heat.rules[heat.nodes[node, c.CLUSTER], c.DEVICES]):
+        for device in range(distinct(heat, hs, node)):
             level = hs.mw[node, device, c.LEVEL]
             if level != c.FREE and level < slowest:
                 slowest, where = level, device
@@ -294,7 +302,7 @@ def _check(heat: Heat, hs: HeatState, node: int) -> None:
     sink, die = branch_at(heat, hs, row[c.BRANCH])
     inlet = supply_at(heat, hs, heat.nodes[node, c.INLET_ZONE]) + hs.node_c[node, c.INLET]
     acted = False
-    for device in range(rules[c.DEVICES]):
+    for device in range(distinct(heat, hs, node)):
         if is_over(hs, node, device, laws[c.SHUTDOWN], sink, die):
             _overheat(heat, hs, node, device)
             return
@@ -327,10 +335,10 @@ def _release(heat: Heat, hs: HeatState, node: int, device: int, inlet: float) ->
 def _govern(heat: Heat, hs: HeatState, node: int, supply: float) -> None:
     """Choose the levels of throttled devices for the present inlet."""
     row, cluster = hs.node[node], heat.nodes[node, c.CLUSTER]
-    laws, rules = heat.laws[cluster], heat.rules[cluster]
+    laws = heat.laws[cluster]
     inlet = supply + hs.node_c[node, c.INLET]
     _, die = branch_at(heat, hs, row[c.BRANCH])
-    for device in range(rules[c.DEVICES]):
+    for device in range(distinct(heat, hs, node)):
         level = hs.mw[node, device, c.LEVEL]
         if level == c.FREE:
             continue
@@ -350,13 +358,13 @@ def _govern(heat: Heat, hs: HeatState, node: int, supply: float) -> None:
 @inner
 def _turn_fans(heat: Heat, hs: HeatState, node: int, branch: int) -> None:
     """Turn the fans of a node at another level: it follows another branch from now on."""
-    row, cluster = hs.node[node], heat.nodes[node, c.CLUSTER]
+    row = hs.node[node]
     before = row[c.BRANCH]
     if branch == before:
         return
     sink, die = branch_at(heat, hs, before)
     new_sink, new_die = branch_at(heat, hs, branch)
-    for device in range(heat.rules[cluster, c.DEVICES]):
+    for device in range(distinct(heat, hs, node)):
         hs.own[node, device, c.SINK_C] += sink - new_sink
         hs.own[node, device, c.DIE_C] += die - new_die
     row[c.BRANCH] = branch
@@ -588,7 +596,7 @@ def _begin_node(heat: Heat, hs: HeatState, node: int, seed: int, future: int) ->
     hs.branch[row[c.BRANCH], c.B_NODES] += 1.0
     row[c.OTHERS_MW] = rules[c.OVERHEAD_MW]
     row[c.CROSS], row[c.FAN_DUE], row[c.GOVERN], row[c.COOL_DUE] = FAR_NS, FAR_NS, FAR_NS, FAR_NS
-    row[c.CHANGED] = -rules[c.DWELL]
+    row[c.CHANGED], row[c.ALIKE] = -rules[c.DWELL], rules[c.SAME]
     hs.node_c[node, c.HOTTEST] = -math.inf
     for device in range(rules[c.DEVICES]):
         factor = 1.0
@@ -610,6 +618,13 @@ def _begin_node(heat: Heat, hs: HeatState, node: int, seed: int, future: int) ->
 @inner
 def begin(heat: Heat, hs: HeatState, seed: int, future: int, horizon: int) -> None:
     """A future at its start: all nodes are up, idle and as warm as they get so."""
+    prepare(heat, hs, seed, future, horizon)
+    start_steady(heat, hs)
+
+
+@inner
+def prepare(heat: Heat, hs: HeatState, seed: int, future: int, horizon: int) -> None:
+    """As `begin`, for callers who set powers next and call `start_steady` themselves."""
     _clear(heat, hs, horizon)
     _begin_units(heat, hs, seed, future)
     for branch in range(hs.branch.shape[0]):
@@ -619,7 +634,6 @@ def begin(heat: Heat, hs: HeatState, seed: int, future: int, horizon: int) -> No
     for node in range(hs.node.shape[0]):
         _begin_node(heat, hs, node, seed, future)
     hs.rack[:, c.RACK_MARK] = 0.0
-    start_steady(heat, hs)
 
 
 @inner
@@ -648,8 +662,9 @@ def _steady_supplies(heat: Heat, hs: HeatState) -> None:
 
 
 @inner
-def _steady_node(heat: Heat, hs: HeatState, node: int) -> None:
-    """Levels, fans and own temperatures of a node as they get if nothing changes."""
+def _steady_node(heat: Heat, hs: HeatState, node: int) -> bool:
+    """Levels, fans and own temperatures of a node as they get; True where the first two changed."""
+    changed = False
     row, cluster = hs.node[node], heat.nodes[node, c.CLUSTER]
     laws, supply = heat.laws[cluster], hs.zone_c[heat.nodes[node, c.INLET_ZONE], c.SUPPLY]
     branch = row[c.BRANCH]
@@ -657,22 +672,25 @@ def _steady_node(heat: Heat, hs: HeatState, node: int) -> None:
         branch = wanted_branch(heat, hs, node, supply)
     hs.branch[row[c.BRANCH], c.B_NODES] -= 1.0
     hs.branch[branch, c.B_NODES] += 1.0
+    changed = branch != row[c.BRANCH]
     row[c.BRANCH] = branch
     inlet = 0.0
     if heat.rules[cluster, c.LIQUID] == 0:
         inlet = hs.rack[heat.nodes[node, c.RACK], c.RACK_RISE]
         inlet += heat.paths[branch, c.RISE] * (float(row[c.DEVICES_MW]) * KILO)
     hs.node_c[node, c.INLET] = inlet
-    for device in range(heat.rules[cluster, c.DEVICES]):
+    for device in range(distinct(heat, hs, node)):
         asked, own = hs.mw[node, device, c.ASKED], hs.own[node, device]
         level = c.FREE
         if row[c.UP] == 1 and asked > heat.rules[cluster, c.IDLE_MW]:
             level = best_level(heat, hs, node, device, supply + inlet, laws[c.THROTTLE])
             level = c.FREE if level == c.LEVELS else level
+        changed = changed or level != hs.mw[node, device, c.LEVEL]
         set_level(heat, hs, node, device, level)
         watts = float(hs.mw[node, device, c.DRAWN]) * KILO
         own[c.SINK_C] = inlet + hs.branch[branch, c.R_SINK] * own[c.K_SINK] * watts
         own[c.DIE_C] = own[c.SINK_C] + own[c.R_DIE] * watts
+    return changed
 
 
 @inner
@@ -684,8 +702,11 @@ def start_steady(heat: Heat, hs: HeatState) -> None:
         for rack in range(hs.rack.shape[0]):
             hs.rack[rack, c.RACK_RISE] = heat.racks[rack, 0] * (hs.rack[rack, c.RACK_AIR_MW] * KILO)
         _steady_supplies(heat, hs)
+        moved = False
         for node in range(hs.node.shape[0]):
-            _steady_node(heat, hs, node)
+            moved = _steady_node(heat, hs, node) or moved
+        if not moved:
+            break
     for zone in range(hs.zone.shape[0]):
         z = hs.zone_c[zone]
         for branch in range(heat.first[c.BRANCHES, zone], heat.first[c.BRANCHES, zone + 1]):
@@ -724,7 +745,7 @@ def _note_start(heat: Heat, hs: HeatState, node: int) -> None:
     """Temperatures at the start are the first records."""
     cluster = heat.nodes[node, c.CLUSTER]
     warm = hs.branch[hs.node[node, c.BRANCH], c.B_DIE]
-    for device in range(heat.rules[cluster, c.DEVICES]):
+    for device in range(distinct(heat, hs, node)):
         celsius = warm + hs.own[node, device, c.DIE_C]
         hs.node_c[node, c.HOTTEST] = max(hs.node_c[node, c.HOTTEST], celsius)
         if celsius > hs.cluster_c[cluster, c.HOTTEST_C]:
@@ -741,10 +762,11 @@ def stored_j(heat: Heat, hs: HeatState, cluster: int) -> float:
     for node in range(first, first + heat.rules[cluster, c.NODES]):
         branch = hs.node[node, c.BRANCH]
         sink, _ = branch_at(heat, hs, branch)
-        for device in range(heat.rules[cluster, c.DEVICES]):
+        count, own_j = distinct(heat, hs, node), 0.0
+        for device in range(count):
             own = hs.own[node, device]
-            capacity = heat.paths[branch, c.CAPACITY] / own[c.K_SINK]
-            total += capacity * (sink + own[c.SINK_C])
+            own_j += heat.paths[branch, c.CAPACITY] / own[c.K_SINK] * (sink + own[c.SINK_C])
+        total += own_j * float(heat.rules[cluster, c.DEVICES]) if count == 1 else own_j
     return total
 
 
@@ -785,7 +807,7 @@ def hottest_c(heat: Heat, hs: HeatState, now: int, node: int) -> float:
     touch(heat, hs, node)
     _, die = branch_at(heat, hs, hs.node[node, c.BRANCH])
     hottest = -math.inf
-    for device in range(heat.rules[heat.nodes[node, c.CLUSTER], c.DEVICES]):
+    for device in range(distinct(heat, hs, node)):
         hottest = max(hottest, hs.own[node, device, c.DIE_C])
     return die + hottest
 
@@ -796,7 +818,8 @@ def device_c(heat: Heat, hs: HeatState, now: int, node: int, device: int) -> flo
     _move_to(heat, hs, now)
     touch(heat, hs, node)
     _, die = branch_at(heat, hs, hs.node[node, c.BRANCH])
-    return float(die + hs.own[node, device, c.DIE_C])
+    own = 0 if hs.node[node, c.ALIKE] == 1 else device
+    return float(die + hs.own[node, own, c.DIE_C])
 
 
 @inner

@@ -22,7 +22,7 @@ FREE = -1
 
 # Rows of `HeatState.changes`: (WHAT, NODE, DEVICE, DETAIL).
 SPEED, OVERHEATED, COOL, FANS = 0, 1, 2, 3
-"""SPEED: the slowest working device of the node changed (DETAIL: its speed [ppm]). OVERHEATED: the
+"""SPEED: of a device of the node changed (DETAIL: the slowest working one's [ppm]). OVERHEATED: a
 node went off by itself. COOL: it may come back. FANS: they turn at level DETAIL."""
 CHANGE = 4
 
@@ -32,9 +32,10 @@ NODE_COLUMNS = 6
 # Columns of Heat.rules.
 (
     FIRST_NODE, NODES, DEVICES, FLOOR, DWELL, RESTART, IDLE_MW, OVERHEAD_MW, LIQUID, FAN_LEVELS,
-    FAN_DWELL,
-) = range(11)  # fmt: skip
-RULES = 11
+    FAN_DWELL, SAME,
+) = range(12)  # fmt: skip
+"""SAME: 1 where devices have no spread and no places that differ."""
+RULES = 12
 # Columns of Heat.laws.
 (
     DIE, DIE_RATE, THROTTLE, SHUTDOWN, HYSTERESIS, LIQUID_SHARE, LIQUID_OTHER, TARGET,
@@ -81,15 +82,16 @@ class Heat(NamedTuple):
 # Columns of HeatState.node.
 (
     UP, BRANCH, SINCE, OTHERS_MW, POWER_MW, DEVICES_MW, AIR_MW, LIQUID_MW, SPEED_NOW, TELLS, CROSS,
-    FAN_DUE, GOVERN, COOL_DUE, CHANGED, MARK, HOT_OFF, WATCH, GUARD,
-) = range(19)  # fmt: skip
-"""POWER_MW: the whole node. SPEED_NOW: of its slowest working device [ppm]. HOT_OFF: one of those below."""
-NODE_STATE = 19
+    FAN_DUE, GOVERN, COOL_DUE, CHANGED, MARK, HOT_OFF, WATCH, GUARD, ALIKE,
+) = range(20)  # fmt: skip
+"""POWER_MW: the whole node. SPEED_NOW: of its slowest working device [ppm]. HOT_OFF: as below.
+ALIKE: its devices are and do the same: temperatures of the first are those of all."""
+NODE_STATE = 20
 RESTS, COOLS, COOLED = 1, 2, 3
 """A node that was shut down by heat waits for its restart time, for its devices to cool, for
 `set_up`; else 0."""
-NOTHING, RISE_WATCH, FALL_WATCH, BOTH_WATCH = 0, 1, 2, 3
-"""Values of WATCH (bits): which crossings of its devices were looked for under the zone's motion."""
+NOTHING, RISE_WATCH, FALL_WATCH, BOTH_WATCH, ALL = 0, 1, 2, 3, 4
+"""Values of WATCH (bits): crossings that were looked for under the zone's motion. ALL: any node."""
 # Columns of HeatState.node_c [degC or K].
 INLET, TOP, MARGIN, LOW, HIGH, HOTTEST = range(6)
 """INLET: of the devices above the zone's supply. TOP: bound of what devices add to the branch. LOW,
@@ -98,8 +100,9 @@ NODE_TEMPERATURES = 6
 # Columns of HeatState.mw.
 ASKED, DRAWN, LEVEL = 0, 1, 2
 # Columns of HeatState.own.
-SINK_C, DIE_C, R_DIE, K_SINK = 0, 1, 2, 3
-"""Sink and die above the branch [K]; die resistance [K/W]; factor on the sink's."""
+SINK_C, DIE_C, R_DIE, K_SINK, JOULES = 0, 1, 2, 3, 4
+"""Sink and die above the branch [K]; die resistance [K/W]; factor on the sink's; energy [J]."""
+OWN = 5
 # Columns of HeatState.branch.
 B_SINK, B_DIE, R_SINK, RATE, B_TOP, B_MARGIN, SUP, B_NODES = range(8)
 BRANCH_STATE = 8
@@ -131,8 +134,8 @@ RACK_AIR_MW, RACK_RISE, RACK_MARK = 0, 1, 2
 ) = range(10)  # fmt: skip
 """THROTTLED: devices that are slowed now. FIRST_*: time [ns] or FAR_NS. ALL_MW: of all devices."""
 CLUSTER_STATE = 10
-# Columns of HeatState.cluster_c: hottest die so far [degC], slowed device-seconds [s], energy of all
-# devices [J], heat stored in sinks at the start and now (by `end`) [J].
+# Columns of HeatState.cluster_c: hottest die so far [degC], slowed device-seconds [s], energy of
+# all devices [J], heat stored in sinks at the start and at the end [J].
 HOTTEST_C, THROTTLED_S, ENERGY_J, STORED_START_J, STORED_J = range(5)
 CLUSTER_TALLIES = 5
 # Columns of HeatState.unit.
@@ -154,7 +157,7 @@ class HeatState(NamedTuple):
     node: Ints  # [N, NODE_STATE]
     node_c: Floats  # [N, NODE_TEMPERATURES]
     mw: Ints  # [N, D, 3]
-    own: Floats  # [N, D, 4]
+    own: Floats  # [N, D, OWN]
     branch: Floats  # [B, BRANCH_STATE]
     zone: Ints  # [Z, ZONE_STATE]
     zone_c: Floats  # [Z, ZONE_TEMPERATURES]

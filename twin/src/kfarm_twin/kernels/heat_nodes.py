@@ -53,8 +53,52 @@ from kfarm_twin.kernels.heat_zones import (
 )
 from kfarm_twin.kernels.rng import FAR_NS, exp
 
+GONE = 50.0
+"""After so many time constants nothing is left (2e-22)."""
 BACK_OFF = 1_000
 """A crossing that turned out to be none is looked for again this much later [ns]."""
+
+
+@inner
+def distinct(heat: Heat, hs: HeatState, node: int) -> int:
+    """How many of a node's devices have to be looked at: one where all are alike."""
+    if hs.node[node, c.ALIKE] == 1:
+        return 1
+    return int(heat.rules[heat.nodes[node, c.CLUSTER], c.DEVICES])
+
+
+@inner
+def tell_apart(heat: Heat, hs: HeatState, node: int) -> None:
+    """The devices of a node are not alike any more: each gets what the first has."""
+    if hs.node[node, c.ALIKE] == 0:
+        return
+    hs.node[node, c.ALIKE] = 0
+    first = hs.own[node, 0]
+    for device in range(1, heat.rules[heat.nodes[node, c.CLUSTER], c.DEVICES]):
+        own = hs.own[node, device]
+        own[c.SINK_C], own[c.DIE_C] = first[c.SINK_C], first[c.DIE_C]
+
+
+@inner
+def join(heat: Heat, hs: HeatState, node: int) -> None:
+    """A node all of whose devices ask for the same: they may have become alike."""
+    cluster = heat.nodes[node, c.CLUSTER]
+    if hs.node[node, c.ALIKE] == 1 or heat.rules[cluster, c.SAME] == 0:
+        return
+    first, own = hs.mw[node, 0], hs.own[node, 0]
+    for device in range(1, heat.rules[cluster, c.DEVICES]):
+        each, its = hs.mw[node, device], hs.own[node, device]
+        if each[c.DRAWN] != first[c.DRAWN] or each[c.LEVEL] != first[c.LEVEL]:
+            return
+        if its[c.SINK_C] != own[c.SINK_C] or its[c.DIE_C] != own[c.DIE_C]:
+            return
+    hs.node[node, c.ALIKE] = 1
+
+
+@inner
+def _decay(rate: float, t: float) -> float:
+    """exp(-rate t), 0 after 50 time constants (2e-22)."""
+    return exp(-rate * t) if rate * t < GONE else 0.0
 
 
 @inner
@@ -105,7 +149,7 @@ def _peaks(heat: Heat, hs: HeatState, node: int, least: float) -> None:
     before = float(start - since) * NS
     sinks, dies = exp(-rate * before), exp(-die_rate * before)
     mixed = die_rate * pair(rate, die_rate, before)
-    for device in range(heat.rules[cluster, c.DEVICES]):
+    for device in range(distinct(heat, hs, node)):
         if own_bound(hs, node, device) <= least:
             continue
         sink, die = stand_at(heat, hs, branch, float(start - begun) * NS)
@@ -149,23 +193,26 @@ def touch(heat: Heat, hs: HeatState, node: int) -> None:
             _peaks(heat, hs, node, least)
     _, warm = branch_at(heat, hs, branch)
     rate, die_rate = hs.branch[branch, c.RATE], heat.laws[cluster, c.DIE_RATE]
-    sinks, dies = exp(-rate * t), exp(-die_rate * t)
-    mixed = die_rate * pair(rate, die_rate, t)
+    sinks, dies, mixed = _decay(rate, t), _decay(die_rate, t), 0.0
+    if min(rate, die_rate) * t < GONE:
+        mixed = die_rate * pair(rate, die_rate, t)
     resistance, inlet = hs.branch[branch, c.R_SINK], hs.node_c[node, c.INLET]
-    hottest, where = -math.inf, 0
-    for device in range(heat.rules[cluster, c.DEVICES]):
+    hottest, where, record = -math.inf, 0, hs.node_c[node, c.HOTTEST]
+    for device in range(distinct(heat, hs, node)):
         own = hs.own[node, device]
         watts = float(hs.mw[node, device, c.DRAWN]) * KILO
         rest = inlet + resistance * own[c.K_SINK] * watts
         top, away = rest + own[c.R_DIE] * watts, own[c.SINK_C] - rest
         sink, die = rest + away * sinks, top + (own[c.DIE_C] - top) * dies + away * mixed
         add = top - rest
-        rose, falls = own[c.SINK_C] + add > own[c.DIE_C], sink + add < die
-        if at_rest and rose and falls:
+        crest = own[c.SINK_C] + add  # what a die reaches at most that rises and falls again
+        if at_rest and own[c.DIE_C] < crest and sink + add < die and warm + crest > record:
             _peak_at_rest(heat, hs, node, device, own[c.SINK_C], own[c.DIE_C], t)
         own[c.SINK_C], own[c.DIE_C] = sink, die
         if own[c.DIE_C] > hottest:
             hottest, where = own[c.DIE_C], device
+    for device in range(heat.rules[cluster, c.DEVICES]):
+        hs.own[node, device, c.JOULES] += float(hs.mw[node, device, c.DRAWN]) * KILO * t
     row[c.SINCE] = hs.now[c.TIME]
     _note(hs, cluster, node, where, warm + hottest, hs.now[c.TIME])
 
@@ -184,10 +231,15 @@ def apply(heat: Heat, hs: HeatState, node: int) -> None:
     row, cluster = hs.node[node], heat.nodes[node, c.CLUSTER]
     rules, laws, devices_mw = heat.rules[cluster], heat.laws[cluster], 0
     up = row[c.UP] == 1
-    for device in range(rules[c.DEVICES]):
+    count = distinct(heat, hs, node)
+    for device in range(count):
         own = hs.mw[node, device]
         own[c.DRAWN] = level_mw(rules[c.IDLE_MW], own[c.ASKED], own[c.LEVEL]) if up else 0
         devices_mw += own[c.DRAWN]
+    if count == 1:
+        devices_mw *= rules[c.DEVICES]
+        for device in range(1, rules[c.DEVICES]):
+            hs.mw[node, device, c.DRAWN] = hs.mw[node, 0, c.DRAWN]
     others = row[c.OTHERS_MW] if up else 0
     fans = int(heat.paths[row[c.BRANCH], c.FAN_MW]) if up else 0
     liquid = 0
@@ -224,17 +276,32 @@ def book_energy(hs: HeatState, cluster: int) -> None:
 
 @inner
 def set_level(heat: Heat, hs: HeatState, node: int, device: int, level: int) -> None:
-    """Set the power level of a device, and count those that are slowed."""
+    """Set the power level of a device (of all, where they are alike), and count the slowed."""
     before, cluster = hs.mw[node, device, c.LEVEL], heat.nodes[node, c.CLUSTER]
-    row = hs.cluster[cluster]
+    if level == before:
+        return
+    row, last = hs.cluster[cluster], device + 1
+    if hs.node[node, c.ALIKE] == 1:
+        last = heat.rules[cluster, c.DEVICES]
     slow = 1 if 0 <= level < c.LEVELS else 0
-    more = slow - (1 if 0 <= before < c.LEVELS else 0)
+    more = (slow - (1 if 0 <= before < c.LEVELS else 0)) * (last - device)
     if more != 0:
         book_energy(hs, cluster)
         row[c.THROTTLED] += more
         row[c.THROTTLED_MAX] = max(row[c.THROTTLED_MAX], row[c.THROTTLED])
         row[c.FIRST_THROTTLE] = min(row[c.FIRST_THROTTLE], hs.now[c.TIME])
-    hs.mw[node, device, c.LEVEL] = level
+    if min(level % (c.LEVELS + 1), before % (c.LEVELS + 1)) < c.LEVELS:
+        tell(hs, node)
+    for each in range(device, last):
+        hs.mw[node, each, c.LEVEL] = level
+
+
+@inner
+def tell(hs: HeatState, node: int) -> None:
+    """A device of a node has another speed: say so with the next step."""
+    if hs.node[node, c.TELLS] == 0:
+        hs.node[node, c.TELLS] = 1
+        enlist(hs, c.D_TELL, node)
 
 
 @inner
@@ -263,7 +330,7 @@ def best_level(heat: Heat, hs: HeatState, node: int, device: int, inlet: float, 
 def _rise_of(heat: Heat, hs: HeatState, node: int, branch: int) -> float:
     """Steady temperature of a node's hottest device above the supply, as of another branch [K]."""
     hottest, path = 0.0, heat.paths[branch]
-    for device in range(heat.rules[heat.nodes[node, c.CLUSTER], c.DEVICES]):
+    for device in range(distinct(heat, hs, node)):
         own, watts = hs.own[node, device], float(hs.mw[node, device, c.DRAWN]) * KILO
         hottest = max(hottest, (path[c.SINK] * own[c.K_SINK] + own[c.R_DIE]) * watts)
     around = hs.rack[heat.nodes[node, c.RACK], c.RACK_RISE]
@@ -367,7 +434,7 @@ def _search(heat: Heat, hs: HeatState, node: int, sink: float, die: float) -> in
     found, first = math.inf, c.NONE
     bound = hs.branch[branch, c.SUP]
     begun = seconds_since(hs, hs.zone[zone, c.Z_SINCE])
-    for device in range(heat.rules[cluster, c.DEVICES]):
+    for device in range(distinct(heat, hs, node)):
         limit, own = limit_of(heat, hs, node, device), hs.own[node, device]
         rises = own_bound(hs, node, device) + bound > limit
         level = hs.mw[node, device, c.LEVEL]
@@ -402,7 +469,7 @@ def cools_at(heat: Heat, hs: HeatState, node: int) -> int:
     most = min(laws[c.THROTTLE], laws[c.SHUTDOWN]) - laws[c.HYSTERESIS]
     sink, die = branch_at(heat, hs, branch)
     hottest, where = -math.inf, 0
-    for device in range(heat.rules[cluster, c.DEVICES]):
+    for device in range(distinct(heat, hs, node)):
         if hs.own[node, device, c.DIE_C] > hottest:
             hottest, where = hs.own[node, device, c.DIE_C], device
     if die + hottest <= most + TOLERANCE:
@@ -432,7 +499,7 @@ def _bounds(heat: Heat, hs: HeatState, node: int, die: float) -> int:
     cluster, slowest = heat.nodes[node, c.CLUSTER], c.LEVELS
     temperatures[c.TOP], temperatures[c.MARGIN] = -math.inf, math.inf
     temperatures[c.LOW], temperatures[c.HIGH] = -math.inf, math.inf
-    for device in range(heat.rules[cluster, c.DEVICES]):
+    for device in range(distinct(heat, hs, node)):
         bound = own_bound(hs, node, device)
         temperatures[c.TOP] = max(temperatures[c.TOP], bound)
         if row[c.UP] == 0:
@@ -479,9 +546,7 @@ def look(heat: Heat, hs: HeatState, node: int) -> None:
     if row[c.UP] == 1:
         if speed != row[c.SPEED_NOW]:
             row[c.SPEED_NOW] = speed
-            if row[c.TELLS] == 0:
-                row[c.TELLS] = 1
-                enlist(hs, c.D_TELL, node)
+            tell(hs, node)
         supply = supply_at(heat, hs, zone)
         row[c.GOVERN] = FAR_NS
         if temperatures[c.HIGH] < math.inf or temperatures[c.LOW] > -math.inf:
@@ -499,7 +564,7 @@ def look(heat: Heat, hs: HeatState, node: int) -> None:
     if row[c.HOT_OFF] == c.COOLS:
         row[c.WATCH] = c.FALL_WATCH
         row[c.COOL_DUE] = cools_at(heat, hs, node)
-    first = min(min(row[c.CROSS], row[c.FAN_DUE]), min(row[c.GOVERN], row[c.COOL_DUE]))
+    first = min(row[c.CROSS], row[c.FAN_DUE], row[c.GOVERN], row[c.COOL_DUE])
     set_due(hs.due, node_entity(hs, node), first)
 
 

@@ -239,7 +239,7 @@ def watchers(heat: Heat, hs: HeatState, zone: int, bits: int) -> None:
     """Nodes whose crossings were looked for under another motion of the supply look again."""
     for place in range(heat.first[c.OF_ZONE, zone], heat.first[c.OF_ZONE, zone + 1]):
         node = heat.members[c.OF_ZONE, place]
-        if hs.node[node, c.WATCH] & bits != 0:
+        if bits == c.ALL or hs.node[node, c.WATCH] & bits != 0:
             mark_node(hs, node)
 
 
@@ -247,9 +247,11 @@ def watchers(heat: Heat, hs: HeatState, zone: int, bits: int) -> None:
 def reopen(heat: Heat, hs: HeatState, zone: int) -> None:
     """Begin another segment of a zone whose last one is closed; nodes look again where need be."""
     z, before = hs.zone_c[zone], hs.zone[zone, c.MODE]
-    push, rate, water = z[c.Z_PUSH], z[c.Z_RATE], z[c.W_PUSH]
+    push, rate, water, supply = z[c.Z_PUSH], z[c.Z_RATE], z[c.W_PUSH], z[c.SUPPLY]
     open_zone(heat, hs, zone)
-    if before != hs.zone[zone, c.MODE]:
+    if z[c.SUPPLY] != supply:  # it jumped, as where its units carry any heat
+        watchers(heat, hs, zone, c.ALL)
+    elif before != hs.zone[zone, c.MODE]:
         watchers(heat, hs, zone, c.BOTH_WATCH)
     elif hs.zone[zone, c.MODE] == c.SATURATED:
         lower = z[c.Z_PUSH] <= push and z[c.Z_RATE] == rate and z[c.W_PUSH] == 0.0 and water == 0.0
@@ -271,7 +273,8 @@ def keeps_setpoint(heat: Heat, hs: HeatState, zone: int) -> bool:
 def _flip_due(heat: Heat, hs: HeatState, zone: int) -> int:
     """When the supply leaves its setpoint, or is back at it."""
     z, row, law, w = hs.zone_c[zone], hs.zone[zone], heat.zones[zone], hs.w
-    conduct = law[c.U] * units_share(heat, hs, zone)
+    share = units_share(heat, hs, zone)
+    conduct = law[c.U] * share if share > 0.0 else 0.0
     if row[c.MODE] == c.REGULATED:
         if z[c.W_PUSH] <= 0.0 or math.isinf(conduct) or conduct == 0.0:
             return FAR_NS
@@ -359,7 +362,8 @@ def open_plant(heat: Heat, hs: HeatState, plant: int) -> bool:
     target = p[c.P_TARGET]
     if mode == c.REGULATED and heat_w <= capacity and water == target:
         return False
-    water = target if mode == c.REGULATED else max(water, target)
+    at_target = mode == c.REGULATED or math.isinf(capacity)
+    water = target if at_target else max(water, target)
     p[c.P_WATER] = water
     p[c.P_HIGHEST] = max(p[c.P_HIGHEST], water)
     row[c.P_SINCE] = now

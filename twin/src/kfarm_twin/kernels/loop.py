@@ -153,6 +153,7 @@ def _begin(
     follow(farm, state)
     start_warm(farm, state)
     for unit in range(farm.units.workload.shape[0]):
+        state.units.row[unit, u.FELT] = 0
         spoil_from_start(farm, state, unit)
         kept_room = schedule_finish(farm, state, queue, unit, horizon) and kept_room
     return feel_heat(farm, state) and kept_room

@@ -211,7 +211,6 @@ def slot_ppm(farm: Farm, state: State, slot: int) -> int:
     node = state.units.slot_node[slot]
     if state.heat.node[node, h.SPEED_NOW] >= FULL_PPM:
         return FULL_PPM
-    idle = farm.clusters.idle_device_mw[farm.nodes.cluster[node]]
     skipped = _first_place(farm, state, node, slot)
     left = farm.workloads.need[farm.units.workload[farm.units.slot_unit[slot]], ACCELERATORS]
     slowest = FULL_PPM
@@ -222,10 +221,9 @@ def slot_ppm(farm: Farm, state: State, slot: int) -> int:
             skipped -= 1
         elif left > 0:
             left -= 1
-            mw = state.heat.mw[node, device]
-            if mw[h.ASKED] > idle:
-                own = (mw[h.DRAWN] - idle) * FULL_PPM // (mw[h.ASKED] - idle)
-                slowest = min(slowest, own)
+            level = state.heat.mw[node, device, h.LEVEL]
+            if level != h.FREE:
+                slowest = min(slowest, level * FULL_PPM // h.LEVELS)
     return int(slowest)
 
 
@@ -268,8 +266,8 @@ def _cool(farm: Farm, state: State, log: EventLog, node: int, seed: int, future:
 
 
 @inner
-def book_power(farm: Farm, state: State) -> None:
-    """Let all nodes draw what the heat engine says."""
+def book_power(farm: Farm, state: State) -> bool:
+    """Let all nodes draw what the heat engine says; True where power supplies lose otherwise."""
     now, lost = state.tally.counts[NOW], False
     for node in range(state.heat.node.shape[0]):
         if state.nodes.up[node] == 1:
@@ -278,6 +276,7 @@ def book_power(farm: Farm, state: State) -> None:
         settle(farm.heat, state.heat)
     for node in range(state.heat.node.shape[0]):
         redraw(farm, state, node)
+    return lost
 
 
 @inner
@@ -285,7 +284,8 @@ def start_warm(farm: Farm, state: State) -> None:
     """At time 0, let all be as warm as it gets with what was asked for."""
     for _ in range(2):  # the second time with the losses of what is then drawn
         start_steady(farm.heat, state.heat)
-        book_power(farm, state)
+        if not book_power(farm, state):
+            break
 
 
 @inner
