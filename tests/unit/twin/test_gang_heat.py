@@ -119,9 +119,7 @@ def reference(
     )
 
 
-def played_beside(
-    faults: list[HeatFault], pods: int
-) -> tuple[Model, Replay, naive_heat.Played]:
+def played_beside(faults: list[HeatFault], pods: int) -> tuple[Model, Replay, naive_heat.Played]:
     """The gang loop and the reference under the same faults of one gang without saves."""
     model, playing = build(LIQUID, gang(pods, 1), faults, hours=2)
     replay = playing.replay(0)
@@ -195,9 +193,7 @@ def test_energy_is_what_is_drawn_and_nothing_is_hotter_than_the_shutdown_limit()
     loop = {"pumps": 1, "pumpLife": {"meanTimeBetweenFailures": "300h", "meanTimeToRepair": "1h"}}
     cooling = LIQUID | {"loop": loop, "supplyTemperature": 40, "redundantPumps": 1}
     farm = farms.farm(farms.cluster(nodes=4, cooling=cooling))
-    model = compile_farm(
-        [farm], [farms.profile()], farms.plan(gang(2, 900)), farms.snapshot(farm)
-    )
+    model = compile_farm([farm], [farms.profile()], farms.plan(gang(2, 900)), farms.snapshot(farm))
     placed = place(model)
     assert isinstance(placed, np.ndarray)
     playing = Simulator(model, placed, 3, 2000 * HOUR_NS)
@@ -205,7 +201,7 @@ def test_energy_is_what_is_drawn_and_nothing_is_hotter_than_the_shutdown_limit()
     hottest = outcome.metrics[:, METRIC_ORDER.index("accelerator_temperature_max")]
     shutdowns = outcome.metrics[:, METRIC_ORDER.index("thermal_shutdowns")]
     assert (hottest <= 92 + 1e-6).all()
-    assert (hottest[shutdowns > 0] == pytest.approx(92, abs=1e-6))
+    assert hottest[shutdowns > 0] == pytest.approx(92, abs=1e-6)
     assert (shutdowns > 0).any()
     assert (shutdowns == 0).any()
     played = playing.replay(int(np.argmax(shutdowns)))
@@ -213,6 +209,8 @@ def test_energy_is_what_is_drawn_and_nothing_is_hotter_than_the_shutdown_limit()
     power = played.series["it_power_w"].to_pylist()
     energy = math.fsum(p * (b - a) for p, a, b in zip(power, times, times[1:], strict=False))
     assert metric(played, "it_energy") == pytest.approx(energy, rel=1e-9)
-    assert played.outcome.metrics.tobytes() == outcome.metrics[[int(np.argmax(shutdowns))]].tobytes()
+    assert (
+        played.outcome.metrics.tobytes() == outcome.metrics[[int(np.argmax(shutdowns))]].tobytes()
+    )
     lost = outcome.class_lost_ns[:, model.names.classes.index("Overheat")].sum(axis=1)
     assert ((lost > 0) == (shutdowns > 0)).all()
