@@ -92,6 +92,7 @@ bench: sync controlplane ## Measure; figures relative to a baseline of the same 
 	$(RUN)/python bench/replay.py
 	$(RUN)/python bench/quotas.py
 	$(RUN)/python bench/failures.py
+	$(RUN)/python bench/energy.py
 	$(RUN)/python bench/assumptions.py
 	$(RUN)/python bench/cluster.py
 
@@ -100,6 +101,7 @@ bench-short: sync ## The part of bench that needs no cluster
 	$(RUN)/python bench/twin.py
 	$(RUN)/python bench/traces.py --jobs 200000
 	$(RUN)/python bench/failures.py --short
+	$(RUN)/python bench/energy.py
 
 .PHONY: demo
 demo: sync controlplane ## Validate and release a 2,040-GPU training on a local control plane

@@ -2,8 +2,9 @@
 
 No compiled code, no incremental sums, no heap of our own: after every event power, heat and counts
 are worked out from nothing. Only the columns of a model and the order of float sums are shared, so
-that results must agree to the last bit. What the fleet does is given: the changes that its engine
-tells of.
+that results must agree to the last bit, but for temperatures. What the fleet does is given: the
+changes that its engine tells of. Supplies are kept at their setpoints and nothing throttles here;
+what happens else is held against `naive_heat`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import heapq
 import itertools
 import math
 from typing import Any
+
+import numpy as np
+from kfarm_twin.kernels import heat_columns as h
 
 M32 = 0xFFFFFFFF
 FAR = 1 << 61
@@ -125,9 +129,78 @@ class Unit:
         return limit
 
 
+class Temperatures:
+    """Dies and sinks in two steps each of known input, all devices at once."""
+
+    def __init__(self, farm: Any) -> None:
+        self.farm, heat = farm, farm.heat
+        self.home = np.asarray(farm.nodes.cluster)
+        inlets = heat.zones[heat.nodes[:, h.INLET_ZONE], h.SETPOINT]
+        self.air = heat.zones[heat.nodes[:, h.AIR_ZONE], h.SETPOINT]
+        self.is_liquid = heat.rules[self.home, h.LIQUID] == 1
+        self.supply = inlets
+        first = heat.nodes[:, h.FIRST_BRANCH]
+        self.sink_r, capacity = heat.paths[first, h.SINK], heat.paths[first, h.CAPACITY]
+        self.die_r, self.b = heat.laws[self.home, h.DIE], heat.laws[self.home, h.DIE_RATE]
+        self.a = 1.0 / (self.sink_r * capacity)
+        self.racks = len(farm.sites.rack_limit_mw)
+        self.hottest = np.full(len(heat.rules), -np.inf)
+        self.liquid: list[int] = []
+
+    def load(self, devices: Any, beside: list[int], up: list[bool]) -> None:
+        """From now on devices draw so much [mW]."""
+        farm, laws = self.farm, self.farm.heat.laws
+        self.watts = devices * 0.001
+        self.liquid, air = [], np.zeros(self.racks)
+        for node, (row, rest) in enumerate(zip(devices.sum(axis=1), beside, strict=True)):
+            share, other = laws[self.home[node], [h.LIQUID_SHARE, h.LIQUID_OTHER]]
+            self.liquid.append(int(row * share + rest * other) if self.is_liquid[node] else 0)
+            air[int(farm.nodes.rack[node])] += row + rest - self.liquid[-1]
+        rise = farm.heat.racks[:, 0] * (air + farm.heat.racks[:, 1]) * 0.001
+        self.rack_inlet = np.full(self.racks, -np.inf)
+        np.maximum.at(self.rack_inlet, farm.nodes.rack, self.air + rise[farm.nodes.rack])
+        inlet = self.supply + np.where(self.is_liquid, 0.0, rise[farm.nodes.rack])
+        self.rest = inlet[:, None] + self.sink_r[:, None] * self.watts
+        self.top = self.rest + self.die_r[:, None] * self.watts
+        self.real = np.arange(devices.shape[1])[None, :] < np.asarray(farm.nodes.devices)[:, None]
+
+    def settle(self) -> None:
+        """As warm as it gets."""
+        self.sink, self.die = self.rest.copy(), self.top.copy()
+        self.note(self.die)
+
+    def note(self, die: Any) -> None:
+        np.maximum.at(self.hottest, self.home, np.where(self.real, die, -np.inf).max(axis=1))
+
+    def hottest_up(self, up: list[bool]) -> float:
+        die = np.where(self.real & np.asarray(up)[:, None], self.die, -273.15)
+        return float(die.max())
+
+    def at(self, t: Any) -> Any:
+        a, b = self.a[:, None], self.b[:, None]
+        slow = b / (b - a) * (self.sink - self.rest)
+        quick = self.die - self.top - slow
+        return self.top + slow * np.exp(-a * t) + quick * np.exp(-b * t)
+
+    def advance(self, span: float) -> None:
+        """Some seconds later; what the dies reach in between counts, also where they turn."""
+        a, b = self.a[:, None], self.b[:, None]
+        slow = b / (b - a) * (self.sink - self.rest)
+        quick = self.die - self.top - slow
+        with np.errstate(all="ignore"):
+            turn = np.log(-quick * b / (slow * a)) / (b - a)
+        inside = (turn > 0.0) & (turn < span)
+        self.note(np.where(inside, self.at(np.where(inside, turn, 0.0)), -np.inf))
+        self.die = self.at(span)
+        self.sink = self.rest + (self.sink - self.rest) * np.exp(-a * span)
+        self.note(self.die)
+
+
 class Future:
-    def __init__(self, farm: Any, slot_node: Any, changes: list[Change], horizon: int) -> None:
-        self.farm, self.horizon = farm, horizon
+    def __init__(
+        self, farm: Any, slot_node: Any, changes: list[Change], horizon: int, way: Any
+    ) -> None:
+        self.farm, self.horizon, self.way = farm, horizon, way
         self.changes = [change for change in changes if change[0] >= 0]
         self.initial = [change for change in changes if change[0] < 0]
         n = farm.nodes
@@ -146,12 +219,12 @@ class Future:
         self.log: list[tuple[int, int, int, int]] = []
         self.samples: list[tuple[int, int, int, float]] = []
         self.now = 0
-        self.speeds = [PPM] * len(farm.sites.loop_limit_mw)
+        self.heat = Temperatures(farm)
+        self.caps = [PPM] * len(farm.sites.rack_limit_mw)
         self.sums = dict.fromkeys(("up", "serving", "energy", "lost", "recover"), 0.0)
         self.best: dict[str, float] = {
             "down": 0, "power": 0, "rack": 0, "rack_load": 0.0, "loop_load": 0.0, "plant_load": 0.0,
-            "hot": -273.15, "headroom": math.inf, "throttled": 0, "recover": 0, "interruptions": 0,
-            "recoveries": 0,
+            "inlet": -math.inf, "recover": 0, "interruptions": 0, "recoveries": 0,
         }  # fmt: skip
         self.replicas = sum(u.inference and u.counted for u in self.units)
         self.serving_min = self.replicas
@@ -178,39 +251,58 @@ class Future:
         return [slot for slot in unit.slots if self.slot_node[slot] >= 0]
 
     def demand(self) -> tuple[list[int], list[int]]:
-        """Idle and pod power of each node, as asked for."""
-        f = self.farm
-        idle = [
-            int(f.clusters.base_mw[c]) if up else 0
-            for c, up in zip(self.cluster, self.up, strict=True)
+        """What each node asks for: whatever limits there are, and its devices above idle."""
+        devices, beside = self.asked(capped=False)
+        idle = self.farm.clusters.idle_device_mw[np.asarray(self.cluster)]
+        count = np.asarray(self.farm.nodes.devices)
+        base = [int(i * n) if up else 0 for i, n, up in zip(idle, count, self.up, strict=True)]
+        live = [int(d) - b for d, b in zip(devices.sum(axis=1), base, strict=True)]
+        return [b + more for b, more in zip(base, beside, strict=True)], live
+
+    def warming(self) -> tuple[Any, list[int]]:
+        """Heat of devices, and of what is beside them with the losses of power supplies."""
+        devices, beside = self.asked()
+        loads = [int(d) + b for d, b in zip(devices.sum(axis=1), beside, strict=True)]
+        return devices, [
+            b + self.way.node(n, load) - load if self.up[n] else 0
+            for n, (b, load) in enumerate(zip(beside, loads, strict=True))
         ]
-        pods = [
-            self.theirs(n) * int(f.loads.pod_mw[-1, c]) if self.up[n] else 0
-            for n, c in enumerate(self.cluster)
-        ]
+
+    def pace(self, node: int) -> int:
+        """What its rack allows a node."""
+        return self.caps[int(self.farm.nodes.rack[node])]
+
+    def swings(self, case: int) -> list[int]:
+        """What pods of each node ask for above their mean in their highest window."""
+        found = [0] * self.count
         for unit in self.units:
             if unit.phase == "running":
                 for slot in self.members(unit):
                     node = self.slot_node[slot]
-                    pods[node] += int(f.loads.pod_mw[unit.workload, self.cluster[node]])
-        return idle, pods
+                    found[node] += self.way.swing(unit.workload, self.cluster[node], case)
+        return found
+
+    def draws(self, case: int) -> list[int]:
+        """What each node draws."""
+        devices, beside = self.asked()
+        more = self.swings(case)
+        return [
+            self.way.node(n, int(d) + b + w * self.pace(n) // PPM) if self.up[n] else 0
+            for n, (d, b, w) in enumerate(zip(devices.sum(axis=1), beside, more, strict=True))
+        ]
 
     def balance(self) -> None:
-        idle, pods = self.demand()
-        speeds = []
-        for loop, limit in enumerate(int(x) for x in self.farm.sites.loop_limit_mw):
-            mine = [n for n in range(self.count) if self.farm.nodes.loop[n] == loop]
-            base, asked = sum(idle[n] for n in mine), sum(pods[n] for n in mine)
-            if limit == 0 or base + asked <= limit:
-                speeds.append(PPM)
-            else:
-                speeds.append(max(limit - base, 0) * PPM // asked if asked > 0 else 0)
-        changed, self.speeds = speeds != self.speeds, speeds
-        if changed and self.started:
-            for unit in self.units:
-                if unit.phase == "running":
-                    self.settle(unit)
-                    self.schedule(unit)
+        fixed, live = self.demand()
+        caps = [self.way.cap_ppm(rack, fixed, live, self.up) for rack in range(len(self.caps))]
+        changed = {r for r, (a, b) in enumerate(zip(caps, self.caps, strict=True)) if a != b}
+        self.caps = caps
+        if not self.started:
+            return
+        for unit in self.units:
+            racks = {int(self.farm.nodes.rack[self.slot_node[s]]) for s in self.members(unit)}
+            if unit.phase == "running" and racks & changed:
+                self.settle(unit)
+                self.schedule(unit)
 
     def schedule(self, unit: Unit) -> None:
         f, rate, unit.slow = self.farm, PPM, -1
@@ -219,7 +311,7 @@ class Future:
             node = self.slot_node[slot]
             speed, slow_class = self.slow[node]
             own = int(f.loads.speed_ppm[unit.workload, self.cluster[node]])
-            own = own * self.speeds[int(f.nodes.loop[node])] // PPM * speed // PPM
+            own = own * self.pace(node) // PPM * speed // PPM
             if own < rate:
                 rate, unit.slow = own, slow_class
         if len(members) < len(unit.slots):
@@ -228,64 +320,67 @@ class Future:
         unit.stamp += 1
         self.push(unit.finish_after(self.horizon), FINISHED, unit.index, unit.stamp)
 
+    def asked(self, capped: bool = True) -> tuple[Any, list[int]]:
+        """Power of each device [N, D], and what is beside the devices of each node."""
+        f = self.farm
+        devices = np.zeros((self.count, int(f.nodes.devices.max())))
+        beside = [0] * self.count
+        for node, up in enumerate(self.up):
+            if not up:
+                continue
+            c = self.cluster[node]
+            idle, total = int(f.clusters.idle_device_mw[c]), int(f.nodes.devices[node])
+            beside[node] = int(f.clusters.overhead_mw[c])
+            running = [(self.theirs(node), len(f.loads.rank) - 1, 1, True)]
+            for slot, where in enumerate(self.slot_node):
+                if where == node:
+                    unit = self.units[int(f.units.slot_unit[slot])]
+                    running.append((1, unit.workload, unit.need[0], unit.phase == "running"))
+            powers = []
+            for pods, workload, need, works in running:
+                draw = int(f.loads.device_mw[workload, c]) if works else idle
+                draw = idle + (draw - idle) * (self.pace(node) if capped else PPM) // PPM
+                powers += [draw] * pods * need
+                beside[node] += pods * int(f.loads.beside_mw[workload, c]) if works else 0
+            sound = [d for d in range(total) if (node, d) not in self.lost]
+            row = dict.fromkeys(range(total), idle) | dict(zip(sound, powers, strict=False))
+            devices[node, :total] = [row[d] for d in range(total)]
+        return devices, beside
+
     def observe(self) -> None:
         """Extremes of the present state."""
         f, best = self.farm, self.best
-        idle, pods = self.demand()
-        power = [i + p * self.speeds[int(f.nodes.loop[n])] // PPM if self.up[n] else 0
-                 for n, (i, p) in enumerate(zip(idle, pods, strict=True))]  # fmt: skip
-        self.power = sum(power)
+        power = self.draws(0)
+        racks = [self.way.rack_mw(rack, power) for rack in range(len(self.caps))]
+        self.power = sum(racks)
         best["power"] = max(best["power"], self.power)
-        for limits, column, key in (
-            (f.sites.rack_limit_mw, f.nodes.rack, "rack_load"),
-            (f.sites.plant_limit_mw, f.nodes.plant, "plant_load"),
+        best["rack"] = max(best["rack"], *racks)
+        plants = [0] * len(f.sites.plant_limit_mw)
+        for rack, drawn in enumerate(racks):
+            plants[self.way.refs[self.way.rack_cluster[rack]].farm_index] += drawn
+        for limits, sums, key in (
+            (f.sites.rack_limit_mw, racks, "rack_load"),
+            (f.sites.plant_limit_mw, plants, "plant_load"),
         ):
-            sums = [0] * len(limits)
-            for node in range(self.count):
-                sums[int(column[node])] += power[node]
-            if key == "rack_load":
-                best["rack"] = max(best["rack"], *sums)
             for total, limit in zip(sums, limits, strict=True):
                 if limit > 0:
                     best[key] = max(best[key], total / int(limit))
+        self.heat.load(*self.warming(), self.up)
         for loop, limit in enumerate(f.sites.loop_limit_mw):
             if limit > 0:
-                asked = sum(idle[n] + pods[n] for n in range(self.count) if f.nodes.loop[n] == loop)
-                best["loop_load"] = max(best["loop_load"], asked / int(limit))
-        self.observe_devices()
-
-    def observe_devices(self) -> None:
-        f, throttled, self.hot = self.farm, 0, -273.15
-        running = [(self.theirs(n), len(f.loads.rank) - 1, n, 1) for n in range(self.count)
-                   if self.up[n] and self.theirs(n) > 0]  # fmt: skip
-        running += [(1, u.workload, self.slot_node[s], u.need[0]) for u in self.units
-                    if u.phase == "running" for s in self.members(u)]  # fmt: skip
-        for node, up in enumerate(self.up):
-            if up:
-                self.temperature(node, int(f.clusters.idle_device_mw[self.cluster[node]]))
-        for pods, workload, node, devices in running:
-            c, speed = self.cluster[node], self.speeds[int(f.nodes.loop[node])]
-            idle = int(f.clusters.idle_device_mw[c])
-            asked = int(f.loads.device_mw[workload, c]) - idle
-            self.temperature(node, idle + asked * speed // PPM)
-            if speed < PPM or f.loads.speed_ppm[workload, c] < PPM:
-                throttled += pods * devices
-        self.best["throttled"] = max(self.best["throttled"], throttled)
-
-    def temperature(self, node: int, device_mw: int) -> None:
-        k, c = self.farm.clusters, self.cluster[node]
-        t = float(k.inlet_c[c]) + float(k.resistance_k_per_w[c]) * (device_mw * 0.001)
-        self.hot = max(self.hot, t)
-        self.best["hot"] = max(self.best["hot"], t)
-        self.best["headroom"] = min(self.best["headroom"], float(k.throttle_c[c]) - t)
+                into = sum(x for n, x in enumerate(self.heat.liquid) if f.nodes.loop[n] == loop)
+                best["loop_load"] = max(best["loop_load"], into / int(limit))
+        best["inlet"] = max(best["inlet"], float(self.heat.rack_inlet.max()))
 
     def last_until(self, until: int) -> None:
         span = float(until - self.now)
         if span <= 0.0:
             return
         self.observe()
+        self.way.note(self.now, until, [self.draws(case) for case in range(self.way.cases)])
         down = self.up.count(False)
-        self.samples.append((self.now, self.power, down, self.hot))
+        self.samples.append((self.now, self.power, down, self.heat.hottest_up(self.up)))
+        self.heat.advance(span * 1e-9)
         serving = sum(u.inference and u.counted and u.phase == "running" for u in self.units)
         self.down_spans.append((self.now, until, down))
         self.best["down"] = max(self.best["down"], down)
@@ -697,6 +792,8 @@ class Future:
         self.started = False
         self.begin()
         self.balance()
+        self.heat.load(*self.warming(), self.up)
+        self.heat.settle()
         self.started = True
         for unit in self.units:
             self.spoil(unit)
@@ -768,10 +865,10 @@ class Future:
             best["rack_load"] if max(f.sites.rack_limit_mw) > 0 else nan,
             best["loop_load"] if max(f.sites.loop_limit_mw) > 0 else nan,
             best["plant_load"] if max(f.sites.plant_limit_mw) > 0 else nan,
-            float(max(f.clusters.rack_inlet_c)),
-            best["hot"],
-            best["headroom"],
-            float(best["throttled"]) / float(sum(int(d) for d in f.nodes.devices)),
+            best["inlet"],
+            float(self.heat.hottest.max()),
+            float((f.clusters.throttle_c - self.heat.hottest).min()),
+            0.0,
         ]
 
     def gang_metrics(self) -> list[float]:

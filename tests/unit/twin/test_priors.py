@@ -150,10 +150,15 @@ def test_central_range_holds_90_percent() -> None:
 def same(one: Model, two: Model) -> None:
     """All columns are equal, bit for bit."""
     assert one.fleet.warm_ns == two.fleet.warm_ns
-    for left, right in zip(one.columns, two.columns, strict=True):
-        parts = (left, right) if isinstance(left, tuple) else ((left,), (right,))
-        for a, b in zip(*parts, strict=True):
-            np.testing.assert_array_equal(a, b)
+    for left, right in zip(leaves(one.columns), leaves(two.columns), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def leaves(columns: Any) -> list[Any]:
+    """All arrays of nested tuples, in order."""
+    if not isinstance(columns, tuple):
+        return [columns]
+    return [leaf for part in columns for leaf in leaves(part)]
 
 
 RACKS = {"name": "rack", "per": "Rack", "failuresPer1000Days": "4", "meanTimeToRepair": "20h"}
@@ -243,3 +248,44 @@ def test_an_input_varied_is_the_farm_described_so(
         varied(base, {key: Decimal(factor)}),
         model(stated, farms.profile(**restated.get("profile", {})), plan),
     )
+
+
+def test_losses_of_stages_are_varied_where_they_are_described() -> None:
+    stages = [
+        {"name": "psu", "at": "Node", "efficiency": [{"load": 1, "efficiency": "94"}]},
+        {"name": "bar", "at": "Pdu", "constantLoss": "80",
+         "efficiency": [{"load": 1, "efficiency": "100"}]},
+        {"name": "none", "at": "Rack", "efficiency": [{"load": 1, "efficiency": "100"}]},
+    ]  # fmt: skip
+    rack = {"nodes": 2, "powerLimit": "20k", "capping": "Uniform"}
+
+    def with_stages(*rows: dict[str, Any]) -> Model:
+        return model(feed={"nodesPerPdu": 4, "feeds": 2, "stages": list(rows)}, rack=rack)
+
+    base = with_stages(*stages)
+    found = entry(base, "loss/farm/main/psu")
+    assert (found.confidence, found.unknown) == ("Medium", False)
+    assert float(found.stated) == pytest.approx(100 * (1 / 0.94 - 1), rel=1e-5)
+    assert sorted(key for key in inputs(base) if key.startswith("loss")) == [
+        "loss/farm/main/bar", "loss/farm/main/psu",
+    ]  # fmt: skip
+    halved = with_stages(
+        stages[0] | {"efficiency": [{"load": 1, "efficiency": "96.907216495"}]},
+        *stages[1:],
+    )
+    moved = varied(base, {found.key: Decimal("0.5")})
+    for left, right in zip(leaves(moved.columns), leaves(halved.columns), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-10)
+
+
+def test_what_phases_and_caps_do_follows_varied_power() -> None:
+    wave = {"period": "30s", "peak": 150, "share": 40}
+    plan = farms.plan(farms.training(4, phases=wave))
+    base = model(plan=plan, acceleratorPowerLimit="900")
+    tdp = profile_tdp(1100)
+    same(varied(base, {entry(base, "power.tdp").key: Decimal("1.1")}),
+         model(plan=plan, profile=tdp, acceleratorPowerLimit="900"))  # fmt: skip
+
+
+def profile_tdp(tdp: int) -> AcceleratorProfile:
+    return farms.profile(power={"tdp": tdp, "idle": 139})

@@ -6,8 +6,10 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
-from kfarm_twin.report import collect, finite, rack_cells, write_report
+from kfarm_twin.report import collect, drawn, finite, rack_cells, write_report
+from kfarm_twin.report_page import render
 from kfarm_twin.report_view import ReportView
 from kfarm_twin.request import ValidationRequest, Verdict
 from kfarm_twin.validate import Detail, validate_detailed
@@ -90,6 +92,58 @@ def test_the_file_holds_every_check(
     assert COMMAND in text
     data = text.split('<script type="application/json" id="data">')[1].split("</script>")[0]
     assert len(json.loads(data)["racks"]) == 8
+
+
+def test_a_page_draws_racks_of_the_plan_first_then_the_hottest(view: ReportView) -> None:
+    assert drawn(view.racks) == (view.racks, 0)
+    used = [rack for rack in view.racks if rack.plan_nodes]
+    kept, left_out = drawn(view.racks, len(used) + 1)
+    assert left_out == len(view.racks) - len(used) - 1 > 0
+    assert [rack for rack in view.racks if rack in kept] == kept
+    assert set(map(id, used)) <= set(map(id, kept))
+    [other] = [rack for rack in kept if not rack.plan_nodes]
+    rest = [rack.hottest_c or 0.0 for rack in view.racks if not rack.plan_nodes]
+    assert other.hottest_c == max(rest)
+
+
+def test_racks_over_time_are_those_of_the_replay(
+    answer: tuple[ValidationRequest, Verdict, Detail], view: ReportView
+) -> None:
+    """Racks stand as the page orders them; the worst moment is the hottest."""
+    replay = answer[2].replay
+    assert replay is not None
+    [shown] = view.moments
+    labels = [rack.label for rack in view.racks]
+    assert len(shown.time_s) == len(replay.moment_s) > 1
+    for name, values in (("power_w", replay.rack_power_w), ("inlet_c", replay.rack_inlet_c)):
+        for column, label in enumerate(labels):
+            row = replay.rack_labels.index(label)
+            assert shown.values[name][:, column] == pytest.approx(values[:, row])
+    hottest = shown.values["hottest_c"]
+    assert np.nanmax(hottest) == np.nanmax(hottest[shown.start])
+    assert np.nanmin(hottest) > 15
+    series = replay.series.to_pydict()
+    for at, time in enumerate(shown.time_s):
+        last = int(np.searchsorted(series["time_s"], time, side="right")) - 1
+        power = math.fsum(shown.values["power_w"][at])
+        assert power == pytest.approx(series["it_power_w"][last], rel=1e-9)
+
+
+def test_faults_and_energy_are_on_the_page(
+    answer: tuple[ValidationRequest, Verdict, Detail], view: ReportView
+) -> None:
+    detail, html = answer[2], render(view)
+    assert detail.cooling is not None
+    assert view.cooling is not None
+    assert len(view.cooling) == len(detail.cooling.rows) > 0
+    for row in detail.cooling.rows:
+        assert f"{row.hottest_c:.1f} °C" in html
+        assert row.rack in html
+    [year] = view.years
+    assert year.whole_year
+    assert f"{year.pue:.4f}" in html
+    nodes = {slot.node for p in view.verdict.placements for slot in p.slots}
+    assert sum(cluster.working_nodes for cluster in year.clusters) == len(nodes)
 
 
 def test_a_map_without_results_has_no_figures(

@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 
 import pytest
 from kfarm_api.plan import AssumedInput, AssumptionResult, CheckResult, SurvivalResult
+from kfarm_twin.pictures.floor import RackCell
 from kfarm_twin.report_page import render
 from kfarm_twin.report_view import (
     Distribution,
     Line,
-    RackCell,
     ReportView,
     influences,
     thin,

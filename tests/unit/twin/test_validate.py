@@ -81,7 +81,11 @@ def test_every_metric_has_a_sentence_with_a_remedy(metric: str) -> None:
         request(
             {"metric": metric, **bound},
             workloads=[farms.training(4), farms.serving(3)],
-            cluster={"cooling": farms.cluster()["cooling"] | {"cduCapacity": "20k"}},
+            cluster={
+                "cooling": farms.cluster()["cooling"] | {"cduCapacity": "20k"},
+                "feed": {"nodesPerPdu": 4, "feeds": 2, "pduLimit": "40k", "feedLimit": "90k"},
+            },
+            farm={"power": {"capacity": "1M"}},
         )
     )
     message = verdict.checks[0].message
@@ -214,7 +218,8 @@ def test_detail_for_the_report() -> None:
     assert detail.futures.schema.field("it_energy").metadata[b"unit"] == b"J"
     assert detail.replay is not None
     assert detail.replay.future == verdict.worst_future
-    assert detail.replay.rack_power_w.shape == (detail.replay.series.num_rows, 4)
+    assert detail.replay.rack_power_w.shape == (len(detail.replay.moment_s), 4)
+    assert 0 < len(detail.replay.moment_s) <= 240
     assert detail.racks["rack"].to_pylist() == [f"farm-main-r000{n}" for n in range(4)]
     assert detail.racks["load_share"].to_pylist() == [1.0, 1.0, 0.0, 0.0]
     assert [row.instance for row in detail.instances] == detail.racks["rack"].to_pylist()

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from kfarm_twin.kernels.fleet_columns import Fleet, FleetState
+    from kfarm_twin.kernels.grid_columns import Grid, GridState
+    from kfarm_twin.kernels.heat_columns import Heat, HeatState
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -53,19 +55,17 @@ class Clusters(NamedTuple):
     """One row per cluster [C]."""
 
     detection_ns: Ints  # of classes that name none
-    base_mw: Ints  # node with idle devices
-    inlet_c: Floats  # coolant or air at the device [degC]
-    rack_inlet_c: Floats  # air at the rack [degC]
-    resistance_k_per_w: Floats
-    throttle_c: Floats
+    base_mw: Ints  # node with idle devices, without described fans
+    overhead_mw: Ints  # of that, what is beside the devices
     idle_device_mw: Ints
+    throttle_c: Floats
 
 
 class Sites(NamedTuple):
     """Limits of what nodes share: racks [R], loops [U], plants [F]; 0 where none is declared."""
 
     rack_limit_mw: Ints
-    loop_limit_mw: Ints  # node power at which the loop is full
+    loop_limit_mw: Ints  # heat at which the loop is full
     loop_cluster: Ints
     plant_limit_mw: Ints  # heat, without the redundant chillers
 
@@ -91,8 +91,9 @@ class Loads(NamedTuple):
 
     rank: Ints  # preference, from 0; -1 where it cannot run
     pod_mw: Ints  # above the idle node
-    device_mw: Ints  # one device, throttled to its limit where needed
-    speed_ppm: Ints  # below 1e6 where a device alone is too hot at its load
+    device_mw: Ints  # one device
+    beside_mw: Ints  # above the idle node, but not by devices
+    speed_ppm: Ints  # below 1e6 where a device is capped
 
 
 class Units(NamedTuple):
@@ -115,7 +116,9 @@ class Farm(NamedTuple):
     loads: Loads
     units: Units
     domains: Ints  # [L] number of domains per level
-    fleet: Fleet  # what fails, and how it is mended
+    fleet: Fleet  # what fails, and how it is mended; its last class is that of nodes too hot
+    heat: Heat  # how all warms and is cooled; its first zones are the loops
+    grid: Grid  # the way of power from the node to the site's connection
 
 
 class NodeState(NamedTuple):
@@ -125,24 +128,24 @@ class NodeState(NamedTuple):
     health: Ints  # [N, HEALTH]
     devices: Ints  # [N, devices of the largest, 3] state, class and time of a lost device
     free: Ints  # [N, Q]
-    pods_mw: Ints  # [N] above idle, as the pods ask for
-    power_mw: Ints  # [N] as drawn
-    rack_mw: Ints  # [R]
+    power_mw: Ints  # [N] as drawn, mean; part of `GridState.node_mw`
+    rack_mw: Ints  # [R] as drawn, mean; part of `GridState.rack_mw`
     plant_mw: Ints  # [F]
+    cluster_mw: Ints  # [C]
     first_slot: Ints  # [N] head of the list of slots, ascending; -1
     rack_dirty: Ints  # [2, R] whether power changed; the racks where it did
 
 
-class LoopState(NamedTuple):
-    """Loops as of now [U]."""
+class AskState(NamedTuple):
+    """What runs asks for, and what of it limits let through."""
 
-    idle_mw: Ints  # nodes that are up, idle
-    pods_mw: Ints  # above idle, as asked for
-    speed_ppm: Ints  # what the loop's capacity lets devices draw above idle
-    dirty: Ints
-    throttled: Ints  # devices that throttle
-    hottest_c: Floats  # hottest device
-    running: Ints  # [W, U] pods that work
+    dirty: Ints  # [2, N] whether what runs there changed; the nodes where it did
+    hot_since: Ints  # [N] since when it is off because of heat [ns]; -1: it is not
+    fixed_mw: Ints  # [N] asked for whatever limits there are: idle devices, what is beside them
+    live_mw: Ints  # [N] asked for by devices above idle
+    loss_mw: Ints  # [N] lost in power supplies, as the heat engine knows it
+    pace_ppm: Ints  # [U + X] share of it that the limit of a capped rack lets devices ask for
+    pace_dirty: Ints  # [U + X] whether that is to be looked at again
 
 
 class UnitState(NamedTuple):
@@ -181,8 +184,18 @@ class EventQueue(NamedTuple):
     size: Ints
 
 
+class RackMoments(NamedTuple):
+    """All racks at M moments that were chosen beforehand; NaN where nothing is known."""
+
+    time_ns: Ints  # [M] rising
+    rack_mw: Ints  # [M, R]
+    hottest_c: Floats  # [M, R] hottest device of the rack
+    inlet_c: Floats  # [M, R] air at the rack
+    throttled: Ints  # [M, R] devices that throttle
+
+
 class EventLog(NamedTuple):
-    """What happened [capacity 0: not recorded]; `size` holds events and samples."""
+    """What happened [capacity 0: not recorded]; `size` holds events, samples and moments."""
 
     time_ns: Ints
     kind: Ints
@@ -192,7 +205,7 @@ class EventLog(NamedTuple):
     sample_mw: Ints
     sample_down: Ints
     sample_c: Floats
-    sample_rack_mw: Ints  # [samples, R]
+    moments: RackMoments
     size: Ints
 
 
@@ -200,10 +213,20 @@ class State(NamedTuple):
     """All that a run writes beside its log and outcome."""
 
     nodes: NodeState
-    loops: LoopState
+    asks: AskState
+    heat: HeatState
     units: UnitState
     tally: Tally
     fleet: FleetState
+    grid: GridState
+
+
+class Stand(NamedTuple):
+    """A farm at rest: which nodes are up, and what is found."""
+
+    up: Ints  # [N]
+    nodes: Floats  # [N, 2] hottest device [degC], devices that are slowed
+    inlet_c: Floats  # [R] air at the racks
 
 
 class Outcome(NamedTuple):
@@ -220,6 +243,7 @@ class Outcome(NamedTuple):
     down_at: NDArray[np.int32]  # [futures, <= GRID] nodes down at equal steps from the start
     down_ns: Ints  # [futures, <= BINS] time by number of nodes down, in bins of `down_bin` nodes
     class_tally: Floats  # [futures, K + 1, TALLIES] of the fleet, drains last
+    hours: Floats  # [futures, H, C + Z] energy of nodes by cluster, heat by zone [J]; H may be 0
 
 
 def down_bin(nodes: int) -> int:
@@ -250,19 +274,20 @@ until a failure is found; waiting for a node; restarts; saves; slow or hot membe
 # Places of Tally.counts.
 NOW, DOWN, SERVING, REPLICAS, INTERRUPTIONS, TOTAL_MW, PEAK_MW, DOWN_MAX = 0, 1, 2, 3, 4, 5, 6, 7
 RECOVER_MAX, SERVING_MIN, RACK_PEAK, RACK_AT, LOAD_AT, LOOP_AT, PLANT_AT = 8, 9, 10, 11, 12, 13, 14
-HOT_AT, THROTTLED_MAX, RECOVER_AT = 15, 16, 17
-SHORT, DIRTY_RACKS, GRID_AT, RECOVERIES, MOVES, THROTTLED = 18, 19, 20, 21, 22, 23
-COUNTS = 24
+THROTTLED_MAX, RECOVER_AT, INLET_AT, SHUTDOWNS = 15, 16, 17, 18
+SHORT, DIRTY_RACKS, GRID_AT, RECOVERIES, MOVES, ASKING = 19, 20, 21, 22, 23, 24
+COUNTS = 25
 
 # Places of Tally.totals.
 UP_TIME, SERVING_TIME, ENERGY, RACK_LOAD, LOOP_LOAD = 0, 1, 2, 3, 4
-PLANT_LOAD, HOTTEST, HEADROOM, LOST, HOT_NOW, RECOVER_TIME = 5, 6, 7, 8, 9, 10
-TOTALS = 11
+PLANT_LOAD, LOST, INLET, RECOVER_TIME, THROTTLED_TIME = 5, 6, 7, 8, 9
+TOTALS = 10
 
 # Columns of Outcome.places.
 WORST_UNIT, WORST_RACK, WORST_LOAD_RACK, WORST_LOOP = 0, 1, 2, 3
-WORST_PLANT, HOTTEST_CLUSTER, SLOWEST_UNIT = 4, 5, 6
-PLACES = 7
+WORST_PLANT, HOTTEST_NODE, SLOWEST_UNIT, INLET_RACK = 4, 5, 6, 7
+WORST_PDU, WORST_FEED, WORST_SITE = 8, 9, 10
+PLACES = 11
 
 METRIC_ORDER = (
     "ettr",

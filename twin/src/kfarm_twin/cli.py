@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from kfarm_twin import (  # noqa: F401 - they add commands
+    cli_cooling,
+    cli_energy_command,
     cli_fit,
     cli_scheduling,
     cli_trace_commands,

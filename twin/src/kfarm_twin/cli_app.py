@@ -25,6 +25,10 @@ app = typer.Typer(
 
 Files = Annotated[list[Path], typer.Option("--filename", "-f", help=FILES_HELP)]
 OptionalFiles = Annotated[list[Path] | None, typer.Option("--filename", "-f", help=FILES_HELP)]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", "--report", help="Write a self-contained HTML page."),
+]
 Format = Annotated[Output, typer.Option("--output", "-o", help="How to print.")]
 
 FormatOfTrace = Annotated[

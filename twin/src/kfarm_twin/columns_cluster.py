@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Protocol
 
 import numpy as np
@@ -47,6 +46,7 @@ class ClusterFacts:
     rack_limit_mw: int
     loop_limit_mw: int
     air_assumed: bool
+    cap_device_mw: int = 0
 
     @property
     def base_mw(self) -> int:
@@ -60,12 +60,12 @@ class ClusterFacts:
         return self.inlet_c + rise > self.shutdown_c
 
     def device_mw(self, load: int) -> tuple[int, int]:
-        """Power of a device at `load` percent as asked for, and as its throttle limit allows."""
+        """Power of a device at `load` percent: asked for, and as capped, not below idle."""
         span = self.tdp_device_mw - self.idle_device_mw
         asked = self.idle_device_mw + span * load // 100
-        limit = (self.throttle_c - self.inlet_c) / self.resistance_k_per_w * 1000.0
-        allowed = min(asked, max(int(limit), self.idle_device_mw))
-        return asked, allowed
+        if self.cap_device_mw > 0:
+            return asked, min(asked, max(self.cap_device_mw, self.idle_device_mw))
+        return asked, asked
 
 
 def _resistance(cluster: Cluster, profile: AcceleratorProfile, where: str) -> float:
@@ -82,6 +82,20 @@ def _resistance(cluster: Cluster, profile: AcceleratorProfile, where: str) -> fl
     return parse_quantity(resistance)
 
 
+def _cap(cluster: Cluster, profile: AcceleratorProfile, where: str) -> int:
+    """Power limit of a device [mW]; 0 where none is declared."""
+    if cluster.accelerator_power_limit is None:
+        return 0
+    cap, idle = cluster.accelerator_power_limit, profile.spec.power.idle
+    if parse_decimal(cap) < parse_decimal(idle):
+        raise InputError(
+            f"{where}.acceleratorPowerLimit",
+            f"{cap} W",
+            f"at least the idle power of accelerator {profile.metadata.name!r}, {idle} W",
+        )
+    return milliwatts(cap)
+
+
 def cluster_facts(cluster: Cluster, profile: AcceleratorProfile, where: str) -> ClusterFacts:
     """Figures of a cluster; `where` names it in errors."""
     cooling, spec = cluster.cooling, profile.spec
@@ -93,9 +107,7 @@ def cluster_facts(cluster: Cluster, profile: AcceleratorProfile, where: str) -> 
     rack_inlet = air + cooling.recirculation / 100.0 * RECIRCULATION_RISE_K
     loop_limit = 0
     if liquid and cooling.cdu_capacity is not None:
-        loop_limit = int(
-            parse_decimal(cooling.cdu_capacity) * 100_000 / Decimal(cooling.liquid_share)
-        )
+        loop_limit = milliwatts(cooling.cdu_capacity)
     return ClusterFacts(
         modes=failure_modes(cluster, where),
         detection_ns=parse_duration_ns(cluster.reliability.detection),
@@ -112,6 +124,7 @@ def cluster_facts(cluster: Cluster, profile: AcceleratorProfile, where: str) -> 
         rack_limit_mw=milliwatts(cluster.rack.power_limit) if cluster.rack.power_limit else 0,
         loop_limit_mw=loop_limit,
         air_assumed=liquid and cooling.air_supply_temperature is None,
+        cap_device_mw=_cap(cluster, profile, where),
     )
 
 
@@ -170,10 +183,8 @@ def cluster_columns(refs: Sequence[HasFacts]) -> tuple[arrays.Clusters, list[str
     clusters = arrays.Clusters(
         detection_ns=_ints([fact.detection_ns for fact in facts]),
         base_mw=_ints([fact.base_mw for fact in facts]),
-        inlet_c=_floats([fact.inlet_c for fact in facts]),
-        rack_inlet_c=_floats([fact.rack_inlet_c for fact in facts]),
-        resistance_k_per_w=_floats([fact.resistance_k_per_w for fact in facts]),
-        throttle_c=_floats([fact.throttle_c for fact in facts]),
+        overhead_mw=_ints([fact.idle_overhead_mw for fact in facts]),
         idle_device_mw=_ints([fact.idle_device_mw for fact in facts]),
+        throttle_c=_floats([fact.throttle_c for fact in facts]),
     )
     return clusters, _assumptions(refs)

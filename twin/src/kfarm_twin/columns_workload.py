@@ -27,8 +27,8 @@ _LEVEL = {
     "scalable-unit": arrays.SCALABLE_UNIT,
     "cluster": arrays.CLUSTER,
 }
-_CLUSTER_WIDE = ("kfarm.dev/farm", "kfarm.dev/farm-kind", "kfarm.dev/cluster")
 PPM = 1_000_000
+_CLUSTER_WIDE = ("kfarm.dev/farm", "kfarm.dev/farm-kind", "kfarm.dev/cluster")
 
 
 def _column(values: object) -> Ints:
@@ -125,15 +125,20 @@ def _rank(workload: Workload, ref: ClusterRef) -> int:
     return workload.accelerators.index(accelerator)
 
 
-def _load(ref: ClusterRef, load: int, devices: int) -> tuple[int, int, int]:
-    """Power of a pod above the idle node [mW], of one device [mW], speed when alone [ppm]."""
+def _load(ref: ClusterRef, load: int, cpu_load: int, devices: int) -> tuple[int, int, int, int]:
+    """Power of a pod above the idle node, of one device, of the pod beside devices [mW]; speed.
+
+    The speed [ppm] of a capped device falls with its power above idle; what else is in the node is
+    loaded by `cpu_load` percent, however fast its devices are.
+    """
     facts = ref.facts
-    asked, allowed = facts.device_mw(load)
+    asked, capped = facts.device_mw(load)
     speed, idle = PPM, facts.idle_device_mw
-    if allowed < asked:
-        speed = (allowed - idle) * PPM // (asked - idle)
-    overhead = (facts.loaded_overhead_mw - facts.idle_overhead_mw) * load // 100 // facts.devices
-    return devices * (allowed - idle + overhead), allowed, speed
+    if capped < asked:
+        speed = (capped - idle) * PPM // (asked - idle)
+    span = facts.loaded_overhead_mw - facts.idle_overhead_mw
+    beside = devices * (span * cpu_load // 100 // facts.devices)
+    return devices * (capped - idle) + beside, capped, beside, speed
 
 
 def _check(workload: Workload, index: int, refs: Sequence[ClusterRef], plan: str) -> None:
@@ -185,11 +190,14 @@ def workload_columns(
     others = [0, 0, 0, arrays.CLUSTER, arrays.CLUSTER, FAR_NS, 0, 0, FAR_NS, 1]
     behaviour = np.array([_behaviour(w, refs) for w in workloads] + [others], np.int64).T
     rank = [[_rank(workload, ref) for ref in refs] for workload in workloads] + [[-1] * len(refs)]
-    asks = [(w.load, w.accelerators_per_pod) for w in workloads] + [(100, 1)]
-    loads = np.array([[_load(ref, load, k) for ref in refs] for load, k in asks], np.int64)
+    asks = [
+        (w.load, w.load if w.cpu_load is None else w.cpu_load, w.accelerators_per_pod)
+        for w in workloads
+    ] + [(100, 100, 1)]
+    loads = np.array([[_load(ref, *ask) for ref in refs] for ask in asks], np.int64)
     return (
         arrays.Workloads(_column(need), *(_column(column) for column in behaviour)),
-        arrays.Loads(_column(rank), *(_column(loads[:, :, part]) for part in range(3))),
+        arrays.Loads(_column(rank), *(_column(loads[:, :, part]) for part in range(4))),
         _warnings(workloads, refs),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from kfarm_api.farm import Cluster, Farm
@@ -21,11 +21,16 @@ from kfarm_twin.columns_cluster import (
     cluster_facts,
     milliwatts,
 )
+from kfarm_twin.columns_grid import grid_columns, swings
 from kfarm_twin.columns_node import node_columns
 from kfarm_twin.columns_workload import unit_columns, workload_columns
 from kfarm_twin.fleet_classes import FleetCluster
-from kfarm_twin.fleet_tables import CompiledFleet, compile_fleet
+from kfarm_twin.fleet_tables import CompiledFleet, compile_fleet, with_overheat
+from kfarm_twin.heat_tables import CompiledHeat, compile_heat
 from kfarm_twin.request import InputError
+
+if TYPE_CHECKING:
+    from kfarm_twin.heat_describe import DescribedHeat
 
 
 class Trees(NamedTuple):
@@ -91,6 +96,8 @@ class Model:
         What kernels read.
     fleet
         What fails and how it is mended, with the names of its classes.
+    described, heat
+        How it is cooled: as read from the manifests, and as tables.
     ready
         [N] 1 where pods can be placed now.
     slot_workload, slot_index
@@ -101,6 +108,8 @@ class Model:
 
     columns: arrays.Farm
     fleet: CompiledFleet
+    described: DescribedHeat
+    heat: CompiledHeat
     trees: Trees
     names: Names
     clusters: tuple[ClusterRef, ...]
@@ -160,7 +169,14 @@ def named_farms(farms: list[Farm], plan: PlacementPlan) -> list[Farm]:
     return found
 
 
-def _cluster_refs(farms: list[Farm], profiles: list[AcceleratorProfile]) -> list[ClusterRef]:
+def cluster_refs(farms: list[Farm], profiles: list[AcceleratorProfile]) -> list[ClusterRef]:
+    """All clusters of farms with figures, places and the number of their first node.
+
+    Raises
+    ------
+    InputError
+        When a profile is not given or does not fit the cooling.
+    """
     known = {profile.metadata.name: profile for profile in profiles}
     refs: list[ClusterRef] = []
     first = 0
@@ -359,8 +375,10 @@ def compile_farm(
         When a farm, profile, reference or accelerator is not known, or the snapshot names slots
         or nodes that are not there.
     """
+    from kfarm_twin.heat_describe import describe_heat  # noqa: PLC0415 - it reads clusters by us
+
     used = named_farms(farms, plan)
-    refs = _cluster_refs(used, profiles)
+    refs = cluster_refs(used, profiles)
     trees, builder = _trees(refs)
     states, warnings = _states(refs, snapshot)
     names = [
@@ -369,14 +387,18 @@ def compile_farm(
     ]
     nodes, ready, more = node_columns(refs, states, trees)
     clusters, assumed = cluster_columns(refs)
-    fleet = compile_fleet(fleet_clusters(refs, trees, nodes))
+    fleet = with_overheat(compile_fleet(fleet_clusters(refs, trees, nodes)))
+    described = describe_heat(refs)
+    heat = compile_heat(described.farm)
     workloads = plan.spec.workloads
     behaviour, loads, told = workload_columns(workloads, refs, plan.metadata.name)
     units, slot_workload, slot_index = unit_columns(workloads)
+    sites = _sites(refs, used, builder)
+    swing = swings(workloads, behaviour.need, loads, clusters.idle_device_mw)
     columns = arrays.Farm(
         nodes=nodes,
         clusters=clusters,
-        sites=_sites(refs, used, builder),
+        sites=sites,
         workloads=behaviour,
         loads=loads,
         units=units,
@@ -384,17 +406,21 @@ def compile_farm(
             [len(names), len(builder.racks.labels), len(builder.units.labels), len(refs)]
         ),
         fleet=fleet.tables,
+        heat=heat.tables,
+        grid=grid_columns(refs, trees, sites, swing),
     )
     return Model(
         columns=columns,
         trees=trees,
         names=_names(names, builder, used, refs, fleet.classes),
         fleet=fleet,
+        described=described,
+        heat=heat,
         clusters=tuple(refs),
         workloads=tuple(workloads),
         ready=ready,
         slot_workload=slot_workload,
         slot_index=slot_index,
         fixed=_fixed((slot_workload, slot_index), workloads, names, snapshot),
-        warnings=(*warnings, *more, *assumed, *told),
+        warnings=(*warnings, *more, *assumed, *described.assumptions, *told),
     )

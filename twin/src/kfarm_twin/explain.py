@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from kfarm_api.metrics import METRICS
 from kfarm_api.plan import CheckResult, SurvivalResult
@@ -9,7 +11,8 @@ from kfarm_api.policy import Check
 from kfarm_api.units import parse_quantity
 
 from kfarm_twin.arrays import (
-    HOTTEST_CLUSTER,
+    HOTTEST_NODE,
+    INLET_RACK,
     LOST_DETECTION,
     LOST_RESTART,
     LOST_REWORK,
@@ -18,16 +21,20 @@ from kfarm_twin.arrays import (
     LOST_WAITING,
     METRIC_ORDER,
     SLOWEST_UNIT,
+    WORST_FEED,
     WORST_LOAD_RACK,
     WORST_LOOP,
+    WORST_PDU,
     WORST_PLANT,
     WORST_RACK,
+    WORST_SITE,
     WORST_UNIT,
     Floats,
     Ints,
     Outcome,
 )
 from kfarm_twin.compile import Model
+from kfarm_twin.kernels.grid_columns import FEEDS
 from kfarm_twin.verdict import Sequence, quantile_interval
 
 _REMEDY = {
@@ -70,6 +77,21 @@ _REMEDY = {
     "lost_accelerator_hours_restart": "restart faster, or take fewer nodes",
     "lost_accelerator_hours_saves": "save faster, or less often",
     "lost_accelerator_hours_slow": "take slow nodes out (evict: true), or cool better",
+    "it_power_peak_1s": "lower the load or the phases' peak, or take fewer nodes",
+    "it_power_peak_1min": "lower the load or the phases' peak, or take fewer nodes",
+    "it_power_peak_15min": "lower the load, take fewer nodes, or cap the accelerators",
+    "pdu_power_load_max": "hang fewer nodes on a PDU, raise feed.pduLimit, cap the accelerators or "
+    "lower the load",
+    "feed_power_load_max": "spread the plan over more clusters, raise feed.feedLimit, cap the "
+    "accelerators or lower the load",
+    "site_power_load_max": "take fewer nodes, cap the accelerators, lower the load, or ask for a "
+    "larger connection",
+    "throttled_accelerator_hours": "lower the supply temperature or the load, or add capacity or "
+    "redundant units to what cools them",
+    "thermal_shutdowns": "add redundant pumps, air handlers or chillers, or thermal mass, or lower "
+    "the load",
+    "time_to_throttle_min": "add redundant pumps, air handlers or chillers, or a buffer tank",
+    "time_to_shutdown_min": "add redundant pumps, air handlers or chillers, or a buffer tank",
 }
 _CAUSE = {
     "lost_accelerator_hours_rework": LOST_REWORK,
@@ -161,25 +183,40 @@ def _rack_blame(model: Model, rack: int) -> str:
 
 
 def _heat_blame(model: Model, outcome: Outcome) -> str:
-    cluster, _ = _mode(outcome.places[:, HOTTEST_CLUSTER])
-    ref = model.clusters[cluster]
+    node, _ = _mode(outcome.places[:, HOTTEST_NODE])
+    cluster = int(model.columns.nodes.cluster[node])
+    ref, rack = model.clusters[cluster], int(model.columns.nodes.rack[node])
     facts = ref.facts
     kind = "coolant" if ref.cluster.cooling.type == "Liquid" else "inlet air"
     text = (
-        f"hottest is {ref.label}: {kind} at {facts.inlet_c:g} degC and "
+        f"hottest is {model.names.nodes[node]} in rack {model.names.racks[rack]} of {ref.label}: "
+        f"{kind} at {facts.inlet_c:g} degC while its supply is kept and "
         f"{facts.resistance_k_per_w:g} K/W, throttling at {facts.throttle_c:g} degC"
     )
-    slowed = (model.columns.loads.speed_ppm[:, cluster] < 1_000_000).any()
+    loads = model.columns.loads
+    most = float(loads.device_mw[loads.rank[:, cluster] >= 0, cluster].max(initial=0)) / 1000.0
+    slowed = facts.inlet_c + facts.resistance_k_per_w * most > facts.throttle_c
     return text + (", where devices alone are too hot at their load" if slowed else "")
 
 
-def _inlet_blame(model: Model) -> str:
-    cluster = int(model.columns.clusters.rack_inlet_c.argmax())
-    ref = model.clusters[cluster]
+def _inlet_blame(model: Model, outcome: Outcome) -> str:
+    rack, _ = _mode(outcome.places[:, INLET_RACK])
+    ref = model.clusters[int(model.columns.nodes.cluster[model.columns.nodes.rack == rack][0])]
     assumed = " (an assumption: airSupplyTemperature is not given)" if ref.facts.air_assumed else ""
     return (
-        f"hottest is {ref.label} with {ref.cluster.cooling.recirculation} % recirculation{assumed}"
+        f"hottest is the air at rack {model.names.racks[rack]} of {ref.label} with "
+        f"{ref.cluster.cooling.recirculation} % recirculation{assumed}"
     )
+
+
+def _throttle_blame(model: Model, outcome: Outcome) -> str:
+    """Hottest device, and the loop that binds where one is full."""
+    text = _heat_blame(model, outcome)
+    full = outcome.metrics[:, METRIC_ORDER.index("cdu_load_max")] > 1.0
+    if full.any():
+        loop = _load_blame(model, outcome, "cdu_load_max")
+        text += f"; {loop}, and it was over that in {100 * float(full.mean()):.0f} % of futures"
+    return text
 
 
 def _load_blame(model: Model, outcome: Outcome, metric: str) -> str:
@@ -190,7 +227,31 @@ def _load_blame(model: Model, outcome: Outcome, metric: str) -> str:
     limit = int(model.columns.sites.loop_limit_mw[loop])
     return (
         f"{model.names.loops[loop]} is the fullest: it takes {with_unit(limit / 1000.0, 'W')} of "
-        "node power"
+        "heat"
+    )
+
+
+def _meter_blame(model: Model, outcome: Outcome, metric: str) -> str:
+    """Which PDU, feed or site is the fullest."""
+    clusters, pdus = len(model.clusters), len(model.names.pdus)
+    limits = model.columns.grid.limit_mw
+    if metric == "pdu_power_load_max":
+        pdu, _ = _mode(outcome.places[:, WORST_PDU])
+        feeds = int(model.columns.grid.cluster[model.columns.grid.pdu_cluster[pdu], FEEDS])
+        nodes = int((model.trees.node_pdu == pdu).sum())
+        what = f"{model.names.pdus[pdu]} with {nodes} nodes is the fullest"
+        if feeds > 1:
+            what += f", each of its {feeds} PDUs"
+        return f"{what}: at most {with_unit(limits[pdu] / 1000.0, 'W')}"
+    if metric == "feed_power_load_max":
+        cluster, _ = _mode(outcome.places[:, WORST_FEED])
+        limit = with_unit(limits[pdus + cluster] / 1000.0, "W")
+        return f"each feed of {model.clusters[cluster].label} may carry {limit}"
+    site, _ = _mode(outcome.places[:, WORST_SITE])
+    limit = with_unit(limits[pdus + clusters + site] / 1000.0, "W")
+    return (
+        f"the connection of {model.names.plants[site]} gives {limit}; what its cooling draws is "
+        "left out"
     )
 
 
@@ -249,8 +310,10 @@ def blame(model: Model, metric: str, outcome: Outcome) -> str:
         return _replica_blame(model, outcome)
     if metric in _OF_FLEET or metric.startswith("lost_accelerator_hours"):
         return _time_blame(model, metric, outcome)
-    if metric in ("it_power_peak", "it_energy"):
+    if metric.startswith("it_power_peak") or metric == "it_energy":
         return _power_blame(model)
+    if metric in ("pdu_power_load_max", "feed_power_load_max", "site_power_load_max"):
+        return _meter_blame(model, outcome, metric)
     if metric == "rack_power_peak":
         return _rack_blame(model, _mode(outcome.places[:, WORST_RACK])[0])
     if metric == "rack_power_load_max":
@@ -258,10 +321,8 @@ def blame(model: Model, metric: str, outcome: Outcome) -> str:
     if metric in ("cdu_load_max", "plant_load_max"):
         return _load_blame(model, outcome, metric)
     if metric == "rack_inlet_temperature_max":
-        return _inlet_blame(model)
-    if metric == "throttled_accelerators_max" and model.columns.sites.loop_limit_mw.max() > 0:
-        return f"{_heat_blame(model, outcome)}; {_load_blame(model, outcome, 'cdu_load_max')}"
-    return _heat_blame(model, outcome)
+        return _inlet_blame(model, outcome)
+    return _throttle_blame(model, outcome)
 
 
 def _remedy(model: Model, metric: str, outcome: Outcome) -> str:
@@ -277,8 +338,14 @@ def _remedy(model: Model, metric: str, outcome: Outcome) -> str:
     return _REMEDY[metric]
 
 
-def check_result(model: Model, check: Check, sequence: Sequence, outcome: Outcome) -> CheckResult:
-    """One check with its estimate, interval and sentence."""
+def check_result(
+    model: Model,
+    check: Check,
+    sequence: Sequence,
+    outcome: Outcome,
+    notes: Mapping[str, str] | None = None,
+) -> CheckResult:
+    """One check with its estimate, interval and sentence; `notes`: who is to blame, by metric."""
     values = outcome.metrics[:, METRIC_ORDER.index(check.metric)]
     unit = METRICS[check.metric].unit
     low_side = check.at_least is not None
@@ -297,7 +364,8 @@ def check_result(model: Model, check: Check, sequence: Sequence, outcome: Outcom
         tail = f". Remedy: {_remedy(model, check.metric, outcome)}"
     elif sequence.decision == "Undecided":
         tail = ". More futures are needed to decide"
-    message = f"{lead}; {blame(model, check.metric, outcome)}{tail}."
+    note = (notes or {}).get(check.metric) or blame(model, check.metric, outcome)
+    message = f"{lead}; {note}{tail}."
     return CheckResult(
         metric=check.metric,
         bound=bound,

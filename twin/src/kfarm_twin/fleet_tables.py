@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from kfarm_api.reliability import Reliability
@@ -260,6 +260,25 @@ def compile_fleet(clusters: Sequence[FleetCluster]) -> CompiledFleet:
     )
     remembered = max(int(tables.clusters[:, [c.HOLD_FAULTS, c.LEMON_FAULTS]].max()), 0)
     return CompiledFleet(tables, tuple(names), warm_up_ns(clusters), remembered)
+
+
+OVERHEAT = "Overheat"
+"""Class of nodes that go off because they are too hot; not drawn: the heat engine says when."""
+
+
+def with_overheat(fleet: CompiledFleet) -> CompiledFleet:
+    """The same fleet with the class of nodes that are too hot behind all others."""
+    tables, column = fleet.tables, np.zeros((1, c.CLASS_COLUMNS), np.int64)
+    column[0, [c.TAKES, c.EFFECT, c.PPM]] = c.NODE, c.STOP, c.FULL_PPM
+    law = np.zeros((1, c.LAW_COLUMNS))
+    return replace(
+        fleet,
+        tables=tables._replace(
+            classes=_frozen_ints(np.concatenate([tables.classes, column]), c.CLASS_COLUMNS),
+            laws=_frozen_floats(np.concatenate([tables.laws, law]).tolist(), c.LAW_COLUMNS),
+        ),
+        classes=(*fleet.classes, OVERHEAT),
+    )
 
 
 def _node_rows(clusters: Sequence[FleetCluster], domains: Ints, clocks: Ints) -> Ints:

@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -31,9 +32,13 @@ from kfarm_api.units import parse_duration_ns
 
 from kfarm_twin.arrays import Floats, Ints
 from kfarm_twin.compile import Model
+from kfarm_twin.cooling_metrics import COLUMNS, cooling_study
+from kfarm_twin.heat_vary import never_throttles
 from kfarm_twin.priors import Amounts
 from kfarm_twin.simulate import Simulator
-from kfarm_twin.survive import NO_ROOM, SHUTDOWN, InstanceResult, survive
+from kfarm_twin.survive import InstanceResult, survive
+from kfarm_twin.survive_cooling import cooling_matters
+from kfarm_twin.survive_power import power_can_fail
 from kfarm_twin.vary import varied
 from kfarm_twin.verdict import Decision, meets
 
@@ -43,7 +48,6 @@ CLEAR = 4.0
 """Standard deviations that make a case clear."""
 MOST_MARGIN = 10.0
 """Margins are cut here, either way."""
-PPM = 1_000_000
 
 
 class Bound(Protocol):
@@ -97,12 +101,12 @@ class Stated:
     @property
     def hopeless(self) -> bool:
         """Whether a fault is not survived whatever the inputs: a matter of what stands where."""
-        return any(
-            row.cause == NO_ROOM
-            or (row.cause == SHUTDOWN and row.nodes > 0 and row.fault in ("Pdu", "CduPump", "Cdu"))
-            for row in self.instances
-            if not row.survived
-        )
+        return any(row.certain for row in self.instances if not row.survived)
+
+    @cached_property
+    def cooling_matters(self) -> bool:
+        """Whether a fault of the cooling takes more than what is redundant."""
+        return cooling_matters(self.model, self.faults)
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,8 @@ class Judge:
         if not self.stated.bounds:
             return Judgement(True, (faults,), 0)
         self._simulator.model = model
+        if any(bound.column in COLUMNS for bound in self.stated.bounds):
+            self._simulator.cooling = cooling_study(model, self.stated.slot_node)
         metrics = self._simulator.play(0, min(FIRST, self.futures)).metrics
         missed = self._missed(metrics)
         if self._open(metrics, missed):
@@ -228,9 +234,12 @@ class Judge:
             return False
         if not case.faults:
             return True
-        simple = "Chiller" not in case.faults and all(row.survived for row in case.instances)
+        kept = all(row.survived for row in case.instances)
+        powered = not power_can_fail(case.model) or not {"Pdu", "Feed"} & set(case.faults)
+        simple = kept and powered and not case.cooling_matters
         slow = _longest(model) > parse_duration_ns(case.limits.restart)
-        if simple and not slow and _cool(case.model) and _cool(model):
+        cool = never_throttles(case.model.columns) and never_throttles(model.columns)
+        if simple and not slow and cool:
             return True
         results, _ = survive(model, case.slot_node, list(case.faults), case.limits)
         return all(row.result == "Passed" for row in results)
@@ -259,28 +268,3 @@ def _longest(model: Model) -> int:
     gangs = model.columns.workloads.gang == 1
     restart = int(model.columns.workloads.restart_ns[gangs].max(initial=0))
     return int(model.columns.clusters.detection_ns.max()) + restart if gangs.any() else 0
-
-
-def _cool(model: Model) -> bool:
-    """Whether nothing can throttle, whichever nodes are down and wherever pods stand."""
-    farm, nodes = model.columns, model.columns.nodes
-    usable = farm.loads.rank >= 0
-    usable[-1] = nodes.others.any()
-    if (farm.loads.speed_ppm[usable] < PPM).any():
-        return False
-    return bool(
-        (_loop_most_mw(model) <= farm.sites.loop_limit_mw)[farm.sites.loop_limit_mw > 0].all()
-    )
-
-
-def _loop_most_mw(model: Model) -> Ints:
-    """Power that each loop could be asked for with all nodes full [mW]."""
-    farm, nodes = model.columns, model.columns.nodes
-    need = np.maximum(farm.workloads.need[:, 0], 1)
-    per_device = -(-farm.loads.pod_mw // need[:, None])
-    most = np.where(farm.loads.rank >= 0, per_device, 0)
-    most[-1] = per_device[-1]
-    full = farm.clusters.base_mw[nodes.cluster] + nodes.devices * most.max(axis=0)[nodes.cluster]
-    total = np.zeros(len(farm.sites.loop_limit_mw), np.int64)
-    np.add.at(total, nodes.loop, full)
-    return total

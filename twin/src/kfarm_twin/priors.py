@@ -29,12 +29,15 @@ from statistics import NormalDist
 from typing import Protocol
 
 import yaml
+from kfarm_api.farm import Farm
 from kfarm_api.plan import Workload
 from kfarm_api.profile import AcceleratorProfile
 from kfarm_api.reliability import FailureClass
-from kfarm_api.units import parse_decimal, parse_duration_ns
+from kfarm_api.units import parse_decimal, parse_duration_ns, parse_quantity
 
 from kfarm_twin.columns_cluster import ROOM_SUPPLY_C, HasFacts
+from kfarm_twin.columns_grid import HasStages, stages_of
+from kfarm_twin.heat_facts import DIE_SHARE, LOOP_APPROACH_K, SINK_TIME_S
 from kfarm_twin.reliability import DOMAINS, FailureMode, references
 
 Amounts = Mapping[str, Decimal]
@@ -47,6 +50,7 @@ CENTRAL_Z = 1.6449
 PER_1000_NODE_DAYS = "failures per 1000 node-days"
 ONE = Decimal(1)
 ZERO = Decimal(0)
+HUNDRED = Decimal(100)
 
 
 @dataclass(frozen=True)
@@ -157,17 +161,56 @@ def resistance_field(ref: HasFacts) -> str:
     return f"thermalResistance.{ref.cluster.cooling.type.lower()}"
 
 
+def loss_key(stage: str) -> str:
+    """Input that scales what a stage of the power chain loses, by `columns_grid.stage_name`."""
+    return f"loss/{stage}"
+
+
 def air_key(ref: HasFacts) -> str:
     """Input that is added to the room's air where nobody states it."""
     return f"airSupplyTemperature/{ref.label}"
 
 
-class HasProfile(HasFacts, Protocol):
+def die_key(ref: HasFacts) -> str:
+    """Input that scales the die's part of the thermal resistance, whose whole stays."""
+    return f"thermal.{ref.cluster.cooling.type.lower()}.die/{ref.cluster.accelerator}"
+
+
+def sink_time_key(ref: HasFacts) -> str:
+    """Input that scales the time constant of sink or cold plate."""
+    return f"thermal.{ref.cluster.cooling.type.lower()}.sinkTime/{ref.cluster.accelerator}"
+
+
+def capacity_key(ref: HasFacts, liquid: bool) -> str:
+    """Input that scales what a cluster's CDUs, or its air handlers, carry."""
+    return f"{'cduCapacity' if liquid else 'air.unitCapacity'}/{ref.label}"
+
+
+def approach_key(ref: HasFacts, liquid: bool) -> str:
+    """Input that scales how far their supply is above the facility water at capacity."""
+    return f"{'loop' if liquid else 'air'}.approach/{ref.label}"
+
+
+def recirculation_key(ref: HasFacts) -> str:
+    """Input that scales the share of air that passes racks again."""
+    return f"recirculation/{ref.label}"
+
+
+def chiller_key(farm: str) -> str:
+    """Input that scales the capacity of a farm's chillers."""
+    return f"chillerCapacity/{farm}"
+
+
+class HasProfile(HasFacts, HasStages, Protocol):
     """A cluster with its figures and the profile they come from."""
 
     @property
     def profile(self) -> AcceleratorProfile:
         """The device type."""
+
+    @property
+    def farm(self) -> Farm:
+        """Whose cluster it is."""
 
 
 def _plain(value: float) -> Decimal:
@@ -300,6 +343,69 @@ def _air(ref: HasFacts) -> Iterable[Input]:
         yield Input(air_key(ref), name, "degC", stated, None, spread, additive=True)
 
 
+def _path(ref: HasProfile) -> Iterable[Input]:
+    """How the resistance is parted, and the time of the sink; stated in the profile, or assumed."""
+    name, kind = ref.profile.metadata.name, ref.cluster.cooling.type
+    path = getattr(ref.profile.spec.thermal, kind.lower(), None)
+    word = None if path is None else _confidence(ref.profile, "thermal")
+    whole = ref.facts.resistance_k_per_w
+    die = whole * DIE_SHARE if path is None else parse_quantity(path.die)
+    seconds = SINK_TIME_S[kind]
+    if path is not None:
+        seconds = parse_duration_ns(path.sink_time) / NS_PER_S
+    spread = _spread("dieShare", word)
+    yield Input(die_key(ref), f"die's part of the thermal resistance of {name}", "K/W",
+                _plain(die), word, spread)  # fmt: skip
+    what = "cold plate" if kind == "Liquid" else "heat sink"
+    spread = _spread("sinkTime", word)
+    yield Input(sink_time_key(ref), f"time constant of the {what} of {name}", "s",
+                _plain(seconds), word, spread)  # fmt: skip
+
+
+def _cooled(ref: HasProfile) -> Iterable[Input]:
+    """Capacities and approaches of a cluster's zones, recirculation, its farm's chillers.
+
+    What a farm states, whoever runs it answers for: Medium. Zones that nobody described are as
+    large as need be and have no prior.
+    """
+    cooling, label = ref.cluster.cooling, ref.label
+    if cooling.cdu_capacity is not None:
+        told = "Medium" if cooling.loop is not None else None
+        approach = cooling.loop.approach if cooling.loop is not None else f"{LOOP_APPROACH_K:g}"
+        yield Input(capacity_key(ref, True), f"CDU capacity of {label}", "W",
+                    parse_decimal(cooling.cdu_capacity), "Medium",
+                    _spread("capacity", "Medium"))  # fmt: skip
+        yield Input(approach_key(ref, True), f"approach of the CDUs of {label}", "K",
+                    parse_decimal(approach), told, _spread("approach", told))  # fmt: skip
+    if cooling.air is not None:
+        yield Input(capacity_key(ref, False), f"capacity of an air handler of {label}", "W",
+                    parse_decimal(cooling.air.unit_capacity), "Medium",
+                    _spread("capacity", "Medium"))  # fmt: skip
+        yield Input(approach_key(ref, False), f"approach of the air handlers of {label}", "K",
+                    parse_decimal(cooling.air.approach), "Medium",
+                    _spread("approach", "Medium"))  # fmt: skip
+    yield Input(recirculation_key(ref), f"recirculation of {label}", "percent",
+                Decimal(cooling.recirculation), "Medium",
+                _spread("recirculation", "Medium"))  # fmt: skip
+    plant = ref.farm.spec.plant
+    if plant is not None:
+        yield Input(chiller_key(ref.farm.metadata.name),
+                    f"capacity of a chiller of {ref.farm.metadata.name}", "W",
+                    parse_decimal(plant.chiller_capacity), "Medium",
+                    _spread("capacity", "Medium"))  # fmt: skip
+
+
+def _losses(refs: Sequence[HasStages]) -> Iterable[Input]:
+    """Losses of stages at their best efficiency; whoever runs the farm answers for them."""
+    spread = _spread("loss", "Medium")
+    for name, stage in stages_of(refs).items():
+        best = max(parse_decimal(point.efficiency) for point in stage.efficiency)
+        stated, unit = _plain(float((HUNDRED / best - ONE) * HUNDRED)), "percent of output"
+        if stated == 0:
+            stated, unit = parse_decimal(stage.constant_loss), "W"
+        yield Input(loss_key(name), f"losses of {name}", unit, stated, "Medium", spread)
+
+
 def _restart(workload: Workload) -> Iterable[Input]:
     if workload.checkpoint is not None:
         seconds = parse_duration_ns(workload.checkpoint.restart) / NS_PER_S
@@ -313,8 +419,17 @@ def uncertain_inputs(
     """All inputs that have a prior, each once, in a fixed order; what is stated as 0 has none."""
     found: dict[str, Input] = {}
     for ref in refs:
-        for part in (_study_modes(ref), _own_modes(ref), _found(ref), _figures(ref), _air(ref)):
+        for part in (
+            _study_modes(ref),
+            _own_modes(ref),
+            _found(ref),
+            _figures(ref),
+            _air(ref),
+            _path(ref),
+            _cooled(ref),
+        ):
             found |= {entry.key: entry for entry in part if entry.key not in found}
+    found |= {entry.key: entry for entry in _losses(refs)}
     for workload in workloads:
         found |= {entry.key: entry for entry in _restart(workload)}
     return tuple(entry for entry in found.values() if entry.additive or entry.stated > 0)

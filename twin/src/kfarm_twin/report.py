@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfarm_api.farm import Cluster, Farm
-from kfarm_api.layout import LABEL_CDU, LABEL_RACK, NodePlace, cluster_places
+from kfarm_api.layout import LABEL_CDU, LABEL_PDU, LABEL_RACK, NodePlace, cluster_places
 from kfarm_api.metrics import METRICS
 from kfarm_api.policy import Check
 from kfarm_api.profile import AcceleratorProfile
 from kfarm_api.units import parse_quantity
 
+from kfarm_twin.cooling_view import fault_row
 from kfarm_twin.figures import figure
+from kfarm_twin.pictures.floor import RackCell
+from kfarm_twin.pictures.moments import Moments
+from kfarm_twin.report_energy import plan_years
+from kfarm_twin.report_moments import moments
 from kfarm_twin.report_page import render
 from kfarm_twin.report_view import (
     Distribution,
     Line,
-    RackCell,
     ReportView,
     influences,
     summary_facts,
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
 
 MAX_POINTS = 3000
 """Samples drawn per timeline; extremes within each stretch are kept."""
+MAX_RACKS = 6000
+"""Racks drawn; each takes a third of a kB."""
 SECONDS_PER_HOUR = 3600.0
 _SERIES = (
     ("Power of all nodes", "W", "it_power_w", "it_power_peak", False),
@@ -67,16 +73,41 @@ def collect(
 ) -> ReportView:
     """All that the page shows, as plain data."""
     metadata = request.plan.metadata
+    racks, left_out = drawn(list(rack_cells(request, verdict, detail.racks)))
     return ReportView(
         title=f"{metadata.namespace or 'default'}/{metadata.name}",
         verdict=verdict,
         command=command,
         facts=summary_facts(request, verdict),
-        racks=list(rack_cells(request, verdict, detail.racks)),
+        racks=racks,
+        racks_left_out=left_out,
         lines=lines(request, detail.replay) if detail.replay is not None else [],
         distributions=distributions(request, detail.futures) if detail.futures is not None else [],
         assumptions=influences(verdict),
+        moments=_moments(verdict, detail.replay, racks),
+        years=plan_years(request, verdict),
+        cooling=None if detail.cooling is None else [fault_row(r) for r in detail.cooling.rows],
     )
+
+
+def drawn(racks: list[RackCell], most: int = MAX_RACKS) -> tuple[list[RackCell], int]:
+    """At most `most` racks in their order, and how many were left out.
+
+    Those of the plan stay first, then the hottest.
+    """
+    if len(racks) <= most:
+        return racks, 0
+    order = sorted(
+        range(len(racks)),
+        key=lambda i: (racks[i].plan_nodes == 0, -(racks[i].hottest_c or -math.inf)),
+    )
+    return [racks[i] for i in sorted(order[:most])], len(racks) - most
+
+
+def _moments(verdict: Verdict, replay: Replay | None, racks: list[RackCell]) -> list[Moments]:
+    if replay is None or not racks:
+        return []
+    return [moments(replay, [rack.label for rack in racks], verdict.seed)]
 
 
 def rack_cells(request: ValidationRequest, verdict: Verdict, racks: Any) -> Iterator[RackCell]:
@@ -91,7 +122,8 @@ def rack_cells(request: ValidationRequest, verdict: Verdict, racks: Any) -> Iter
         for label, places in groups.items():
             chosen = sum(1 for place in places if used[place.name])
             profile = profiles.get(cluster.accelerator)
-            yield _cell(cluster, profile, label, places, chosen, state.get(label, {}))
+            found = state.get(label, {})
+            yield _cell(farm, cluster, profile, label, places, chosen, found)
 
 
 def _clusters(request: ValidationRequest) -> Iterator[tuple[Farm, Cluster]]:
@@ -103,6 +135,7 @@ def _clusters(request: ValidationRequest) -> Iterator[tuple[Farm, Cluster]]:
 
 
 def _cell(
+    farm: Farm,
     cluster: Cluster,
     profile: AcceleratorProfile | None,
     label: str,
@@ -118,7 +151,7 @@ def _cell(
         hall=first.hall,
         row=first.row,
         column=first.rack % cluster.rack.per_row,
-        cdu=first.labels().get(LABEL_CDU),
+        cdu=_joined(places, LABEL_CDU),
         nodes=len(places),
         plan_nodes=chosen,
         inlet_c=finite(state.get("inlet_c")),
@@ -126,7 +159,15 @@ def _cell(
         throttle_c=parse_quantity(profile.spec.temperature.throttle) if profile else None,
         power_w=finite(state.get("power_w")),
         limit_w=parse_quantity(limit) if limit else None,
+        pdu=_joined(places, LABEL_PDU),
+        site=f"{farm.spec.site.name} · {farm.metadata.name}",
     )
+
+
+def _joined(places: list[NodePlace], label: str) -> str | None:
+    """Domains of a rack's nodes: mostly one; None where the farm describes none."""
+    found = dict.fromkeys(value for place in places if (value := place.labels().get(label)))
+    return ", ".join(found) or None
 
 
 def finite(value: float | None) -> float | None:

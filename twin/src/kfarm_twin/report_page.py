@@ -11,7 +11,10 @@ from typing import Any
 
 from kfarm_api.plan import CheckResult
 
+from kfarm_twin.energy_cards import plan_section
 from kfarm_twin.figures import NONE, check_figures, figure
+from kfarm_twin.pictures.faults import fault_table
+from kfarm_twin.pictures.floor import floor_data, floor_section
 from kfarm_twin.report_view import Distribution, ReportView
 
 _MARKS = {
@@ -27,15 +30,36 @@ def render(view: ReportView) -> str:
 
     Every text that comes from a manifest is escaped, in HTML and inside the data of the script.
     """
-    body = "\n".join((_header(view), _map(view), _timelines(view), _checks(view), _rest(view)))
+    body = "\n".join(
+        (
+            _header(view),
+            floor_section(view.racks, view.moments, _left_out(view)),
+            _timelines(view),
+            _checks(view),
+            plan_section(view.years),
+            _rest(view),
+        )
+    )
     title = f"{view.title}: {view.verdict.verdict}"
-    return page(title, body, _data(view), styles=("report.css",), scripts=("report.js",))
+    return page(
+        title,
+        body,
+        _data(view),
+        styles=("report.css", "compare.css", "pictures.css"),
+        scripts=("floor.js", "report.js"),
+    )
 
 
 def page(
-    title: str, body: str, data: dict[str, Any], *, styles: Sequence[str], scripts: Sequence[str]
+    title: str,
+    body: str,
+    data: dict[str, Any],
+    *,
+    styles: Sequence[str],
+    scripts: Sequence[str],
+    plotly: bool = True,
 ) -> str:
-    """One HTML file with style, script and plotly inside; it loads nothing.
+    """One HTML file with style, script and (where asked for) plotly inside; it loads nothing.
 
     Parameters
     ----------
@@ -49,7 +73,9 @@ def page(
         Files of ``kfarm_twin/data``.
     """
     style = "".join(_asset(name) for name in styles)
-    script = "\n".join(_asset(name) for name in ("charts.js", *scripts))
+    shared = ("charts.js",) if plotly else ()
+    script = "\n".join(_asset(name) for name in (*shared, *scripts))
+    library = f"<script>{_plotly()}</script>\n" if plotly else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -57,7 +83,7 @@ def page(
         f"<title>{escape(title)}</title>\n"
         f"<style>\n{style}</style>\n</head>\n<body>\n{body}\n"
         f'<script type="application/json" id="data">{_safe_json(data)}</script>\n'
-        f"<script>{_plotly()}</script>\n<script>\n{script}</script>\n"
+        f"{library}<script>\n{script}</script>\n"
         "</body>\n</html>\n"
     )
 
@@ -76,6 +102,7 @@ def _data(view: ReportView) -> dict[str, Any]:
     """Data of map and charts."""
     return {
         "racks": [asdict(rack) for rack in view.racks],
+        "moments": floor_data(view.moments),
         "lines": [asdict(line) for line in view.lines],
         "distributions": [asdict(d) for d in view.distributions],
         "assumptions": [asdict(bar) for bar in view.assumptions],
@@ -116,18 +143,12 @@ def _header(view: ReportView) -> str:
     )
 
 
-def _map(view: ReportView) -> str:
-    if not view.racks:
+def _left_out(view: ReportView) -> str:
+    if not view.racks_left_out:
         return ""
     return (
-        '<section id="floor"><div class="heading"><h2>Floor map</h2>'
-        '<div class="toggle" role="group" aria-label="Colour racks by">'
-        '<button type="button" data-mode="temperature" aria-pressed="true">Temperature</button>'
-        '<button type="button" data-mode="load" aria-pressed="false">Power load</button>'
-        "</div></div>"
-        '<p class="note">Each cell is a rack with all workloads running. A ring marks racks that '
-        "the plan uses; heavy lines separate coolant loops (CDUs).</p>"
-        '<div id="legend"></div><div id="map"></div></section>'
+        f"{view.racks_left_out:,} racks are left out; those of the plan are drawn first, then the "
+        "hottest."
     )
 
 
@@ -144,7 +165,7 @@ def _timelines(view: ReportView) -> str:
 
 
 def _checks(view: ReportView) -> str:
-    return _checks_table(view) + _survivals_table(view) + _assumptions(view)
+    return _checks_table(view) + _survivals_table(view) + _cooling(view) + _assumptions(view)
 
 
 def _checks_table(view: ReportView) -> str:
@@ -184,6 +205,16 @@ def _survivals_table(view: ReportView) -> str:
         'at peak power.</p><div class="scroll"><table><thead><tr><th>Result</th><th>Fault</th>'
         '<th class="n">Survived</th><th>Worst instance</th><th>What it means</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div></section>"
+    )
+
+
+def _cooling(view: ReportView) -> str:
+    if view.cooling is None:
+        return ""
+    return (
+        '<section id="cooling"><h2>When cooling fails</h2><p class="note">Each pump, CDU, air '
+        "handler, chiller, plant and feed that is described fails alone, all workloads running and "
+        f"steady before; the worst first.</p>{fault_table(view.cooling)}</section>"
     )
 
 

@@ -6,41 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kfarm_twin.energy_result import EnergyYear
+from kfarm_twin.pictures.faults import FaultRow
+from kfarm_twin.pictures.floor import RackCell
+from kfarm_twin.pictures.moments import Moments
 from kfarm_twin.request import ValidationRequest, Verdict
 
 LEAST_INFLUENCE = 0.005
 """Difference of margins below which an input is not drawn."""
-
-
-@dataclass(frozen=True)
-class RackCell:
-    """One rack of the floor map at the hottest steady state, all workloads running.
-
-    Attributes
-    ----------
-    column
-        Position within the row, from 0.
-    cdu
-        Label of the coolant loop, or None with air.
-    plan_nodes
-        Nodes of this rack that the plan occupies.
-    limit_w
-        Power limit [W], or None where the farm gives none.
-    """
-
-    cluster: str
-    label: str
-    hall: int
-    row: int
-    column: int
-    cdu: str | None
-    nodes: int
-    plan_nodes: int
-    inlet_c: float | None
-    hottest_c: float | None
-    throttle_c: float | None
-    power_w: float | None
-    limit_w: float | None
 
 
 @dataclass(frozen=True)
@@ -112,6 +85,12 @@ class ReportView:
     ----------
     command
         Command line that gives the same verdict.
+    moments
+        The worst future rack by rack, in the order of `racks`.
+    years
+        A typical year of each farm with the plan on it.
+    cooling
+        Single faults of the cooling, or None where none was played.
     """
 
     title: str
@@ -122,6 +101,10 @@ class ReportView:
     lines: list[Line]
     distributions: list[Distribution]
     assumptions: list[Influence] = field(default_factory=list)
+    moments: list[Moments] = field(default_factory=list)
+    years: list[EnergyYear] = field(default_factory=list)
+    cooling: list[FaultRow] | None = None
+    racks_left_out: int = 0
 
 
 def influences(verdict: Verdict, most: int = 15) -> list[Influence]:

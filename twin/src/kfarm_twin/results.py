@@ -14,6 +14,8 @@ from kfarm_twin.compile import Model
 from kfarm_twin.kernels.changes import DEVICE_BACK, DEVICE_LOST, DRAINED, RAIL_LOST, SLOWED, SPOILT
 from kfarm_twin.kernels.gangs import MOVED, SAVES, STARTED, STOPPED, WAITS
 from kfarm_twin.kernels.heap import FAILED, FINISHED, REPAIRED
+from kfarm_twin.kernels.warmth import COOLED, OVERHEATED, THROTTLED
+from kfarm_twin.steady import Steady
 
 NS_PER_S = 1e9
 EVENT_NAMES = {
@@ -31,6 +33,9 @@ EVENT_NAMES = {
     SLOWED: "NodeSpeedChanged",
     SPOILT: "NodeCorrupts",
     RAIL_LOST: "RailLost",
+    OVERHEATED: "NodeOverheated",
+    COOLED: "NodeCooled",
+    THROTTLED: "NodeThrottled",
 }
 
 
@@ -106,8 +111,11 @@ class Replay:
     ----------
     events, series
         Arrow tables of `EVENTS_SCHEMA` and `SERIES_SCHEMA`.
-    rack_power_w
-        [samples, R] power of each rack from each row of `series` on [W].
+    moment_s
+        [M] moments at which the racks were looked at [s].
+    rack_power_w, rack_hottest_c, rack_inlet_c, rack_throttled
+        [M, R] of each rack: power [W], hottest device and inlet [degC], NaN where unknown, and
+        devices that throttle.
     """
 
     future: int
@@ -115,7 +123,11 @@ class Replay:
     events: Any
     series: Any
     rack_labels: tuple[str, ...]
+    moment_s: Floats
     rack_power_w: Floats
+    rack_hottest_c: Floats
+    rack_inlet_c: Floats
+    rack_throttled: Ints
     outcome: Outcome
 
     @classmethod
@@ -144,16 +156,21 @@ class Replay:
             events=pa.Table.from_arrays(event_columns, schema=EVENTS_SCHEMA),
             series=pa.Table.from_arrays(series_columns, schema=SERIES_SCHEMA),
             rack_labels=model.names.racks,
-            rack_power_w=log.sample_rack_mw[:samples] / 1000.0,
+            moment_s=log.moments.time_ns / NS_PER_S,
+            rack_power_w=log.moments.rack_mw / 1000.0,
+            rack_hottest_c=log.moments.hottest_c,
+            rack_inlet_c=log.moments.inlet_c,
+            rack_throttled=log.moments.throttled,
             outcome=outcome,
         )
 
 
-def rack_table(model: Model, power_mw: Ints, hottest_c: Floats, busy: Ints) -> Any:
-    """Steady state by rack, as an Arrow table of `RACKS_SCHEMA`; arrays are per node [N]."""
+def rack_table(model: Model, state: Steady) -> Any:
+    """Steady state by rack, as an Arrow table of `RACKS_SCHEMA`."""
+    rack_mw, hottest_c, busy = state.rack_mw, state.hottest_c, state.busy
     nodes = model.columns.nodes
     racks = len(model.names.racks)
-    power = np.bincount(nodes.rack, weights=power_mw, minlength=racks) / 1000.0
+    power = rack_mw / 1000.0
     share = np.bincount(nodes.rack, weights=busy, minlength=racks) / np.bincount(
         nodes.rack, weights=nodes.devices, minlength=racks
     )
@@ -167,7 +184,7 @@ def rack_table(model: Model, power_mw: Ints, hottest_c: Floats, busy: Ints) -> A
         pa.array(model.names.racks),
         pa.array(numbers // per_row),
         pa.array(numbers % per_row),
-        pa.array(model.columns.clusters.rack_inlet_c[cluster]),
+        pa.array(state.inlet_c),
         pa.array(hottest),
         pa.array(power),
         pa.array(share),

@@ -1,4 +1,8 @@
-"""The farm with all workloads running: power, heat and throttling of one moment."""
+"""The farm with all workloads running: power, heat and throttling of one moment.
+
+What the gang loop begins with, seen at rest: one law for both. Faults of cooling that do not come
+to rest (no heat leaves) are played instead, see `survive`.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,44 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kfarm_twin.arrays import ACCELERATORS, NEVER_UP, Floats, Ints
+from kfarm_twin.arrays import ACCELERATORS, NEVER_UP, Floats, Ints, State
 from kfarm_twin.compile import Model
-from kfarm_twin.kernels.power import FULL_PPM, loop_speed_ppm
+from kfarm_twin.kernels import heat_columns as h
+from kfarm_twin.kernels.grid_columns import ONE_SECOND
+from kfarm_twin.kernels.power import FULL_PPM
+from kfarm_twin.kernels.rest import NODE_HOTTEST, NODE_THROTTLED
+from kfarm_twin.simulate import stand_still
 
 
 @dataclass(frozen=True)
 class Steady:
-    """One moment; arrays per node [N], per loop [U], per plant [F]."""
+    """One moment; arrays per node [N], per loop [U], per plant [F], per rack [R].
 
+    Attributes
+    ----------
+    throttled
+        Devices that are slowed.
+    overheats
+        1 where a node's devices are beyond their shutdown temperature.
+    load_mw, power_mw
+        What the parts of a node take, and what it draws for that.
+    swing_mw
+        What they take above that in the highest second of jobs' phases.
+    rack_mw
+        [R] drawn by racks.
+    """
+
+    load_mw: Ints
+    swing_mw: Ints
     power_mw: Ints
+    rack_mw: Ints
     hottest_c: Floats
     busy: Ints
     throttled: Ints
-    loop_asked_mw: Ints
-    loop_speed_ppm: Ints
+    overheats: Ints
+    loop_heat_mw: Ints
     plant_mw: Ints
+    inlet_c: Floats
 
 
 def running_nodes(model: Model) -> Ints:
@@ -39,64 +65,34 @@ def steady(model: Model, slot_node: Ints, up: Ints) -> Steady:
     up
         [N] 1 for nodes that are up.
     """
-    farm, nodes = model.columns, model.columns.nodes
-    count, loops = model.nodes, len(farm.sites.loop_limit_mw)
+    farm = model.columns
     placed = slot_node >= 0
     placed[placed] = up[slot_node[placed]] == 1
-    where, what = slot_node[placed], model.slot_workload[placed]
-    cluster = nodes.cluster
-    others = len(farm.loads.rank) - 1
-    pods_mw = np.zeros(count, np.int64)
-    np.add.at(pods_mw, where, farm.loads.pod_mw[what, cluster[where]])
-    pods_mw += up * nodes.others * farm.loads.pod_mw[others][cluster]
-    busy = up * nodes.others
-    np.add.at(busy, where, farm.workloads.need[what, ACCELERATORS])
-    idle_mw = up * farm.clusters.base_mw[cluster]
-    asked = _sum(nodes.loop, idle_mw + pods_mw, loops)
-    loop_idle = _sum(nodes.loop, idle_mw, loops)
-    limits = farm.sites.loop_limit_mw
-    speeds = [
-        loop_speed_ppm(int(limit), int(idle), int(total - idle))
-        for limit, idle, total in zip(limits, loop_idle, asked, strict=True)
-    ]
-    speed = np.array(speeds, np.int64)
-    power = idle_mw + pods_mw * speed[nodes.loop] // FULL_PPM
-    hottest, throttled = _devices(model, where, what, up, speed)
+    state, rest = stand_still(model, np.where(placed, slot_node, -1), up)
+    busy = up * farm.nodes.others
+    what = model.slot_workload[placed]
+    np.add.at(busy, slot_node[placed], farm.workloads.need[what, ACCELERATORS])
+    shutdown = farm.heat.laws[farm.nodes.cluster, h.SHUTDOWN]
+    hottest = rest.nodes[:, NODE_HOTTEST]
     return Steady(
-        power_mw=power,
+        load_mw=np.where(up == 1, state.heat.node[:, h.POWER_MW] - state.asks.loss_mw, 0),
+        swing_mw=_swings(state),
+        power_mw=state.nodes.power_mw,
+        rack_mw=state.nodes.rack_mw.copy(),
         hottest_c=hottest,
         busy=busy,
-        throttled=throttled,
-        loop_asked_mw=asked,
-        loop_speed_ppm=speed,
-        plant_mw=_sum(nodes.plant, power, len(farm.sites.plant_limit_mw)),
+        throttled=rest.nodes[:, NODE_THROTTLED].astype(np.int64),
+        overheats=((hottest > shutdown) & (up == 1)).astype(np.int64),
+        loop_heat_mw=state.heat.zone[: len(farm.sites.loop_limit_mw), h.HEAT_MW].copy(),
+        plant_mw=state.nodes.plant_mw.copy(),
+        inlet_c=rest.inlet_c,
     )
 
 
-def _sum(index: Ints, values: Ints, length: int) -> Ints:
-    total = np.zeros(length, np.int64)
-    np.add.at(total, index, values)
-    return total
-
-
-def _devices(model: Model, where: Ints, what: Ints, up: Ints, speed: Ints) -> tuple[Floats, Ints]:
-    """Hottest device and number of throttled devices of each node."""
-    farm, nodes = model.columns, model.columns.nodes
-    clusters, cluster = farm.clusters, nodes.cluster
-    others = len(farm.loads.rank) - 1
-    used = np.flatnonzero(up * nodes.others)
-    where = np.concatenate([where, used])
-    what = np.concatenate([what, np.full(len(used), others)])
-    pods = np.concatenate([np.ones(len(where) - len(used), np.int64), nodes.others[used]])
-    home, pace = cluster[where], speed[nodes.loop[where]]
-    idle = clusters.idle_device_mw[home]
-    device_mw = idle + (farm.loads.device_mw[what, home] - idle) * pace // FULL_PPM
-    hottest = clusters.inlet_c[cluster] + clusters.resistance_k_per_w[cluster] * (
-        up * clusters.idle_device_mw[cluster] * 0.001
-    )
-    running = clusters.inlet_c[home] + clusters.resistance_k_per_w[home] * (device_mw * 0.001)
-    np.maximum.at(hottest, where, running)
-    slowed = (pace < FULL_PPM) | (farm.loads.speed_ppm[what, home] < FULL_PPM)
-    throttled = np.zeros(model.nodes, np.int64)
-    np.add.at(throttled, where, slowed * pods * farm.workloads.need[what, ACCELERATORS])
-    return hottest, throttled
+def _swings(state: State) -> Ints:
+    """What nodes take above their mean in the highest second [N, mW], as fast as they are."""
+    asked = state.grid.swing_mw
+    if not len(asked):
+        return np.zeros(len(state.nodes.up), np.int64)
+    speed: Ints = asked[ONE_SECOND] * state.heat.node[:, h.SPEED_NOW] // FULL_PPM
+    return speed

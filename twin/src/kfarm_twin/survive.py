@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,8 +13,12 @@ from kfarm_api.units import parse_duration_ns
 
 from kfarm_twin.arrays import Ints
 from kfarm_twin.compile import Model
+from kfarm_twin.cooling import CoolingRow
+from kfarm_twin.cooling_faults import COOLING
 from kfarm_twin.policy.gangs import NONE, filter_nodes, place_gang
 from kfarm_twin.steady import Steady, running_nodes, steady
+from kfarm_twin.survive_cooling import CoolingInjector, CoolingVerdict, certain
+from kfarm_twin.survive_power import PowerLoss, feed_losses, pdu_losses
 
 NS_PER_S = 1e9
 SHUTDOWN = "shutdown"
@@ -24,11 +29,17 @@ THROTTLED = "throttled"
 _REMEDY = {
     "Node": "keep more spares in the domain that the gang requires",
     "RackPower": "keep a rack's worth of nodes free in the domain that the gang requires",
-    "Pdu": "give the racks a second feed",
+    "Pdu": "give the racks a second feed, or what is left room for all: fewer nodes on it, larger "
+    "limits or power supplies, a lower acceleratorPowerLimit",
     "CduPump": "give the CDU a redundant pump",
-    "Cdu": "a lost CDU stops its nodes in this model; place the plan elsewhere or leave Cdu out",
+    "Cdu": "give faultLimits.lasts if it is back sooner, place the plan elsewhere or leave Cdu out",
     "LeafSwitch": "keep a scalable unit's worth of nodes free in the domain that the gang requires",
     "Chiller": "add a chiller, or place less on the farm",
+    "Crah": "give the room a redundant air handler, or place less there",
+    "Plant": "give faultLimits.lasts if it is back sooner, or the water a buffer tank "
+    "(plant.details.thermalMass)",
+    "Feed": "give racks and chillers a second feed with room for all, a lower "
+    "acceleratorPowerLimit, or the water a buffer tank",
 }
 
 
@@ -42,17 +53,28 @@ class Instance:
         Nodes that go down with it.
     shutdown
         Whether going down is itself a shutdown that the fault must not cause.
+    why
+        Why its nodes go down, where that is not plain.
     """
 
     label: str
     nodes: Ints
     shutdown: bool
     touches: bool
+    why: str = ""
 
 
 @dataclass(frozen=True)
 class InstanceResult:
-    """What came of one instance; the row of the report."""
+    """What came of one instance; the row of the report.
+
+    Attributes
+    ----------
+    plain
+        Whether nodes go down because nothing is there in place of what was lost.
+    cooling
+        How hot it got and when, for faults of the cooling.
+    """
 
     fault: Fault
     instance: str
@@ -63,6 +85,28 @@ class InstanceResult:
     survived: bool
     cause: str
     text: str
+    plain: bool = False
+    cooling: CoolingRow | None = None
+
+    @property
+    def certain(self) -> bool:
+        """Whether it is not survived whatever the inputs: a matter of what stands where."""
+        if self.cooling is not None:
+            return self.cause == SHUTDOWN and certain(self.cooling)
+        return self.cause == NO_ROOM or (
+            self.cause == SHUTDOWN and self.plain and self.fault in ("Pdu", "Feed")
+        )
+
+    @property
+    def severity(self) -> tuple[float, ...]:
+        """Sorts the worst last."""
+        heat = self.cooling
+        if heat is None:
+            return (float(self.pods), self.throttled_share)
+        sooner = (
+            -math.inf if time is None else -time for time in (heat.shutdown_s, heat.throttle_s)
+        )
+        return (float(self.pods), *sooner, self.throttled_share, -heat.headroom_k)
 
 
 def _members(column: Ints, labels: tuple[str, ...]) -> Iterator[tuple[str, Ints]]:
@@ -74,6 +118,8 @@ class _Injector:
     def __init__(self, model: Model, slot_node: Ints, limits: FaultLimits) -> None:
         self.model = model
         self.slot_node = slot_node
+        self.limits = limits
+        self._cooling: CoolingInjector | None = None
         self.limit_ns = parse_duration_ns(limits.restart)
         self.limit_text = limits.restart
         self.throttled_limit = limits.throttled / 100.0
@@ -93,10 +139,8 @@ class _Injector:
             "Node": lambda: self._lost(enumerate_nodes(model)),
             "RackPower": lambda: self._lost(_members(trees.node_rack, model.names.racks)),
             "LeafSwitch": lambda: self._lost(self._leaves()),
-            "Pdu": self._pdus,
-            "CduPump": lambda: self._loops(pumps=True),
-            "Cdu": lambda: self._loops(pumps=False),
-            "Chiller": self._chillers,
+            "Pdu": lambda: self._powerless(pdu_losses(model, self.calm, self.up)),
+            "Feed": lambda: self._powerless(feed_losses(model, self.calm, self.up)),
         }
         return found[fault]()
 
@@ -111,45 +155,11 @@ class _Injector:
             Instance(label, nodes, False, bool(self.hosts[nodes].any())) for label, nodes in domains
         ]
 
-    def _pdus(self) -> list[Instance]:
-        found = []
-        for label, nodes in _members(self.model.trees.node_pdu, self.model.names.pdus):
-            feed = self.model.clusters[self.model.columns.nodes.cluster[nodes[0]]].cluster.feed
-            lost = nodes if feed is None or feed.feeds < 2 else nodes[:0]
-            found.append(Instance(label, lost, True, bool(self.hosts[nodes].any())))
-        return found
-
-    def _loops(self, pumps: bool) -> list[Instance]:
-        found = []
-        for label, nodes in _members(self.model.trees.node_loop, self.model.names.loops):
-            cooling = self.model.clusters[
-                self.model.columns.nodes.cluster[nodes[0]]
-            ].cluster.cooling
-            if cooling.type != "Liquid":
-                continue
-            held = pumps and cooling.redundant_pumps >= 1
-            lost = nodes[:0] if held else nodes
-            found.append(Instance(label, lost, True, bool(self.hosts[nodes].any())))
-        return found
-
-    def _chillers(self) -> list[Instance]:
-        found = []
-        for index, name in enumerate(self.model.names.plants):
-            ref = next(r for r in self.model.clusters if r.farm_index == index)
-            plant = ref.farm.spec.plant
-            if plant is None:
-                continue
-            nodes = np.flatnonzero(self.model.columns.nodes.plant == index)
-            per_chiller = self.model.columns.sites.plant_limit_mw[index] // (
-                plant.chillers - plant.redundancy
-            )
-            enough = self.calm.plant_mw[index] <= (plant.chillers - 1) * per_chiller
-            lost = nodes[:0] if enough else nodes
-            touches = bool(self.hosts[nodes].any())
-            found += [
-                Instance(f"{name}-chiller{n}", lost, True, touches) for n in range(plant.chillers)
-            ]
-        return found
+    def _powerless(self, losses: Iterator[PowerLoss]) -> list[Instance]:
+        return [
+            Instance(one.label, one.dark, True, bool(self.hosts[one.nodes].any()), one.why)
+            for one in losses
+        ]
 
     def _replace(self, workload: int, slots: Ints, slot_node: Ints, up: Ints, free: Ints) -> bool:
         """Find nodes for the missing members of a unit; all or none."""
@@ -218,7 +228,28 @@ class _Injector:
         cause, text = self._judge(instance, stranded, longest, share, after)
         seconds = longest / NS_PER_S
         return InstanceResult(
-            fault, instance.label, len(lost), pods, share, seconds, cause == "", cause, text
+            fault, instance.label, len(lost), pods, share, seconds, cause == "", cause, text,
+            len(lost) > 0 and not instance.why,
+        )  # fmt: skip
+
+    def cool(self, fault: Fault) -> list[InstanceResult]:
+        """Play all instances of a fault of the cooling."""
+        if self._cooling is None:
+            self._cooling = CoolingInjector(self.model, self.slot_node, self.up, self.limits)
+        return [self._cooled(fault, one) for one in self._cooling.verdicts(fault)]
+
+    def _cooled(self, fault: Fault, one: CoolingVerdict) -> InstanceResult:
+        share, cause, text = one.row.throttled, "", one.text
+        if not one.touches:
+            share, text = 0.0, "no pod of the plan stands there"
+        elif one.lost:
+            cause = SHUTDOWN
+        elif share > self.throttled_limit:
+            cause = THROTTLED
+            text += f", more than faultLimits.throttled {100 * self.throttled_limit:g} %"
+        lost, ok = one.lost if one.touches else 0, cause == ""
+        return InstanceResult(
+            fault, one.label, lost, one.pods, share, 0.0, ok, cause, text, cooling=one.row
         )
 
     def _judge(
@@ -226,10 +257,11 @@ class _Injector:
     ) -> tuple[str, str]:
         lost = len(instance.nodes)
         if instance.shutdown and lost:
-            return SHUTDOWN, f"{_nodes(lost)} shut down"
+            why = f": {instance.why}" if instance.why else ""
+            return SHUTDOWN, f"{_nodes(lost)} shut down{why}"
         beyond = self._overheated(after)
         if beyond:
-            return SHUTDOWN, f"{beyond} nodes beyond it shut down: their loop cannot cool them idle"
+            return SHUTDOWN, f"{beyond} nodes beyond it shut down: they get too hot"
         if stranded:
             return NO_ROOM, (
                 f"{', '.join(stranded)} finds no replacement for what stood on {_nodes(lost)} lost "
@@ -248,9 +280,7 @@ class _Injector:
         return "", f"{_nodes(lost)} lost, back after {longest / NS_PER_S:g} s"
 
     def _overheated(self, after: Steady) -> int:
-        limits = self.model.columns.sites.loop_limit_mw
-        hopeless = (after.loop_speed_ppm == 0) & (limits > 0)
-        return int(hopeless[self.model.columns.nodes.loop].sum())
+        return int(after.overheats.sum())
 
 
 def enumerate_nodes(model: Model) -> Iterator[tuple[str, Ints]]:
@@ -271,7 +301,7 @@ def _throttled_share(state: Steady) -> float:
 def _summary(fault: Fault, rows: list[InstanceResult]) -> SurvivalResult:
     survived = sum(row.survived for row in rows)
     failed = [row for row in rows if not row.survived]
-    worst = max(failed or rows, key=lambda row: (row.pods, row.throttled_share), default=None)
+    worst = max(failed or rows, key=lambda row: row.severity, default=None)
     if not rows:
         message = f"the farms describe nothing that {fault} could fail"
     elif failed and worst is not None:
@@ -282,7 +312,7 @@ def _summary(fault: Fault, rows: list[InstanceResult]) -> SurvivalResult:
         )
     else:
         message = f"all {len(rows)} survived"
-        if worst is not None and worst.pods:
+        if worst is not None and (worst.pods or worst.cooling is not None):
             message += f"; the worst, {worst.instance}: {worst.text}"
     return SurvivalResult(
         fault=fault,
@@ -309,7 +339,9 @@ def survive(
     injector = _Injector(model, slot_node, limits)
     summaries, rows = [], []
     for fault in faults:
-        mine = [injector.inject(fault, instance) for instance in injector.instances(fault)]
+        mine = injector.cool(fault) if fault in COOLING else []
+        if fault not in COOLING or fault == "Feed":  # a feed is both: power and the chillers on it
+            mine += [injector.inject(fault, instance) for instance in injector.instances(fault)]
         summaries.append(_summary(fault, mine))
         rows += mine
     return summaries, rows

@@ -15,8 +15,10 @@ from kfarm_api.units import parse_duration_ns, parse_quantity
 from kfarm_twin.arrays import METRIC_ORDER, Ints, Outcome
 from kfarm_twin.assume import assess, domination
 from kfarm_twin.compile import Model, compile_farm
+from kfarm_twin.cooling_metrics import cooling_notes, cooling_study
 from kfarm_twin.explain import check_result, survival_sentence
 from kfarm_twin.judge import Stated
+from kfarm_twin.moments import most_moments
 from kfarm_twin.outcomes import join_outcomes, order_statistics
 from kfarm_twin.place import Shortfall, place
 from kfarm_twin.request import MetricSummary, ValidationRequest, Verdict
@@ -26,6 +28,7 @@ from kfarm_twin.survive import InstanceResult, survive
 from kfarm_twin.verdict import Sequence, meets
 
 if TYPE_CHECKING:
+    from kfarm_twin.cooling import CoolingStudy
     from kfarm_twin.results import Replay
 
 BATCH = 32
@@ -52,6 +55,8 @@ class Detail:
         Arrow table of racks with all workloads running.
     instances
         One row per failed instance of the policy's faults.
+    cooling
+        All single faults of the cooling with all workloads running.
     """
 
     model: Model | None = None
@@ -60,6 +65,7 @@ class Detail:
     replay: Replay | None = None
     racks: Any = None
     instances: tuple[InstanceResult, ...] = ()
+    cooling: CoolingStudy | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +207,7 @@ class _Run:
         if isinstance(placed, Shortfall):
             return self.verdict("Rejected", "Unplaceable", placed.message), Detail(model=self.model)
         self.simulator = Simulator(self.model, placed, self.request.effective_seed, self.horizon_ns)
+        self.simulator.cooling = cooling_study(self.model, placed)
         self.survives, instances = survive(
             self.model, placed, list(self.policy.survives), self.policy.fault_limits
         )
@@ -247,15 +254,16 @@ class _Run:
             model=self.model,
             slot_node=placed,
             futures=futures_table(outcome.metrics),
-            replay=self.simulator.replay(worst),
-            racks=rack_table(self.model, state.power_mw, state.hottest_c, state.busy),
+            replay=self.simulator.replay(worst, most_moments(len(self.model.names.racks))),
+            racks=rack_table(self.model, state),
             instances=instances,
+            cooling=self.simulator.cooling,
         )
 
     def conclude(self, placed: Ints, outcome: Outcome, worst: int) -> Verdict:
         """Put the decisions together."""
         checks = [
-            check_result(self.model, bound.check, sequence, outcome)
+            check_result(self.model, bound.check, sequence, outcome, self.notes())
             for bound, sequence in zip(self.bounds, self.sequences, strict=True)
         ]
         failed = [check.message for check in checks if check.result == "Failed"]
@@ -289,6 +297,10 @@ class _Run:
             estimates=summaries(outcome),
             warnings=[*self.model.warnings, *self._vacuous()],
         )
+
+    def notes(self) -> dict[str, str]:
+        """Who is behind metrics that come from faults of the cooling."""
+        return cooling_notes(self.simulator.cooling) if self.simulator.cooling else {}
 
     def _approval(self, placed: Ints, checks: list[Any]) -> str:
         nodes = len(np.unique(placed))
@@ -329,6 +341,11 @@ def _lack(metric: str) -> str:
         "rack_power_load_max": "a rack.powerLimit",
         "cdu_load_max": "a liquid-cooled cluster",
         "plant_load_max": "a plant",
+        "pdu_power_load_max": "a feed.pduLimit",
+        "feed_power_load_max": "a feed.feedLimit",
+        "site_power_load_max": "a power.capacity",
+        "time_to_throttle_min": "CDUs, described air handlers or a plant",
+        "time_to_shutdown_min": "CDUs, described air handlers or a plant",
     }
     return f"needs {what.get(metric, 'more than the farm describes')}"
 

@@ -10,9 +10,12 @@ from kfarm_api.units import format_duration, parse_duration_ns
 
 from kfarm_twin.arrays import NEVER_UP, Ints
 from kfarm_twin.columns_cluster import ClusterFacts, cluster_columns
+from kfarm_twin.columns_grid import grid_columns, stages_of, swings
 from kfarm_twin.columns_workload import workload_columns
 from kfarm_twin.compile import ClusterRef, Model, fleet_clusters, frozen
-from kfarm_twin.fleet_tables import compile_fleet
+from kfarm_twin.fleet_tables import compile_fleet, with_overheat
+from kfarm_twin.heat_tables import compile_heat
+from kfarm_twin.heat_vary import varied_heat
 from kfarm_twin.priors import (
     ONE,
     ZERO,
@@ -20,6 +23,7 @@ from kfarm_twin.priors import (
     air_key,
     class_detection_key,
     detection_key,
+    loss_key,
     profile_key,
     rate_keys,
     repair_key,
@@ -116,7 +120,15 @@ def varied(model: Model, amounts: Amounts) -> Model:
     hot = np.array([ref.facts.overheats for ref in refs])
     if hot.any():
         nodes = nodes._replace(start=frozen(np.where(hot[nodes.cluster], NEVER_UP, nodes.start)))
-    fleet = compile_fleet(fleet_clusters(refs, model.trees, nodes))
+    fleet = with_overheat(compile_fleet(fleet_clusters(refs, model.trees, nodes)))
+    described = varied_heat(refs, amounts)
+    heat = compile_heat(described.farm)
+    swing = swings(model.workloads, workloads.need, loads, clusters.idle_device_mw)
+    losses = {
+        name: float(amounts[loss_key(name)])
+        for name in stages_of(refs)
+        if loss_key(name) in amounts
+    }
     columns = model.columns._replace(
         nodes=nodes,
         clusters=clusters,
@@ -126,5 +138,9 @@ def varied(model: Model, amounts: Amounts) -> Model:
         ),
         loads=loads,
         fleet=fleet.tables,
+        heat=heat.tables,
+        grid=grid_columns(refs, model.trees, model.columns.sites, swing, losses),
     )
-    return replace(model, columns=columns, fleet=fleet, clusters=refs)
+    return replace(
+        model, columns=columns, fleet=fleet, described=described, heat=heat, clusters=refs
+    )

@@ -34,10 +34,10 @@ from kfarm_twin.kernels.fleet_columns import (
     SPEED,
     WENT_DOWN,
 )
-from kfarm_twin.kernels.gangs import RUNNING, disclose, interrupt, move, spoil
+from kfarm_twin.kernels.gangs import disclose, interrupt, move, spoil
 from kfarm_twin.kernels.heap import FAILED, REPAIRED
 from kfarm_twin.kernels.members import holder, miss
-from kfarm_twin.kernels.power import FULL_PPM, change_pods, switch_node
+from kfarm_twin.kernels.power import FULL_PPM, ask
 from kfarm_twin.kernels.progress import schedule_finish, settle
 from kfarm_twin.policy.gangs import NONE
 
@@ -130,7 +130,8 @@ def _go_down(
     note_lost_devices(state, node, False)
     nodes.health[node, FAILED_CLASS] = failed_class
     nodes.health[node, FAILED_NS] = now
-    switch_node(farm, state, node, 0)
+    nodes.up[node] = 0
+    ask(state, node)
     state.tally.counts[DOWN] += 1
     return kept_room
 
@@ -142,7 +143,8 @@ def _come_up(farm: Farm, state: State, log: EventLog, node: int) -> None:
     failed_class = state.nodes.health[node, FAILED_CLASS]
     record(log, state.tally.counts[NOW], REPAIRED, node, failed_class)
     state.nodes.health[node, FAILED_CLASS] = NONE
-    switch_node(farm, state, node, 1)
+    state.nodes.up[node] = 1
+    ask(state, node)
     state.tally.counts[DOWN] -= 1
 
 
@@ -153,10 +155,9 @@ def mark_lost(farm: Farm, state: State, node: int, device: int, lost_class: int)
     if holder(farm, state, node, device) < NONE:
         kind = LOST_OTHERS
         nodes.health[node, OTHERS_LOST] += 1
-        if nodes.up[node] == 1:
-            change_pods(farm, state, node, farm.loads.pod_mw.shape[0] - 1, -1)
     else:
         nodes.free[node, ACCELERATORS] -= 1
+    ask(state, node)
     nodes.devices[node, device, 0] = kind
     nodes.devices[node, device, 1] = lost_class
     nodes.devices[node, device, 2] = state.tally.counts[NOW]
@@ -192,23 +193,22 @@ def _get_device(farm: Farm, state: State, log: EventLog, node: int, device: int)
         charge_devices(state, 1, lost_class, now - nodes.devices[node, device, 2])
     if nodes.devices[node, device, 0] == LOST_OTHERS:
         nodes.health[node, OTHERS_LOST] -= 1
-        if nodes.up[node] == 1:
-            change_pods(farm, state, node, farm.loads.pod_mw.shape[0] - 1, 1)
     else:
         nodes.free[node, ACCELERATORS] += 1
+    ask(state, node)
     nodes.devices[node, device, 0] = SOUND
     nodes.health[node, LOST_DEVICES] -= 1
 
 
 @inner
-def _felt_by_units(
+def felt_by_units(
     farm: Farm, state: State, queue: EventQueue, node: int, spoilt_class: int, horizon: int
 ) -> bool:
     """Bring running units on a node up to now; spoil their work, or give them their new speed."""
     slot, last, kept_room = state.nodes.first_slot[node], NONE, True
     while slot != NONE:
         unit = farm.units.slot_unit[slot]
-        if unit != last and state.units.row[unit, u.PHASE] == RUNNING:
+        if unit != last and state.units.row[unit, u.PHASE] == u.RUNNING:
             settle(farm, state, unit, state.tally.counts[NOW])
             if spoilt_class != NONE:
                 spoil(farm, state, unit, spoilt_class)
@@ -239,11 +239,11 @@ def apply_change(
         state.nodes.health[node, SPEED_PPM] = detail
         state.nodes.health[node, SLOW_CLASS] = slow_class
         record(log, now, SLOWED, node, detail)
-        return _felt_by_units(farm, state, queue, node, NONE, horizon)
+        return felt_by_units(farm, state, queue, node, NONE, horizon)
     elif what == CORRUPTED and change[row, CLASS] != NONE:
         state.nodes.health[node, CORRUPT_CLASS] = change[row, CLASS]
         record(log, now, SPOILT, node, change[row, CLASS])
-        return _felt_by_units(farm, state, queue, node, change[row, CLASS], horizon)
+        return felt_by_units(farm, state, queue, node, change[row, CLASS], horizon)
     elif what == CORRUPTED:
         failed_class = state.nodes.health[node, CORRUPT_CLASS]
         if failed_class != NONE:

@@ -37,10 +37,16 @@ from kfarm_twin.kernels.heap import DETECTED, FINISHED, RESTARTED, SAVED, push
 from kfarm_twin.kernels.members import attach, detach, find_nodes, put_to_work
 from kfarm_twin.kernels.progress import schedule_finish, settle
 from kfarm_twin.kernels.rng import FAR_NS
+from kfarm_twin.kernels.unit_columns import (
+    DETECTING,
+    DONE,
+    RESTARTING,
+    RUNNING,
+    SAVING,
+    WAITING,
+)
 from kfarm_twin.policy.gangs import NONE
 
-RUNNING, DETECTING, WAITING, RESTARTING, DONE, SAVING = 0, 1, 2, 3, 4, 5
-"""Phases of a unit; saving is that before a planned move."""
 STOPPED, STARTED, MOVED, WAITS, SAVES = 5, 6, 7, 8, 10
 """Kinds of log entries beside those of events."""
 
@@ -349,9 +355,12 @@ def finish(farm: Farm, state: State, log: EventLog, unit: int) -> None:
 
 @inner
 def change_rates(farm: Farm, state: State, queue: EventQueue, horizon: int) -> bool:
-    """After loops changed speed: settle all running units and set their new rates."""
+    """After devices throttled or were let go: settle the units concerned, set their new rates."""
     kept_room = True
     for unit in range(state.units.row.shape[0]):
+        if state.units.row[unit, u.FELT] == 0:
+            continue
+        state.units.row[unit, u.FELT] = 0
         if state.units.row[unit, u.PHASE] == RUNNING:
             settle(farm, state, unit, state.tally.counts[NOW])
             kept_room = schedule_finish(farm, state, queue, unit, horizon) and kept_room

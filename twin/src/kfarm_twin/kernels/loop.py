@@ -1,13 +1,12 @@
 """The event loop: one call plays one future.
 
-The fleet breaks and is mended (`fleet`), units stop, find nodes, restart and finish; power and heat
-follow. Events of the fleet come before others of the same instant, those in the order (time_ns,
-kind, seq); what happens at one instant is complete before extremes are noted and sums grow.
+The fleet breaks and is mended (`fleet`), units stop, find nodes, restart and finish; their devices
+ask for power and warm, throttle, go off and cool (`heat`). At one instant events of the fleet come
+first, then those of units in the order (time_ns, kind, seq), then those of heat; what happens at
+one instant is complete before extremes are noted and sums grow.
 """
 
 from __future__ import annotations
-
-import math
 
 from kfarm_twin._jit import inner, kernel, spliced
 from kfarm_twin.arrays import (
@@ -17,10 +16,6 @@ from kfarm_twin.arrays import (
     ENERGY,
     FAILED_CLASS,
     GRID_AT,
-    HEADROOM,
-    HOT_NOW,
-    HOTTEST,
-    LOST_DEVICES,
     NOW,
     REPLICAS,
     SERVING,
@@ -35,9 +30,11 @@ from kfarm_twin.arrays import (
     Farm,
     Ints,
     Outcome,
+    Stand,
     State,
 )
 from kfarm_twin.kernels import fleet_columns as c
+from kfarm_twin.kernels import heat
 from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.changes import (
     DEVICE_LOST,
@@ -50,13 +47,11 @@ from kfarm_twin.kernels.changes import (
     note_lost_devices,
 )
 from kfarm_twin.kernels.charge import record
+from kfarm_twin.kernels.clear import clear_state
+from kfarm_twin.kernels.extremes import note_extremes
 from kfarm_twin.kernels.fleet import begin, end, next_time, step
 from kfarm_twin.kernels.fleet_measure import measure
 from kfarm_twin.kernels.gangs import (
-    DETECTING,
-    RESTARTING,
-    RUNNING,
-    SAVING,
     STARTED,
     change_rates,
     close,
@@ -68,73 +63,23 @@ from kfarm_twin.kernels.gangs import (
     start,
 )
 from kfarm_twin.kernels.heap import DETECTED, FAILED, RESTARTED, SAVED, clear, pop
+from kfarm_twin.kernels.hours import book_hours
 from kfarm_twin.kernels.members import attach, put_to_work
+from kfarm_twin.kernels.moments import note_moments
 from kfarm_twin.kernels.outcome import write_outcome
-from kfarm_twin.kernels.power import (
-    ABSENT_C,
-    FULL_PPM,
-    KILO,
-    balance_loops,
-    note_extremes,
-    switch_node,
-)
+from kfarm_twin.kernels.peaks import close_meters
+from kfarm_twin.kernels.peek import hottest_of_all_c
+from kfarm_twin.kernels.power import FULL_PPM, KILO, ask
 from kfarm_twin.kernels.progress import schedule_finish
+from kfarm_twin.kernels.rest import stand
 from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.kernels.stress import feel_heat
+from kfarm_twin.kernels.warmth import feel, follow, note_hot_at_end, start_warm
 from kfarm_twin.policy.gangs import NONE
 
 PLAYED, QUEUE_FULL = 0, 1
 """Status of a run."""
 NS = 1e-9
-
-
-@spliced
-def _clear_nodes(farm: Farm, state: State) -> None:
-    nodes = state.nodes
-    for column in (nodes.up, nodes.pods_mw, nodes.power_mw, nodes.rack_mw, nodes.plant_mw):
-        column[:] = 0
-    nodes.first_slot[:] = NONE
-    nodes.rack_dirty[:, :] = 0
-    for node in range(nodes.free.shape[0]):
-        for resource in range(nodes.free.shape[1]):
-            nodes.free[node, resource] = farm.nodes.free[node, resource]
-        if nodes.health[node, LOST_DEVICES] > 0:
-            nodes.devices[node] = 0
-        nodes.health[node] = 0
-        nodes.health[node, FAILED_CLASS] = NONE
-        nodes.health[node, SPEED_PPM] = FULL_PPM
-        nodes.health[node, SLOW_CLASS] = NONE
-        nodes.health[node, CORRUPT_CLASS] = NONE
-
-
-@spliced
-def _clear(farm: Farm, state: State) -> None:
-    loops, units, tally = state.loops, state.units, state.tally
-    _clear_nodes(farm, state)
-    for column in (loops.idle_mw, loops.pods_mw, loops.throttled):
-        column[:] = 0
-    for unit in range(units.row.shape[0]):
-        units.row[unit] = 0
-        units.row[unit, u.PHASE] = RUNNING
-        units.row[unit, u.RATE] = FULL_PPM
-        units.row[unit, u.BLAMED] = NONE
-        units.row[unit, u.SLOWED_BY] = NONE
-        units.row[unit, u.SPOILT_BY] = NONE
-        units.row[unit, u.CLEAN] = FAR_NS
-    units.slot_node[:] = NONE
-    loops.speed_ppm[:] = FULL_PPM
-    loops.dirty[:] = 1
-    loops.hottest_c[:] = ABSENT_C
-    loops.running[:, :] = 0
-    tally.counts[:] = 0
-    tally.totals[:] = 0.0
-    tally.totals[HEADROOM] = math.inf
-    tally.totals[HOTTEST] = ABSENT_C
-    tally.stops[:, :] = 0
-    for lost in (tally.class_down_ns, tally.class_gang_ns, tally.lost_ns):
-        lost[:] = 0.0
-    for table in (tally.class_lost_ns, tally.workload_lost_ns):
-        table[:, :] = 0.0
 
 
 @spliced
@@ -147,7 +92,8 @@ def _begin_node(farm: Farm, state: State, log: EventLog, node: int) -> None:
         state.tally.counts[DOWN] += 1
         record(log, 0, FAILED, node, row[c.BLAME])
     else:
-        switch_node(farm, state, node, 1)
+        state.nodes.up[node] = 1
+    ask(state, node)
     if row[c.SPEED_NOW] < FULL_PPM:
         health[SPEED_PPM] = row[c.SPEED_NOW]
         health[SLOW_CLASS] = own if row[c.OWN_PPM] < FULL_PPM else NONE
@@ -189,7 +135,8 @@ def _begin(
     warm: int,
     horizon: int,
 ) -> bool:
-    _clear(farm, state)
+    clear_state(farm, state)
+    heat.begin(farm.heat, state.heat, seed, future, horizon)
     clear(queue)
     log.size[:] = 0
     for slot in range(slot_node.shape[0]):
@@ -203,24 +150,24 @@ def _begin(
         put_to_work(farm, state, unit, 1)
         record(log, 0, STARTED, unit, 0)
     count[SERVING_MIN] = count[REPLICAS]
-    balance_loops(farm, state)
+    follow(farm, state)
+    start_warm(farm, state)
     for unit in range(farm.units.workload.shape[0]):
+        state.units.row[unit, u.FELT] = 0
         spoil_from_start(farm, state, unit)
         kept_room = schedule_finish(farm, state, queue, unit, horizon) and kept_room
     return feel_heat(farm, state) and kept_room
 
 
 @spliced
-def _sample(state: State, log: EventLog) -> None:
+def _sample(farm: Farm, state: State, log: EventLog) -> None:
     """Write the state that lasts from now on to the log, where samples are kept."""
     at = log.size[1]
     if at < log.sample_ns.shape[0]:
         log.sample_ns[at] = state.tally.counts[NOW]
         log.sample_mw[at] = state.tally.counts[TOTAL_MW]
         log.sample_down[at] = state.tally.counts[DOWN]
-        log.sample_c[at] = state.tally.totals[HOT_NOW]
-        for rack in range(state.nodes.rack_mw.shape[0]):
-            log.sample_rack_mw[at, rack] = state.nodes.rack_mw[rack]
+        log.sample_c[at] = hottest_of_all_c(farm, state, state.tally.counts[NOW])
     log.size[1] = at + 1
 
 
@@ -244,14 +191,16 @@ def _advance(
     span = float(until - count[NOW])
     if span <= 0.0:
         return
-    note_extremes(farm, state)
-    _sample(state, log)
+    note_extremes(farm, state, until)
+    _sample(farm, state, log)
+    note_moments(farm, state, log, until)
     _note_grid(state, outcome, row, until, horizon)
     count[DOWN_MAX] = max(count[DOWN_MAX], down)
     count[SERVING_MIN] = min(count[SERVING_MIN], count[SERVING])
     total[UP_TIME] += float(nodes - down) * span
     total[SERVING_TIME] += float(count[SERVING]) * span
     total[ENERGY] += float(count[TOTAL_MW]) * KILO * (span * NS)
+    book_hours(state, outcome.hours, row, until)
     count[NOW] = until
 
 
@@ -278,11 +227,11 @@ def _handle(
     """Let one event of a unit happen; False when the queue had no room for what follows from it."""
     kind, unit = queue.kind[at], queue.entity[at]
     phase = state.units.row[unit, u.PHASE]
-    if kind == DETECTED and phase == DETECTING:
+    if kind == DETECTED and phase == u.DETECTING:
         return replace(farm, state, queue, log, unit, horizon)
-    if kind == RESTARTED and phase == RESTARTING:
+    if kind == RESTARTED and phase == u.RESTARTING:
         return start(farm, state, queue, log, unit, horizon)
-    if kind == SAVED and phase == SAVING:
+    if kind == SAVED and phase == u.SAVING:
         return end_save(farm, state, queue, log, unit, horizon)
     finish(farm, state, log, unit)
     return retry_waiting(farm, state, queue, log, horizon)
@@ -318,32 +267,39 @@ def run_future(
         while queue.size[0] > 0 and queue.stamp[0] != state.units.row[queue.entity[0], u.STAMP]:
             pop(queue)  # a unit's timer that was overtaken by a later one
         due = queue.time_ns[0] if queue.size[0] > 0 else FAR_NS
-        fleet_due = next_time(state.fleet)
-        if min(due, fleet_due) >= horizon:
+        fleet_due, heat_due = next_time(state.fleet), heat.next_time(farm.heat, state.heat)
+        first = min(due, fleet_due, heat_due)
+        if first >= horizon:
             break
         changes = 0
-        if fleet_due <= due:
+        if fleet_due <= first:
             changes = step(farm.fleet, state.fleet, seed, future)
             if changes == 0:
                 continue
-        _advance(farm, state, log, outcome, row, min(due, fleet_due), horizon)
+        _advance(farm, state, log, outcome, row, first, horizon)
+        kept_room = changes >= 0
+        if fleet_due > first and due > first:
+            told = heat.step(farm.heat, state.heat, seed, future)
+            changes = feel(farm, state, log, told, seed, future)
         if changes > 0:
             kept_room = _change_fleet(farm, state, queue, log, changes, horizon)
-        else:
-            kept_room = changes == 0 and _handle(farm, state, queue, log, pop(queue), horizon)
-        if not kept_room:
-            return QUEUE_FULL
-        if balance_loops(farm, state) and not change_rates(farm, state, queue, horizon):
+        elif kept_room and due == first:
+            kept_room = _handle(farm, state, queue, log, pop(queue), horizon)
+        follow(farm, state)
+        if not (kept_room and change_rates(farm, state, queue, horizon)):
             return QUEUE_FULL
         if not feel_heat(farm, state):
             return QUEUE_FULL
     _advance(farm, state, log, outcome, row, horizon, horizon)
+    close_meters(state.grid, horizon)
     close(farm, state)
     for node in range(state.nodes.up.shape[0]):
         if state.nodes.up[node] == 0:
             note_down_time(farm, state, node)
         else:
             note_lost_devices(state, node, False)
+    heat.end(farm.heat, state.heat, horizon)
+    note_hot_at_end(farm, state, horizon)
     if not end(farm.fleet, state.fleet, horizon):
         return QUEUE_FULL
     measure(farm.fleet, state.fleet, state.tally.measures, state.tally.scratch[0])
@@ -359,6 +315,7 @@ def run_batch(
     queue: EventQueue,
     log: EventLog,
     outcome: Outcome,
+    rest: Stand,
     seed: int,
     first: int,
     row: int,
@@ -366,7 +323,13 @@ def run_batch(
     warm: int,
     horizon: int,
 ) -> int:
-    """Play `futures` futures from number `first` into rows from `row`; return how many."""
+    """Play `futures` futures from number `first` into rows from `row`; return how many.
+
+    With 0 futures the farm stands still instead, see `kernels.rest`.
+    That it is one kernel halves the time of a first compilation.
+    """
+    if futures == 0:
+        stand(farm, slot_node, state, rest)
     for index in range(futures):
         status = run_future(
             farm, slot_node, state, queue, log, outcome, row + index, seed, first + index, warm,

@@ -14,7 +14,7 @@ from kfarm_twin.arrays import (
     State,
 )
 from kfarm_twin.kernels import unit_columns as u
-from kfarm_twin.kernels.power import change_pods
+from kfarm_twin.kernels.power import ask
 from kfarm_twin.policy.gangs import NONE, filter_nodes, place_gang
 
 
@@ -24,7 +24,7 @@ def put_to_work(farm: Farm, state: State, unit: int, pods: int) -> None:
     workload, first = farm.units.workload[unit], farm.units.first_slot[unit]
     for slot in range(first, first + farm.units.slots[unit]):
         if state.units.slot_node[slot] != NONE:
-            change_pods(farm, state, state.units.slot_node[slot], workload, pods)
+            ask(state, state.units.slot_node[slot])
     if farm.workloads.inference[workload] == 1 and farm.units.counted[unit] == 1:
         state.tally.counts[SERVING] += pods
 
@@ -34,6 +34,7 @@ def attach(farm: Farm, state: State, slot: int, node: int) -> None:
     """Give a slot its place on a node; the node's slots stay in ascending order."""
     units, need = state.units, farm.workloads.need[farm.units.workload[farm.units.slot_unit[slot]]]
     units.slot_node[slot] = node
+    ask(state, node)
     for resource in range(need.shape[0]):
         state.nodes.free[node, resource] -= need[resource]
     after = state.nodes.first_slot[node]
@@ -52,6 +53,7 @@ def detach(farm: Farm, state: State, slot: int) -> None:
     """Take a slot off its node and give back what it held."""
     units, need = state.units, farm.workloads.need[farm.units.workload[farm.units.slot_unit[slot]]]
     node = units.slot_node[slot]
+    ask(state, node)
     for resource in range(need.shape[0]):
         state.nodes.free[node, resource] += need[resource]
     units.slot_node[slot] = NONE

@@ -11,16 +11,17 @@ from kfarm_twin.arrays import (
     CAUSES,
     DOWN_MAX,
     ENERGY,
-    HEADROOM,
-    HOT_AT,
-    HOTTEST,
-    HOTTEST_CLUSTER,
+    HOTTEST_NODE,
+    INLET,
+    INLET_AT,
+    INLET_RACK,
     INTERRUPTIONS,
     LOAD_AT,
     LOOP_AT,
     LOOP_LOAD,
     LOST,
     METRIC_COUNT,
+    METRIC_ORDER,
     PEAK_MW,
     PLANT_AT,
     PLANT_LOAD,
@@ -34,19 +35,25 @@ from kfarm_twin.arrays import (
     REPLICAS,
     SERVING_MIN,
     SERVING_TIME,
+    SHUTDOWNS,
     SLOWEST_UNIT,
     THROTTLED_MAX,
+    THROTTLED_TIME,
     UP_TIME,
+    WORST_FEED,
     WORST_LOAD_RACK,
     WORST_LOOP,
+    WORST_PDU,
     WORST_PLANT,
     WORST_RACK,
+    WORST_SITE,
     WORST_UNIT,
     Farm,
     Floats,
     Outcome,
     State,
 )
+from kfarm_twin.kernels import heat_columns as h
 from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.fleet_measure import (
     DOWN_MEAN,
@@ -61,9 +68,19 @@ from kfarm_twin.kernels.fleet_measure import (
     TOP_DECILE,
     WAIT_MEAN,
 )
-from kfarm_twin.kernels.gangs import DONE
-from kfarm_twin.kernels.power import KILO, any_positive
+from kfarm_twin.kernels.grid_columns import (
+    HIGHEST,
+    ONE_MINUTE,
+    ONE_SECOND,
+    WINDOWS,
+    Grid,
+    GridState,
+)
+from kfarm_twin.kernels.peaks import peak_mw
+from kfarm_twin.kernels.power import ABSENT_C, KILO, any_positive
 
+THROTTLED_HOURS = METRIC_ORDER.index("throttled_accelerator_hours")
+THERMAL_SHUTDOWNS = METRIC_ORDER.index("thermal_shutdowns")
 NS = 1e-9
 NS_PER_HOUR = 3.6e12
 
@@ -74,7 +91,7 @@ def _write_units(farm: Farm, state: State, outcome: Outcome, row: int, horizon: 
     kept, spans, alone = 0.0, 0.0, 0.0
     for unit in range(farm.units.workload.shape[0]):
         span = state.units.row[unit, u.END]
-        if state.units.row[unit, u.PHASE] != DONE:
+        if state.units.row[unit, u.PHASE] != u.DONE:
             span = horizon
         retained = state.units.row[unit, u.KEPT] + state.units.row[unit, u.WORK]
         outcome.unit_times_ns[row, unit, 0] = retained
@@ -118,6 +135,38 @@ def _write_fleet(state: State, outcome: Outcome, row: int) -> None:
             outcome.class_tally[row, failed, column] = state.fleet.tally[failed, column]
 
 
+@inner
+def _fullest(grid: Grid, now: GridState, window: int, first: int, end: int) -> int:
+    """The meter among some with the highest share of its limit; -1 where none has one."""
+    best, found = -1.0, -1
+    for meter in range(first, end):
+        limit = grid.limit_mw[meter]
+        if limit > 0 and now.energy[meter, HIGHEST + window] / float(limit) > best:
+            best = now.energy[meter, HIGHEST + window] / float(limit)
+            found = meter
+    return found
+
+
+@spliced
+def _write_peaks(farm: Farm, state: State, outcome: Outcome, row: int) -> None:
+    """Peaks of all IT power, and the fullest PDU, feed and site."""
+    metrics, grid, energy = outcome.metrics[row], farm.grid, state.grid.energy
+    last = energy.shape[0] - 1
+    for window in range(WINDOWS):
+        metrics[39 + window] = peak_mw(energy[last, HIGHEST + window], window) * KILO
+    pdus, clusters = grid.pdu_cluster.shape[0], grid.cluster.shape[0]
+    starts = (0, pdus, pdus + clusters, last)
+    windows = (ONE_SECOND, ONE_SECOND, ONE_MINUTE)
+    places = (WORST_PDU, WORST_FEED, WORST_SITE)
+    for kind in range(3):
+        window = windows[kind]
+        meter = _fullest(grid, state.grid, window, starts[kind], starts[kind + 1])
+        outcome.places[row, places[kind]] = max(meter - starts[kind], 0)
+        if meter >= 0:
+            peak = peak_mw(energy[meter, HIGHEST + window], window)
+            metrics[42 + kind] = peak / float(grid.limit_mw[meter])
+
+
 @spliced
 def _write_metrics(farm: Farm, state: State, outcome: Outcome, row: int, horizon: int) -> None:
     count, total, metrics = state.tally.counts, state.tally.totals, outcome.metrics[row]
@@ -137,11 +186,15 @@ def _write_metrics(farm: Farm, state: State, outcome: Outcome, row: int, horizon
     metrics[11] = total[RACK_LOAD] if any_positive(farm.sites.rack_limit_mw) else math.nan
     metrics[12] = total[LOOP_LOAD] if any_positive(farm.sites.loop_limit_mw) else math.nan
     metrics[13] = total[PLANT_LOAD] if any_positive(farm.sites.plant_limit_mw) else math.nan
-    metrics[14] = -math.inf
-    for inlet in farm.clusters.rack_inlet_c:
-        metrics[14] = max(metrics[14], inlet)
-    metrics[15] = total[HOTTEST]
-    metrics[16] = total[HEADROOM]
+    metrics[14] = total[INLET]
+    metrics[15] = ABSENT_C
+    metrics[16] = math.inf
+    for cluster in range(state.heat.cluster.shape[0]):
+        hottest = state.heat.cluster_c[cluster, h.HOTTEST_C]
+        metrics[16] = min(metrics[16], farm.clusters.throttle_c[cluster] - hottest)
+        if hottest > metrics[15]:
+            metrics[15] = hottest
+            outcome.places[row, HOTTEST_NODE] = state.heat.cluster[cluster, h.HOT_NODE]
     devices = 0
     for node in range(farm.nodes.devices.shape[0]):
         devices += farm.nodes.devices[node]
@@ -153,6 +206,9 @@ def _write_metrics(farm: Farm, state: State, outcome: Outcome, row: int, horizon
         metrics[32 + cause] = state.tally.lost_ns[cause] / NS_PER_HOUR
     for column in range(32 + CAUSES, METRIC_COUNT):
         metrics[column] = math.nan
+    _write_peaks(farm, state, outcome, row)
+    metrics[THROTTLED_HOURS] = total[THROTTLED_TIME] / NS_PER_HOUR
+    metrics[THERMAL_SHUTDOWNS] = float(count[SHUTDOWNS])
 
 
 @inner
@@ -170,7 +226,7 @@ def write_outcome(farm: Farm, state: State, outcome: Outcome, row: int, horizon:
     places[WORST_LOAD_RACK] = count[LOAD_AT]
     places[WORST_LOOP] = count[LOOP_AT]
     places[WORST_PLANT] = count[PLANT_AT]
-    places[HOTTEST_CLUSTER] = count[HOT_AT]
+    places[INLET_RACK] = count[INLET_AT]
     places[SLOWEST_UNIT] = count[RECOVER_AT]
     for index in range(state.tally.class_down_ns.shape[0]):
         outcome.class_down_ns[row, index] = state.tally.class_down_ns[index]

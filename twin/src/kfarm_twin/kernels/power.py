@@ -1,43 +1,36 @@
-"""Power and steady heat of nodes, racks, loops and plants, kept exact between events.
+"""Power of nodes, racks, plants and the whole, as it is drawn, kept exact between events.
 
-A device draws idle + load * (TDP - idle) while its pod works, idle otherwise, nothing when its node
-is down; the node's own draw likewise. A loop that is asked for more than its capacity slows all
-devices on it by the same share of what they draw above idle. Device temperature is that of the
-coolant (or inlet air) plus thermal resistance times power.
+What a node draws is said by the heat engine: its devices as they are let, what is beside them, its
+fans. What is asked for stands in `kernels.warmth`.
 """
 
 from __future__ import annotations
 
 from kfarm_twin._jit import inner, kernel, spliced
 from kfarm_twin.arrays import (
-    ACCELERATORS,
+    ASKING,
     DIRTY_RACKS,
-    HEADROOM,
-    HOT_AT,
-    HOT_NOW,
-    HOTTEST,
     LOAD_AT,
-    LOOP_AT,
-    LOOP_LOAD,
-    OTHERS_LOST,
     PEAK_MW,
     PLANT_AT,
     PLANT_LOAD,
     RACK_AT,
     RACK_LOAD,
     RACK_PEAK,
-    THROTTLED,
-    THROTTLED_MAX,
     TOTAL_MW,
     Farm,
     Ints,
     State,
 )
+from kfarm_twin.kernels.grid import flow, node_draw
+from kfarm_twin.kernels.grid_columns import ASKED, BRANCH, CAPPED, FIRST_MEMBER, LIMIT_MW
+from kfarm_twin.kernels.heat_columns import DEVICES_MW, OTHERS_MW, POWER_MW, SPEED_NOW
+from kfarm_twin.policy.gangs import NONE
 
 FULL_PPM = 1_000_000
-ABSENT_C = -273.15
-"""Temperature of what is off."""
 KILO = 0.001
+ABSENT_C = -273.15
+"""Temperature of what is not there."""
 
 
 @kernel
@@ -49,76 +42,80 @@ def any_positive(column: Ints) -> bool:
     return False
 
 
-@kernel
-def loop_speed_ppm(limit_mw: int, idle_mw: int, pods_mw: int) -> int:
-    """Share of what devices ask for above idle that a loop can cool [ppm]; no limit when 0."""
-    if limit_mw == 0 or idle_mw + pods_mw <= limit_mw:
+@inner
+def ask(state: State, node: int) -> None:
+    """What runs on a node has changed, so that its devices will ask for other power."""
+    asks, count = state.asks, state.tally.counts
+    if asks.dirty[0, node] == 0:
+        asks.dirty[0, node] = 1
+        asks.dirty[1, count[ASKING]] = node
+        count[ASKING] += 1
+
+
+@inner
+def pace_ppm(farm: Farm, state: State, node: int) -> int:
+    """Share of what its devices ask for above idle that the limit of a node's rack allows."""
+    rack = farm.grid.node[node, CAPPED]
+    if rack == NONE:
         return FULL_PPM
-    return max(limit_mw - idle_mw, 0) * FULL_PPM // pods_mw if pods_mw > 0 else 0
+    return int(state.asks.pace_ppm[rack])
 
 
 @inner
 def redraw(farm: Farm, state: State, node: int) -> None:
-    """Bring a node's power, and that of its rack, plant and the whole, up to date."""
-    nodes = state.nodes
-    power = 0
-    if nodes.up[node] == 1:
-        speed = state.loops.speed_ppm[farm.nodes.loop[node]]
-        idle = farm.clusters.base_mw[farm.nodes.cluster[node]]
-        power = idle + nodes.pods_mw[node] * speed // FULL_PPM
-    change = power - nodes.power_mw[node]
+    """Bring what a node draws up to date with what its parts take, and note its rack."""
+    nodes, grid, heat = state.nodes, state.grid, state.heat
+    cluster, branch = farm.nodes.cluster[node], farm.grid.node[node, BRANCH]
+    parts = heat.node[node, POWER_MW] - state.asks.loss_mw[node]
+    changed = False
+    for case in range(grid.node_mw.shape[0]):
+        power = 0
+        if nodes.up[node] == 1:
+            power = parts
+            if case > 0:
+                speed = pace_ppm(farm, state, node) * heat.node[node, SPEED_NOW] // FULL_PPM
+                power += grid.swing_mw[case - 1, node] * speed // FULL_PPM
+            power = node_draw(farm.grid, cluster, power)
+        if power == grid.node_mw[case, node]:
+            continue
+        changed = True
+        grid.branch_mw[case, branch, ASKED] += power - grid.node_mw[case, node]
+        grid.node_mw[case, node] = power
     rack = farm.nodes.rack[node]
-    nodes.power_mw[node] = power
-    nodes.rack_mw[rack] += change
-    if nodes.rack_dirty[0, rack] == 0:
+    if changed and nodes.rack_dirty[0, rack] == 0:
         nodes.rack_dirty[0, rack] = 1
         nodes.rack_dirty[1, state.tally.counts[DIRTY_RACKS]] = rack
         state.tally.counts[DIRTY_RACKS] += 1
-    nodes.plant_mw[farm.nodes.plant[node]] += change
-    state.tally.counts[TOTAL_MW] += change
 
 
 @inner
-def change_pods(farm: Farm, state: State, node: int, workload: int, pods: int) -> None:
-    """Let `pods` more (or, negative, fewer) pods of a workload work on a node."""
-    loop = farm.nodes.loop[node]
-    power = farm.loads.pod_mw[workload, farm.nodes.cluster[node]] * pods
-    state.nodes.pods_mw[node] += power
-    state.loops.pods_mw[loop] += power
-    state.loops.running[workload, loop] += pods
-    state.loops.dirty[loop] = 1
-    redraw(farm, state, node)
+def _group_draws(farm: Farm, state: State, group: int, speed: int) -> int:
+    """What the nodes of a group that are up would draw at a speed [mW], fans as they turn now."""
+    total = 0
+    for at in range(farm.grid.group[group, FIRST_MEMBER], farm.grid.group[group + 1, FIRST_MEMBER]):
+        node = farm.grid.member[at]
+        if state.nodes.up[node] == 1:
+            row = state.heat.node[node]
+            fans = row[POWER_MW] - row[DEVICES_MW] - row[OTHERS_MW]
+            asked = state.asks.fixed_mw[node] + state.asks.live_mw[node] * speed // FULL_PPM
+            total += node_draw(farm.grid, farm.nodes.cluster[node], asked + max(fans, 0))
+    return total
 
 
 @inner
-def switch_node(farm: Farm, state: State, node: int, up: int) -> None:
-    """Switch a node on or off, with what others run on it; its own pods are off."""
-    loop = farm.nodes.loop[node]
-    others = farm.loads.pod_mw.shape[0] - 1
-    sign = 1 if up == 1 else -1
-    state.nodes.up[node] = up
-    state.loops.idle_mw[loop] += sign * farm.clusters.base_mw[farm.nodes.cluster[node]]
-    theirs = farm.nodes.others[node] - state.nodes.health[node, OTHERS_LOST]
-    change_pods(farm, state, node, others, sign * theirs)
-
-
-@inner
-def balance_loops(farm: Farm, state: State) -> bool:
-    """Slow or free the devices of loops whose demand changed; True when any speed changed."""
-    loops, changed = state.loops, False
-    for loop in range(loops.dirty.shape[0]):
-        if loops.dirty[loop] == 0:
-            continue
-        limit = farm.sites.loop_limit_mw[loop]
-        speed = loop_speed_ppm(limit, loops.idle_mw[loop], loops.pods_mw[loop])
-        if speed == loops.speed_ppm[loop]:
-            continue
-        loops.speed_ppm[loop] = speed
-        changed = True
-        for node in range(farm.nodes.loop.shape[0]):
-            if farm.nodes.loop[node] == loop:
-                redraw(farm, state, node)
-    return changed
+def group_speed(farm: Farm, state: State, group: int) -> int:
+    """Share of what they ask for above idle that the devices of a capped rack may draw [ppm]."""
+    limit = farm.grid.group[group, LIMIT_MW]
+    if _group_draws(farm, state, group, FULL_PPM) <= limit:
+        return FULL_PPM
+    low, high = 0, FULL_PPM
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _group_draws(farm, state, group, middle) <= limit:
+            low = middle
+        else:
+            high = middle
+    return int(low)
 
 
 @spliced
@@ -139,64 +136,12 @@ def _note_racks(farm: Farm, state: State) -> None:
 
 
 @inner
-def _note_temperature(farm: Farm, state: State, loop: int, device_mw: int) -> None:
-    clusters, tally = farm.clusters, state.tally
-    cluster = farm.sites.loop_cluster[loop]
-    rise = clusters.resistance_k_per_w[cluster] * (device_mw * KILO)
-    temperature = clusters.inlet_c[cluster] + rise
-    state.loops.hottest_c[loop] = max(state.loops.hottest_c[loop], temperature)
-    if temperature > tally.totals[HOTTEST]:
-        tally.totals[HOTTEST] = temperature
-        tally.counts[HOT_AT] = cluster
-    tally.totals[HEADROOM] = min(tally.totals[HEADROOM], clusters.throttle_c[cluster] - temperature)
-
-
-@spliced
-def _note_devices(farm: Farm, state: State, loop: int) -> None:
-    """Temperatures of the devices on a loop, and how many of them throttle."""
-    cluster, speed = farm.sites.loop_cluster[loop], state.loops.speed_ppm[loop]
-    idle, throttled = farm.clusters.idle_device_mw[cluster], 0
-    state.loops.hottest_c[loop] = ABSENT_C
-    if state.loops.idle_mw[loop] > 0:
-        _note_temperature(farm, state, loop, idle)
-    for workload in range(state.loops.running.shape[0]):
-        pods = state.loops.running[workload, loop]
-        if pods == 0:
-            continue
-        asked = farm.loads.device_mw[workload, cluster] - idle
-        _note_temperature(farm, state, loop, idle + asked * speed // FULL_PPM)
-        if speed < FULL_PPM or farm.loads.speed_ppm[workload, cluster] < FULL_PPM:
-            throttled += pods * farm.workloads.need[workload, ACCELERATORS]
-    state.tally.counts[THROTTLED] += throttled - state.loops.throttled[loop]
-    state.loops.throttled[loop] = throttled
-
-
-@spliced
-def _note_loops(farm: Farm, state: State) -> None:
-    """Look again at the loops whose demand changed."""
-    loops, tally = state.loops, state.tally
-    for loop in range(loops.dirty.shape[0]):
-        if loops.dirty[loop] == 0:
-            continue
-        loops.dirty[loop] = 0
-        _note_devices(farm, state, loop)
-        limit = farm.sites.loop_limit_mw[loop]
-        asked = loops.idle_mw[loop] + loops.pods_mw[loop]
-        if limit > 0 and asked / limit > tally.totals[LOOP_LOAD]:
-            tally.totals[LOOP_LOAD] = asked / limit
-            tally.counts[LOOP_AT] = loop
-    tally.counts[THROTTLED_MAX] = max(tally.counts[THROTTLED_MAX], tally.counts[THROTTLED])
-    tally.totals[HOT_NOW] = ABSENT_C
-    for loop in range(loops.dirty.shape[0]):
-        tally.totals[HOT_NOW] = max(tally.totals[HOT_NOW], loops.hottest_c[loop])
-
-
-@inner
-def note_extremes(farm: Farm, state: State) -> None:
-    """Update the extremes with the state that is about to last for a while."""
+def note_power(farm: Farm, state: State) -> None:
+    """Update the extremes of power with the state that is about to last for a while."""
     tally = state.tally
     if tally.counts[DIRTY_RACKS] == 0:
         return
+    flow(farm, state)
     tally.counts[PEAK_MW] = max(tally.counts[PEAK_MW], tally.counts[TOTAL_MW])
     _note_racks(farm, state)
     for plant in range(state.nodes.plant_mw.shape[0]):
@@ -204,4 +149,3 @@ def note_extremes(farm: Farm, state: State) -> None:
         if limit > 0 and state.nodes.plant_mw[plant] / limit > tally.totals[PLANT_LOAD]:
             tally.totals[PLANT_LOAD] = state.nodes.plant_mw[plant] / limit
             tally.counts[PLANT_AT] = plant
-    _note_loops(farm, state)

@@ -19,8 +19,9 @@ from kfarm_twin.arrays import (
 from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.charge import charge_span, charge_work
 from kfarm_twin.kernels.heap import FINISHED, push
-from kfarm_twin.kernels.power import FULL_PPM
+from kfarm_twin.kernels.power import FULL_PPM, pace_ppm
 from kfarm_twin.kernels.rng import FAR_NS
+from kfarm_twin.kernels.warmth import slot_ppm
 from kfarm_twin.policy.gangs import NONE
 
 LEAST_PPM = 1000
@@ -118,16 +119,17 @@ def time_to_finish(farm: Farm, state: State, unit: int) -> int:
 def set_rate(farm: Farm, state: State, unit: int) -> None:
     """Rate of a unit: that of its slowest member, by the share of members there are [ppm]."""
     units, nodes = state.units, state.nodes
-    workload, first = farm.units.workload[unit], farm.units.first_slot[unit]
-    slots = farm.units.slots[unit]
+    first, slots = farm.units.first_slot[unit], farm.units.slots[unit]
+    workload = farm.units.workload[unit]
     rate, slow_class = FULL_PPM, NONE
     for slot in range(first, first + slots):
         node = units.slot_node[slot]
         if node == NONE:
             continue
         alone = farm.loads.speed_ppm[workload, farm.nodes.cluster[node]]
-        own = alone * state.loops.speed_ppm[farm.nodes.loop[node]] // FULL_PPM
-        own = own * nodes.health[node, SPEED_PPM] // FULL_PPM
+        own = alone * pace_ppm(farm, state, node) // FULL_PPM
+        own = own * slot_ppm(farm, state, slot) // FULL_PPM * nodes.health[node, SPEED_PPM]
+        own = own // FULL_PPM
         if own < rate:
             rate = own
             slow_class = nodes.health[node, SLOW_CLASS]

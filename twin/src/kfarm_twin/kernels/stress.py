@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 from kfarm_twin._jit import inner
-from kfarm_twin.arrays import NOW, OTHERS_LOST, Farm, State
+from kfarm_twin.arrays import NOW, Farm, State
 from kfarm_twin.kernels import fleet_columns as c
-from kfarm_twin.kernels import unit_columns as u
 from kfarm_twin.kernels.fleet_clocks import set_stress, stress_at
-from kfarm_twin.kernels.gangs import RUNNING
-from kfarm_twin.kernels.power import FULL_PPM, KILO
-from kfarm_twin.policy.gangs import NONE
-
-
-@inner
-def _busiest_mw(farm: Farm, state: State, node: int) -> int:
-    """Power of the busiest device of a node [mW]."""
-    cluster = farm.nodes.cluster[node]
-    idle, asked = farm.clusters.idle_device_mw[cluster], 0
-    others = farm.loads.device_mw.shape[0] - 1
-    if farm.nodes.others[node] > state.nodes.health[node, OTHERS_LOST]:
-        asked = farm.loads.device_mw[others, cluster] - idle
-    slot = state.nodes.first_slot[node]
-    while slot != NONE:
-        unit = farm.units.slot_unit[slot]
-        if state.units.row[unit, u.PHASE] == RUNNING:
-            workload = farm.units.workload[unit]
-            asked = max(asked, farm.loads.device_mw[workload, cluster] - idle)
-        slot = state.units.next_slot[slot]
-    return int(idle + asked * state.loops.speed_ppm[farm.nodes.loop[node]] // FULL_PPM)
+from kfarm_twin.kernels.warmth import rest_c
 
 
 @inner
 def feel_heat(farm: Farm, state: State) -> bool:
     """Let the hazards of nodes that are up follow their temperature; False without room.
 
-    Nothing is done for clusters whose hazards do not go with temperature.
+    Taken is the temperature that a node's hottest device tends to with its present power, air and
+    coolant: it is there within minutes, and hazards act over days. Nothing is done for clusters
+    whose hazards do not go with temperature.
     """
     fleet, shop = farm.fleet, state.fleet
     for cluster in range(fleet.clusters.shape[0]):
@@ -45,9 +26,6 @@ def feel_heat(farm: Farm, state: State) -> bool:
         for node in range(first, first + fleet.clusters[cluster, c.NODES]):
             if shop.node[node, c.CAUSES] > 0:
                 continue
-            rise = farm.clusters.resistance_k_per_w[cluster] * (
-                _busiest_mw(farm, state, node) * KILO
-            )
-            celsius = farm.clusters.inlet_c[cluster] + rise
+            celsius = rest_c(farm, state, node)
             set_stress(fleet, shop, node, stress_at(fleet, cluster, celsius))
     return bool(shop.now[c.FULL] == 0)

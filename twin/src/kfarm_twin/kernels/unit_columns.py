@@ -17,6 +17,10 @@ class behind its last stop."""
 SLOWED_BY, CLEAN, SPOILT_BY = 12, 13, 14
 """Class of its slowest member; work before it was silently spoilt, FAR_NS where it is sound; class
 that spoilt it."""
-DOWN, WAITED, END = 15, 16, 17
-"""Time stopped so far; of that, waiting for a node; when its work was done, 0 before."""
-COLUMNS = 18
+DOWN, WAITED, END, FELT = 15, 16, 17, 18
+"""Time stopped so far; of that, waiting for a node; when its work was done, 0 before; 1 while the
+speed of its devices has changed and it does not know yet."""
+COLUMNS = 19
+
+RUNNING, DETECTING, WAITING, RESTARTING, DONE, SAVING = 0, 1, 2, 3, 4, 5
+"""Phases of a unit; saving is that before a planned move."""

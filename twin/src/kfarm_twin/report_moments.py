@@ -1,0 +1,43 @@
+"""The worst future rack by rack, as the page shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kfarm_twin.pictures.moments import Moments, worst_moment
+
+if TYPE_CHECKING:
+    from kfarm_twin.results import Replay
+
+ABSENT_C = -273.15
+"""Stands for a rack in which no node is up."""
+
+
+def moments(replay: Replay, labels: Sequence[str], seed: int) -> Moments:
+    """States of racks `labels` in a replay; the worst moment comes first.
+
+    Parameters
+    ----------
+    labels
+        Racks as the page orders them, all of the model.
+    """
+    row = {label: at for at, label in enumerate(replay.rack_labels)}
+    order = np.array([row[label] for label in labels])
+    hottest = replay.rack_hottest_c[:, order]
+    hottest = np.where(hottest > ABSENT_C, hottest, np.nan)
+    power = replay.rack_power_w[:, order]
+    values = {"hottest_c": hottest, "inlet_c": replay.rack_inlet_c[:, order], "power_w": power}
+    if np.isfinite(hottest).any():
+        values["throttled"] = replay.rack_throttled[:, order].astype(float)
+    start, why = worst_moment(hottest, power)
+    return Moments(
+        title="Worst future",
+        note=f"Future {replay.future} of seed {seed}, seen at {len(replay.moment_s):,} moments.",
+        time_s=replay.moment_s.tolist(),
+        values=values,
+        start=start,
+        worst=why,
+    )
