@@ -90,6 +90,7 @@ bench: sync controlplane ## Measure; figures relative to a baseline of the same 
 	$(RUN)/python bench/fill.py
 	$(RUN)/python bench/kube.py
 	$(RUN)/python bench/replay.py
+	$(RUN)/python bench/heat_week.py
 	$(RUN)/python bench/quotas.py
 	$(RUN)/python bench/failures.py
 	$(RUN)/python bench/energy.py

@@ -25,7 +25,7 @@ from sharing_naive import Node
 
 MODELS = ("", "A", "B")
 SETS: tuple[tuple[str, ...], ...] = ((), ("A",), ("A", "B"), ("C",))
-SHARED = [placement for placement in Placement if placement is not Placement.COUNT]
+SHARED = [p for p in Placement if p not in (Placement.COUNT, Placement.THERMAL_AWARE)]
 often = settings(
     max_examples=30,
     deadline=None,

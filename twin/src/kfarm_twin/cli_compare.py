@@ -45,6 +45,7 @@ class CompareOptions:
     seeds: int | None = None
     seed: int | None = None
     horizon: str | None = None
+    heat: bool = False
     result: Path | None = None
 
 
@@ -104,6 +105,7 @@ def build_request(options: CompareOptions) -> WhatIfRequest:
             spec=spec,
             farms=inputs.farms(),
             source=_file_source(options.trace),
+            profiles=inputs.profiles(),
         )
     run = _select(runs, options.run)
     return WhatIfRequest(
@@ -111,6 +113,7 @@ def build_request(options: CompareOptions) -> WhatIfRequest:
         spec=_overridden(run.spec, options),
         farms=inputs.farms(),
         source=_run_source(run, options),
+        profiles=inputs.profiles(),
     )
 
 
@@ -132,7 +135,7 @@ def _overridden(spec: TwinRunSpec, options: CompareOptions) -> TwinRunSpec:
             "an option beside a TwinRun",
             "these figures in the TwinRun itself; --seeds, --seed and --trace may be given",
         )
-    changed = {"replicas": options.seeds, "seed": options.seed}
+    changed = {"replicas": options.seeds, "seed": options.seed, "heat": options.heat or None}
     body = spec.as_manifest() | {k: v for k, v in changed.items() if v is not None}
     return _checked(body)
 
@@ -152,6 +155,7 @@ def _spec_of_options(options: CompareOptions, inputs: Inputs) -> TwinRunSpec:
         "replicas": 8 if options.seeds is None else options.seeds,
         "seed": 42 if options.seed is None else options.seed,
         **({"horizon": options.horizon} if options.horizon else {}),
+        **({"heat": True} if options.heat else {}),
     }
     farms = [{"kind": f.kind, "name": f.metadata.name} for f in inputs.farms()]
     if bool(farms) == (options.nodes is not None):
@@ -298,6 +302,7 @@ def reproduce(options: CompareOptions, found: WhatIf) -> str:
         words += ["--nodes", str(options.nodes), "--gpus-per-node", str(options.gpus_per_node)]
         words += ["--nodes-per-rack", str(options.nodes_per_rack)]
         words += ["--nodes-per-unit", str(options.nodes_per_unit)]
+    words += ["--heat"] if options.heat else []
     words += [word for policy in options.policies for word in ("--policy", policy)]
     if options.result is None:
         words += ["--seeds", str(found.replicas), "--seed", str(found.seed)]

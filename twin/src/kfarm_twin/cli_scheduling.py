@@ -90,6 +90,17 @@ def simulate(
     jobs_out: Annotated[
         Path | None, typer.Option(help="Write the jobs there: .csv, .parquet, else JSON.")
     ] = None,
+    heat: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Let jobs warm the devices of this farm, instead of --nodes; with the profiles of "
+            "its devices. May be repeated."
+        ),
+    ] = None,
+    load: Annotated[
+        int | None,
+        typer.Option(min=0, max=100, help="With --heat: load of jobs that state none [%]; 100."),
+    ] = None,
     queues: Annotated[
         list[Path] | None,
         typer.Option(help="Play on the queues of Kueue in these manifests; may be repeated."),
@@ -108,7 +119,7 @@ def simulate(
     workload gives ETTR, nodes down at once, outages, and what is to blame.
     """
     if filename:
-        if trace or nodes or node_list or queues or jobs_out:
+        if trace or nodes or node_list or queues or jobs_out or heat:
             refuse("-f plays a TwinRun; --trace and its options play jobs: give one of the two")
         simulate_failures(filename, run, seeds, seed, horizon, report, output)
         return
@@ -116,6 +127,10 @@ def simulate(
         refuse("nothing to play: give --trace FILE, or a TwinRun with -f")
     if run or seeds or horizon or report:
         refuse("--run, --seeds, --horizon and --report belong to -f")
+    if load is not None and not heat:
+        refuse("--load says how hard jobs work; it belongs to --heat")
+    if heat and queues:
+        refuse("--heat and --queues are not played together; give one of the two")
     from kfarm_twin.cli_failures import FailureOptions  # noqa: PLC0415
     from kfarm_twin.cli_queues import Sharing, simulate_queues  # noqa: PLC0415
     from kfarm_twin.cli_simulate import Request  # noqa: PLC0415
@@ -141,6 +156,8 @@ def simulate(
         seed=seed or 0,
         jobs_out=jobs_out,
         failures=FailureOptions(reliability, checkpoint, save, restart, until),
+        heat=tuple(heat or ()),
+        load=100 if load is None else load,
     )
     with problems_reported():
         try:
@@ -174,6 +191,9 @@ def compare(
     seeds: Annotated[int | None, typer.Option(help="Replicas to play.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all chance.")] = None,
     horizon: Annotated[str | None, typer.Option(help="Leave out jobs that arrive later.")] = None,
+    heat: Annotated[
+        bool, typer.Option("--heat", help="Let jobs warm the devices of the farms given with -f.")
+    ] = False,
     result: Annotated[
         Path | None, typer.Option(help="Show this result (JSON, gzip too) instead of playing.")
     ] = None,
@@ -196,6 +216,7 @@ def compare(
         seeds=seeds,
         seed=seed,
         horizon=horizon,
+        heat=heat,
         result=result,
     )
     with problems_reported():

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from kfarm_twin import cli_failures
+from kfarm_twin import cli_failures, cli_heat
 from kfarm_twin.cli_failures import FailureOptions
 from kfarm_twin.cli_output import Output, as_json, as_yaml
 from kfarm_twin.cli_progress import LateProgress
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SCHEMA = "kfarm.dev/simulate/v1"
 JOBS_SCHEMA = "kfarm.dev/simulate-jobs/v1"
 NS_PER_S = 1_000_000_000
+JOULES_PER_KWH = 3.6e6
 SHOWN = 10
 """Jobs that can never run of which the table names each."""
 
@@ -50,6 +51,8 @@ class Request:
     seed: int
     jobs_out: Path | None
     failures: FailureOptions = field(default_factory=FailureOptions)
+    heat: tuple[Path, ...] = ()
+    load: int = 100
 
 
 def simulate(request: Request, output: Output) -> None:
@@ -65,7 +68,9 @@ def simulate(request: Request, output: Output) -> None:
     from kfarm_twin.replay import replay, summarize  # noqa: PLC0415 - numpy, then numba
     from kfarm_twin.traces.reader import read  # noqa: PLC0415
 
-    shape, discipline = _shape(request), _discipline(request)
+    nodes = cli_heat.hot_nodes(request.heat) if request.heat else None
+    shape = _shape(request) if nodes is None else cli_heat.shape_of(request, nodes)
+    discipline = _discipline(request)
     reading = read(request.trace, request.format, gpus_per_node=request.gpus_per_node)
     jobs = reading.trace.jobs
     failures = cli_failures.failures_of(request.failures, shape, jobs, request.seed)
@@ -78,11 +83,13 @@ def simulate(request: Request, output: Output) -> None:
             progress=progress,
             models=reading.trace.models,
             failures=failures,
+            heat=cli_heat.job_heat(nodes, reading.trace, request.load),
         )
     summary = summarize(jobs, result, shape)
     if request.jobs_out is not None:
         write_jobs(request.jobs_out, reading, result)
     data = answer(request, shape, reading, result, summary)
+    data["heat"] = cli_heat.figures(request, nodes, result)
     if output is Output.TABLE:
         print_answer(data)
         return
@@ -246,6 +253,8 @@ def job_columns(reading: Reading, result: Replay) -> dict[str, list[Any]]:
     }
     if result.failures is not None:
         columns["interruptions"] = result.failures.interruptions.tolist()
+    if result.heat is not None:
+        columns["energy_kwh"] = (result.heat.job_j / JOULES_PER_KWH).tolist()
     return columns
 
 
@@ -289,7 +298,7 @@ def _write_parquet(stream: IO[bytes], reading: Reading, result: Replay) -> None:
 
     columns = job_columns(reading, result)
     times = ("submit", "start", "end", "run", "limit")
-    types = {name: pa.float64() for name in times} | {"id": pa.string()}
+    types = {name: pa.float64() for name in (*times, "energy_kwh")} | {"id": pa.string()}
     table = pa.table(
         {name: pa.array(values, types.get(name, pa.int64())) for name, values in columns.items()}
     )
@@ -325,6 +334,8 @@ def print_answer(data: Mapping[str, Any]) -> None:
         )
     )
     for line in cli_failures.sentences(data["failures"]) if data.get("failures") else ():
+        console.print(Text(line))
+    for line in cli_heat.sentences(data["heat"]) if data.get("heat") else ():
         console.print(Text(line))
     for note in data["notes"]:
         console.print(Text(f"note: {note}"))

@@ -12,6 +12,7 @@ from kfarm_twin.whatif_stats import Difference, Value
 if TYPE_CHECKING:
     from rich.console import Console
 
+_HEAT = ("Throttled", "Hottest", "Energy")
 _STYLES = {"Better": "green", "Worse": "red", "Undecided": "yellow", "Same": ""}
 
 
@@ -35,7 +36,8 @@ def _print_table(console: Console, result: WhatIf) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     base = result.policies[0].name
     failing = "goodput" in result.policies[0].metrics
-    more = ("Goodput", "Stops") if failing else ()
+    heated = "hottestDeviceC" in result.policies[0].metrics
+    more = (*(("Goodput", "Stops") if failing else ()), *(_HEAT if heated else ()))
     for header in (
         "Policy",
         "Mean wait",
@@ -57,6 +59,7 @@ def _print_table(console: Console, result: WhatIf) -> None:
             _number(policy.metrics["slowdownMean"].mean),
             _share(policy.metrics["utilisation"].mean),
             *(_failed(policy) if failing else ()),
+            *(_warmed(policy) if heated else ()),
         )
     console.print(table)
     work = result.workload
@@ -76,6 +79,17 @@ def _failed(policy: PolicyResult) -> tuple[str, str]:
     return (
         _share(policy.metrics["goodput"].mean),
         _number(policy.metrics["interruptions"].mean),
+    )
+
+
+def _warmed(policy: PolicyResult) -> tuple[str, str, str]:
+    metrics = policy.metrics
+    hottest = metrics["hottestDeviceC"].mean
+    energy = metrics["nodeEnergyKWh"].mean
+    return (
+        f"{_number(metrics['throttledAcceleratorHours'].mean)} device-h",
+        NONE if hottest is None else f"{hottest:.1f} \N{DEGREE SIGN}C",
+        NONE if energy is None else f"{energy / 1000:,.1f} MWh",
     )
 
 

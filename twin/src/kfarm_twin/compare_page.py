@@ -10,6 +10,7 @@ from kfarm_twin.figures import NONE, brief_span, digits
 from kfarm_twin.report_page import page
 from kfarm_twin.whatif_result import (
     FAILURE_METRICS,
+    HEAT_METRICS,
     LOWER_IS_BETTER,
     PolicyResult,
     SizeClass,
@@ -26,8 +27,11 @@ _COLUMNS = (
     ("fragmentationMean", "Fragmented", "%"),
     ("goodput", "Goodput", "%"),
     ("interruptions", "Interruptions", "n"),
+    ("throttledAcceleratorHours", "Throttled device-hours", "n"),
+    ("hottestDeviceC", "Hottest device, \N{DEGREE SIGN}C", "n"),
+    ("nodeEnergyKWh", "Energy of nodes, kWh", "n"),
 )
-_BETTER = LOWER_IS_BETTER | FAILURE_METRICS
+_BETTER = LOWER_IS_BETTER | FAILURE_METRICS | HEAT_METRICS
 _WORDS = {
     "Better": ("good", "✓", "better"),
     "Worse": ("bad", "✕", "worse"),

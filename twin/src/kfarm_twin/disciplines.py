@@ -24,7 +24,8 @@ class Backfill(StrEnum):
 class Placement(StrEnum):
     """How devices are found: counted, or on named nodes by a policy.
 
-    The last four are for devices that pods may share (Weng et al., USENIX ATC'23).
+    ``thermal-aware`` needs heat to be played. The last four are for devices that pods may share
+    (Weng et al., USENIX ATC'23).
     """
 
     COUNT = "count"
@@ -32,6 +33,7 @@ class Placement(StrEnum):
     BEST_FIT = "best-fit"
     SPREAD = "spread"
     RANDOM = "random"
+    THERMAL_AWARE = "thermal-aware"
     DOT_PROD = "dotprod"
     GPU_CLUSTERING = "gpu-clustering"
     GPU_PACKING = "gpu-packing"

@@ -35,6 +35,13 @@ class Jobs(NamedTuple):
     models: Ints  # row of JobTrace.models: device models that will do
 
 
+class JobLoads(NamedTuple):
+    """How hard jobs work what they hold [J]; -1 where the trace does not say; read-only int64."""
+
+    gpu_ppm: Ints  # of each device, share of the power between idle and its limit [ppm]
+    cpu_ppm: Ints  # of the node's other parts, in proportion to the devices held [ppm]
+
+
 @dataclass(frozen=True)
 class JobTrace:
     """Jobs with their names, and what a reader left out.
@@ -51,6 +58,8 @@ class JobTrace:
         Reason -> number of records that gave no job; empty when all did.
     start
         Time of `submit_ns` 0, where the trace says so.
+    loads
+        None where the trace says nothing of loads.
     """
 
     jobs: Jobs
@@ -59,3 +68,4 @@ class JobTrace:
     models: tuple[frozenset[str], ...] = (frozenset(),)
     left_out: Mapping[str, int] = field(default_factory=dict)
     start: datetime | None = None
+    loads: JobLoads | None = None

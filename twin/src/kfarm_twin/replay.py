@@ -24,6 +24,7 @@ from kfarm_twin.replay_summary import Spread, Summary, summarize
 if TYPE_CHECKING:
     from kfarm_twin.replay_columns import Columns
     from kfarm_twin.replay_failures import FailureAccount, Failures
+    from kfarm_twin.replay_heat import HeatAccount, JobHeat
 
 MOST_NS = 1 << 58
 """Times and limits of a trace stay below nine years, so that sums of a few fit an int64."""
@@ -233,6 +234,8 @@ class Replay:
         Where the pods stood, on shared devices; else None.
     failures
         What failures did, where they were played.
+    heat
+        What heat did, where it was played.
     """
 
     start_ns: Ints
@@ -247,6 +250,7 @@ class Replay:
     decisions: int
     places: Places | None = None
     failures: FailureAccount | None = None
+    heat: HeatAccount | None = None
 
 
 def replay(
@@ -261,6 +265,7 @@ def replay(
     progress: Callable[[int, int], None] | None = None,
     models: Sequence[frozenset[str]] = (frozenset(),),
     failures: Failures | None = None,
+    heat: JobHeat | None = None,
 ) -> Replay:
     """Play a trace to its end, or with failures to the end of their record at most.
 
@@ -280,6 +285,8 @@ def replay(
         Sets of device models that `Jobs.models` refers to; looked at where the nodes' are known.
     failures
         Without them nothing fails, and nobody saves.
+    heat
+        Without it nothing warms, and nobody is slowed by heat.
 
     Raises
     ------
@@ -290,7 +297,17 @@ def replay(
     from kfarm_twin.replay_columns import build  # noqa: PLC0415 - likewise
 
     samples = max(samples, 16)
+    if heat is None and discipline.placement is Placement.THERMAL_AWARE:
+        raise ReplayError(
+            "placement thermal-aware looks at temperatures: play heat, or choose best-fit"
+        )
     if uses_sharing(jobs, shape, discipline):
+        if heat is not None:
+            raise ReplayError(
+                "heat is not played on nodes with shared devices, CPU, memory or models; choose "
+                "equal nodes, whole devices and placement first-fit, best-fit, spread, random or "
+                "thermal-aware"
+            )
         if failures is not None:
             raise ReplayError(
                 "failures are not played on nodes with shared devices, CPU, memory or models; "
@@ -300,20 +317,52 @@ def replay(
         from kfarm_twin.replay_sharing import play  # noqa: PLC0415 - numba
 
         return play(jobs, shape, discipline, seed, future, speeds, samples, progress, models)
-    columns = build(jobs, shape, discipline, seed, future, speeds, samples, failures)
+    columns = build(jobs, shape, discipline, seed, future, speeds, samples, failures, heat)
+    if heat is not None:
+        return _play_hot(jobs, shape, discipline, columns, failures, heat, progress)
     first, status = True, MORE
     while status == MORE:
         status = run_replay(columns.rules, columns.plan, columns.desk, first, SLICE)
         first = False
         if progress is not None:
             progress(columns.finished, len(jobs.run_ns))
+    return _with_failures(columns, discipline, failures)
+
+
+def _with_failures(columns: Columns, discipline: Discipline, failures: Failures | None) -> Replay:
     result = result_of(columns, discipline)
     if failures is None:
         return result
-    from kfarm_twin.replay_failures import account  # noqa: PLC0415 - as above
+    from kfarm_twin.replay_failures import account  # noqa: PLC0415 - numba
 
     desk = columns.desk
     return dc_replace(result, failures=account(desk.jobs, desk.changes, columns.time_ns, failures))
+
+
+def _play_hot(
+    jobs: Jobs,
+    shape: Shape,
+    discipline: Discipline,
+    columns: Columns,
+    failures: Failures | None,
+    heat: JobHeat,
+    progress: Callable[[int, int], None] | None,
+) -> Replay:
+    """Play on with the heat engine."""
+    from kfarm_twin.kernels.replay import MORE  # noqa: PLC0415 - numba
+    from kfarm_twin.kernels.replay_heat import run_hot  # noqa: PLC0415 - likewise
+    from kfarm_twin.kernels.replay_state import UNTIL  # noqa: PLC0415 - likewise
+    from kfarm_twin.replay_heat import heat_account, hot_columns  # noqa: PLC0415 - likewise
+
+    hot = hot_columns(heat, jobs, shape, int(columns.desk.now[UNTIL]))
+    first, status = True, MORE
+    while status == MORE:
+        status = run_hot(columns.rules, columns.plan, columns.desk, hot, first, SLICE)
+        first = False
+        if progress is not None:
+            progress(columns.finished, len(jobs.run_ns))
+    found = heat_account(hot, heat.nodes, columns.time_ns)
+    return dc_replace(_with_failures(columns, discipline, failures), heat=found)
 
 
 def uses_sharing(jobs: Jobs, shape: Shape, discipline: Discipline) -> bool:

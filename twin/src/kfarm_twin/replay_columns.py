@@ -10,16 +10,25 @@ import numpy as np
 from kfarm_twin.arrays import CLUSTER, NODE, RACK, SCALABLE_UNIT, Ints
 from kfarm_twin.disciplines import Backfill, Level, Order, Placement
 from kfarm_twin.jobs import WHOLE_MILLI, Jobs
-from kfarm_twin.kernels import bits, pool, profile, replay_state, shelf
+from kfarm_twin.kernels import bits, pool, profile, replay_state, seats, shelf
 from kfarm_twin.kernels import columns as at
 from kfarm_twin.kernels.replay_state import Desk, Rules
 from kfarm_twin.kernels.rng import FAR_NS
 from kfarm_twin.policy import levels, queue
 from kfarm_twin.replay import MOST_NS, ReplayError
-from kfarm_twin.replay_failures import Failures, fleet_rows, intervals, problem_of, stretched
+from kfarm_twin.replay_checks import check_failures, check_heat, check_jobs, too_large
+from kfarm_twin.replay_cool import add_headroom, steps_of
+from kfarm_twin.replay_failures import (
+    Failures,
+    fleet_rows,
+    intervals,
+    last_instant,
+    stretched,
+)
 
 if TYPE_CHECKING:
     from kfarm_twin.replay import Discipline, Shape, SpeedChanges
+    from kfarm_twin.replay_heat import JobHeat
 
 ORDERS = {Order.FIFO: queue.FIFO, Order.SJF: queue.SJF, Order.SRTF: queue.SRTF}
 BACKFILLS = {
@@ -33,6 +42,7 @@ PLACEMENTS = {
     Placement.BEST_FIT: levels.BEST_FIT,
     Placement.SPREAD: levels.SPREAD,
     Placement.RANDOM: levels.RANDOM,
+    Placement.THERMAL_AWARE: levels.THERMAL_AWARE,
 }
 LEVELS = {Level.NODE: NODE, Level.RACK: RACK, Level.UNIT: SCALABLE_UNIT, Level.CLUSTER: CLUSTER}
 
@@ -71,11 +81,13 @@ def build(
     speeds: SpeedChanges | None,
     samples: int,
     failures: Failures | None = None,
+    heat: JobHeat | None = None,
 ) -> Columns:
     """All columns of a run; see `kfarm_twin.replay.replay`."""
-    _check_jobs(jobs)
+    check_jobs(jobs)
+    check_heat(heat, jobs, shape, discipline, speeds)
     if failures is not None:
-        _check_failures(failures, jobs, shape, discipline, speeds)
+        check_failures(failures, jobs, shape, discipline, speeds)
     # A reservation takes time: a limit of nothing counts as a nanosecond.
     jobs = jobs._replace(limit_ns=np.maximum(jobs.limit_ns, 1))
     sizes, devices = _sizes(jobs, shape, discipline)
@@ -86,40 +98,35 @@ def build(
         discipline = replace(discipline, restart_ns=max(discipline.restart_ns, failures.restart_ns))
         longest = stretched(jobs.limit_ns, intervals(failures, jobs), failures.save_ns)
     rules = _rules(longest, shape, discipline, seed, future)
-    table = _table(jobs, sizes, at.COLUMNS if failures is None else at.FAILING_COLUMNS)
+    table = _table(jobs, sizes, _table_columns(failures, heat))
     table[:, at.RANK] = _rank(jobs, discipline, rules.span_ns)
     table[list(never), at.RUNS] = 0
     changes = _changes(speeds, shape, discipline)
-    if failures is not None:
+    if failures is not None or heat is not None:
         _add_saves(table, jobs, failures)
+    if failures is not None:
         changes = fleet_rows(failures.record)
-    desk = _desk(table, shape, discipline, plan, changes, samples, failures)
+    if heat is not None:
+        table[:, at.GPU_LOAD], table[:, at.CPU_LOAD] = heat.gpu_ppm, heat.cpu_ppm
+    desk = _desk(jobs, table, shape, discipline, plan, changes, samples, failures, heat)
     return Columns(rules, plan, desk, never)
 
 
-def _check_failures(
-    failures: Failures,
-    jobs: Jobs,
-    shape: Shape,
-    discipline: Discipline,
-    speeds: SpeedChanges | None,
-) -> None:
-    if speeds is not None:
-        raise ReplayError("changes of speed are not played together with failures; leave one out")
-    problem = problem_of(failures, jobs, shape, discipline)
-    if problem is not None:
-        raise ReplayError(problem)
+def _table_columns(failures: Failures | None, heat: JobHeat | None) -> int:
+    if heat is not None:
+        return at.HOT_COLUMNS
+    return at.COLUMNS if failures is None else at.FAILING_COLUMNS
 
 
-def _add_saves(table: Ints, jobs: Jobs, failures: Failures) -> None:
+def _add_saves(table: Ints, jobs: Jobs, failures: Failures | None) -> None:
     """Columns of where nodes fail; work and limits stretch by the saves."""
-    interval = intervals(failures, jobs)
+    interval, save_ns = intervals(failures, jobs), failures.save_ns if failures else 0
     for column, values in (
         (at.INTERVAL, interval),
         (at.WORK, jobs.run_ns),
         (at.ASKED, jobs.limit_ns),
-        (at.LEFT, stretched(jobs.run_ns, interval, failures.save_ns)),
-        (at.LIMIT, stretched(jobs.limit_ns, interval, failures.save_ns)),
+        (at.LEFT, stretched(jobs.run_ns, interval, save_ns)),
+        (at.LIMIT, stretched(jobs.limit_ns, interval, save_ns)),
         (at.HOLDS, replay_state.NONE),
         (at.CLEAN, replay_state.NONE),
     ):
@@ -165,21 +172,6 @@ def _zeros(*shape: int) -> Ints:
     return np.zeros(shape, np.int64)
 
 
-def _check_jobs(jobs: Jobs) -> None:
-    """Refuse what kernels do not look at."""
-    for name, least in (("submit_ns", 0), ("run_ns", 1), ("limit_ns", 0), ("pods", 1), ("gpus", 0)):
-        column = getattr(jobs, name)
-        wrong = np.flatnonzero((column < least) | (column >= MOST_NS))
-        if len(wrong):
-            row = int(wrong[0])
-            raise ReplayError(
-                f"job {row}: {name} is {int(column[row])}; give {least} to less than {MOST_NS}"
-            )
-    if np.any(np.diff(jobs.submit_ns) < 0):
-        row = int(np.flatnonzero(np.diff(jobs.submit_ns) < 0)[0]) + 1
-        raise ReplayError(f"job {row} was submitted before the job in front of it; sort by time")
-
-
 def _sizes(jobs: Jobs, shape: Shape, discipline: Discipline) -> tuple[Sizes, Ints]:
     """What each job asks for, and the devices of a pod of each size class [K]."""
     if discipline.placement is Placement.COUNT:
@@ -222,6 +214,8 @@ def _plan(shape: Shape, discipline: Discipline, devices: Ints) -> pool.Plan:
         for level, size in enumerate(per):
             most = int(room_of[group].max()) * size + 1
             lengths.append(most * int(count[level]) if indexed[level] else 1)
+    if discipline.placement is Placement.THERMAL_AWARE:
+        lengths.append((shape.gpus_per_node + 1) * steps_of(shape) * nodes)
     return pool.Plan(
         domain=domain,
         first=first,
@@ -255,7 +249,7 @@ def _never(
     """Jobs that even an empty farm does not take, and why."""
     if discipline.placement is Placement.COUNT:
         wrong = sizes.weight > shape.gpus * WHOLE_MILLI
-        return {int(row): _too_large(jobs, int(row), shape, "") for row in np.flatnonzero(wrong)}
+        return {int(row): too_large(jobs, int(row), shape, "") for row in np.flatnonzero(wrong)}
     nodes = shape.nodes
     if discipline.required is Level.RACK:
         nodes = shape.rack_size
@@ -264,15 +258,7 @@ def _never(
     most = plan.classes[sizes.kind, -1] * nodes
     where = "" if discipline.required is Level.CLUSTER else f" in one {discipline.required.value}"
     wrong = (sizes.weight > 0) & (sizes.value > most)
-    return {int(row): _too_large(jobs, int(row), shape, where) for row in np.flatnonzero(wrong)}
-
-
-def _too_large(jobs: Jobs, row: int, shape: Shape, where: str) -> str:
-    pods, gpus = int(jobs.pods[row]), int(jobs.gpus[row])
-    return (
-        f"asks for {pods} pods of {gpus} devices{where}; the farm has {shape.nodes} nodes of "
-        f"{shape.gpus_per_node}"
-    )
+    return {int(row): too_large(jobs, int(row), shape, where) for row in np.flatnonzero(wrong)}
 
 
 def _rules(limits: Ints, shape: Shape, discipline: Discipline, seed: int, future: int) -> Rules:
@@ -343,21 +329,34 @@ def _shelf(entries: int, classes: int) -> shelf.Shelf:
     return shelf.Shelf(_zeros(blocks, shelf.LOW + classes), _zeros(3, blocks))
 
 
-def _pool(table: Ints, shape: Shape, plan: pool.Plan, named: bool, columns: int) -> pool.Pool:
-    classes = len(plan.classes)
+def _pool(
+    table: Ints,
+    shape: Shape,
+    plan: pool.Plan,
+    discipline: Discipline,
+    columns: int,
+    heat: JobHeat | None,
+) -> pool.Pool:
+    classes, named = len(plan.classes), discipline.placement is not Placement.COUNT
+    table_of_nodes = _zeros(shape.nodes if named else 1, columns)
+    room = _zeros(2, 2 + classes, plan.first.shape[1])
+    if heat is not None and discipline.placement is Placement.THERMAL_AWARE:
+        room = add_headroom(heat.nodes, shape, table_of_nodes, room)
     return pool.Pool(
         jobs=table,
-        node=_zeros(shape.nodes if named else 1, columns),
+        node=table_of_nodes,
         words=_zeros(int(plan.offsets[-1, -1])),
-        room=_zeros(2, 2 + classes, plan.first.shape[1]),
+        room=room,
         bounds=_zeros(3, classes),
         piece=_zeros(shape.gpus if named else 1, 3),
         meta=_zeros(pool.META),
         span=_zeros(2),
+        hot=() if heat is None else (1,),
     )
 
 
 def _desk(
+    jobs: Jobs,
     table: Ints,
     shape: Shape,
     discipline: Discipline,
@@ -365,28 +364,32 @@ def _desk(
     changes: Ints,
     samples: int,
     failures: Failures | None,
+    heat: JobHeat | None,
 ) -> Desk:
     """State before the first event; memory that is never touched is never given by the system."""
     count = len(table)
-    named = discipline.placement is not Placement.COUNT
     steps = 8 * count + 8 if discipline.backfill is Backfill.CONSERVATIVE else 1
-    columns = pool.NODE_COLUMNS if failures is None else pool.FAILING_COLUMNS
+    columns = pool.FAILING_COLUMNS if failures else pool.NODE_COLUMNS
+    if heat is not None:
+        columns = seats.SEATS + 2 * shape.gpus_per_node
     return Desk(
         jobs=table,
         waiting=_shelf(count, len(plan.classes)),
         expected=_shelf(count, 1),
         ends=_shelf(count, 1),
-        pool=_pool(table, shape, plan, named, columns),
+        pool=_pool(table, shape, plan, discipline, columns, heat),
         profile=profile.Profile(_zeros(steps, 2), _zeros(profile.META)),
         changes=changes,
         series=_zeros(samples, 4),
-        now=_now(failures),
+        now=_now(failures, last_instant(jobs) if heat else FAR_NS),
     )
 
 
-def _now(failures: Failures | None) -> Ints:
+def _now(failures: Failures | None, until_ns: int) -> Ints:
+    """State of a run that is broken off at `until_ns`, or where the record of failures ends."""
     now = _zeros(replay_state.NOW)
-    now[replay_state.UNTIL] = FAR_NS
+    now[replay_state.UNTIL] = until_ns
+    now[replay_state.FAILING] = int(until_ns < FAR_NS)
     if failures is not None:
         now[replay_state.FAILING] = 1
         now[replay_state.SAVE] = failures.save_ns

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 AFTER_NS = 30 * 86_400 * 10**9
 """How long a run goes on at most after the last submission and the longest limit [ns]: a job may be
 too large, or save too seldom, ever to end."""
+OVERHEAT = "overheat"
+"""Stands for a class of failures where a node went off by heat."""
 MOST_STRETCH = 1 << 60
 
 
@@ -59,7 +61,7 @@ class FailureAccount:
     interruptions
         Stops by failures and drains [J].
     by_class
-        How many of them by class of failure; `drain` for drains.
+        How many of them by class of failure; `drain` for drains, `overheat` for heat.
     unfinished
         Jobs that could run and had not ended when the run was broken off.
     held_s
@@ -137,9 +139,9 @@ def problem_of(failures: Failures, jobs: Jobs, shape: Shape, discipline: Discipl
     return None
 
 
-def intervals(failures: Failures, jobs: Jobs) -> Ints:
+def intervals(failures: Failures | None, jobs: Jobs) -> Ints:
     """Work between saves [J ns]; so long that nobody saves where there are none."""
-    if failures.interval_ns is None:
+    if failures is None or failures.interval_ns is None:
         return np.full(len(jobs.run_ns), FAR_NS, np.int64)
     return failures.interval_ns
 
@@ -184,7 +186,7 @@ def account(table: Ints, changes: Ints, time_ns: int, failures: Failures) -> Fai
     return FailureAccount(
         span_s=time_ns / 1e9,
         interruptions=interrupted,
-        by_class=_by_class(changes, failures.record.fleet.classes),
+        by_class=_by_class(table, changes, failures.record.fleet.classes),
         unfinished=int(np.count_nonzero(runs & (table[:, at.END] < 0))),
         held_s=devices(table[:, at.HELD]) + detection,
         retained_s=devices(kept),
@@ -205,12 +207,15 @@ def _away(table: Ints) -> NDArray[np.bool_]:
     return np.asarray(table[:, at.HOLDS] != -1)
 
 
-def _by_class(changes: Ints, names: tuple[str, ...]) -> dict[str, int]:
-    """Interruptions by the class to blame, most first."""
+def _by_class(table: Ints, changes: Ints, names: tuple[str, ...]) -> dict[str, int]:
+    """Interruptions by the class to blame, most first; those by heat are `OVERHEAT`."""
     stopped = changes[:, replay_state.STOPPED]
     found: dict[str, int] = {}
     for row in np.flatnonzero(stopped).tolist():
         failed = int(changes[row, replay_state.CLASS])
         name = names[failed] if failed >= 0 else "drain"
         found[name] = found.get(name, 0) + int(stopped[row])
+    by_heat = int(table[:, at.HEATED].sum()) if table.shape[1] > at.HEATED else 0
+    if by_heat:
+        found[OVERHEAT] = found.get(OVERHEAT, 0) + by_heat
     return dict(sorted(found.items(), key=lambda entry: (-entry[1], entry[0])))

@@ -16,10 +16,12 @@ from kfarm_twin.jobs import Jobs, JobTrace
 from kfarm_twin.replay import Discipline, Replay, ReplayError, replay
 from kfarm_twin.replay import Shape as ReplayShape
 from kfarm_twin.replay_failures import Failures
+from kfarm_twin.replay_heat import FULL_PPM, HotNodes, JobHeat
 from kfarm_twin.request import InputError
 from kfarm_twin.whatif_conclude import conclude
 from kfarm_twin.whatif_failures import check_policies, failing_nodes, said
 from kfarm_twin.whatif_farm import discipline_of, farmland_of, shape_of
+from kfarm_twin.whatif_heat import check_heat_policies, heat_notes, hot_nodes
 from kfarm_twin.whatif_measure import GRID_CELLS, job_sizes, measure
 from kfarm_twin.whatif_request import WhatIfRequest, jobs_workload
 from kfarm_twin.whatif_result import Farmland, Part, WhatIf
@@ -53,6 +55,11 @@ class Stage:
         return failing_nodes(self.request, self.shape)
 
     @cached_property
+    def hot(self) -> HotNodes | None:
+        """The nodes as they warm, where heat is played."""
+        return hot_nodes(self.request)
+
+    @cached_property
     def trace(self) -> JobTrace:
         """The recorded jobs, read once; only where the workload is a trace."""
         return source_trace(self.request, self.farm)
@@ -73,6 +80,7 @@ def prepare(request: WhatIfRequest) -> Stage:
         discipline_of(policy, index) for index, policy in enumerate(request.spec.policies)
     )
     check_policies(request, disciplines)
+    check_heat_policies(request, disciplines)
     return Stage(request, farm, shape_of(farm), disciplines, (*notes, *said(request)))
 
 
@@ -135,10 +143,11 @@ def play_replica(stage: Stage, replica: int) -> Part:
     offered = float(np.dot(job_sizes(jobs).astype(float), jobs.run_ns.astype(float)))
     edges = np.linspace(0.0, window_ns, GRID_CELLS + 1)
     failures = _failures(stage, jobs, replica)
+    heat = None if stage.hot is None else JobHeat.of(stage.hot, jobs, trace.loads, FULL_PPM)
     policies = [
         measure(
             jobs,
-            _replayed(stage, jobs, discipline, replica, failures),
+            _replayed(stage, jobs, discipline, replica, failures, heat),
             stage.shape,
             edges,
             keep_series=replica == 0,
@@ -151,7 +160,7 @@ def play_replica(stage: Stage, replica: int) -> Part:
         offered=significant(offered / (accelerators * window_ns)),
         window_s=significant(window_ns / NANOSECONDS),
         left_out=dict(trace.left_out),
-        notes=list(stage.notes),
+        notes=[*stage.notes, *heat_notes(stage.hot, trace.loads)],
         grid_s=[significant(edge / NANOSECONDS) for edge in edges[1:]] if replica == 0 else [],
         policies=policies,
     )
@@ -167,11 +176,18 @@ def _failures(stage: Stage, jobs: Jobs, replica: int) -> Failures | None:
 
 
 def _replayed(
-    stage: Stage, jobs: Jobs, discipline: Discipline, replica: int, failures: Failures | None
+    stage: Stage,
+    jobs: Jobs,
+    discipline: Discipline,
+    replica: int,
+    failures: Failures | None,
+    heat: JobHeat | None,
 ) -> Replay:
     """One policy; what it draws by lot depends on the replica, not on the policy."""
     seed = stage.request.spec.seed
     try:
-        return replay(jobs, stage.shape, discipline, seed=seed, future=replica, failures=failures)
+        return replay(
+            jobs, stage.shape, discipline, seed=seed, future=replica, failures=failures, heat=heat
+        )
     except ReplayError as error:
         raise InputError("jobs", str(error), "jobs that can be played") from error

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from kfarm_twin.whatif_request import WhatIfRequest, jobs_workload, rules_of
 from kfarm_twin.whatif_result import (
-    FAILURE_METRICS,
-    LOWER_IS_BETTER,
     PERCENTILES,
     Farmland,
     Part,
@@ -16,6 +14,7 @@ from kfarm_twin.whatif_result import (
     SizeClass,
     WhatIf,
     Workload,
+    metrics_of,
 )
 from kfarm_twin.whatif_stats import Value, difference, interval, significant
 from kfarm_twin.whatif_text import best_policy, headline
@@ -79,7 +78,7 @@ def _workload(request: WhatIfRequest, first: Part) -> Workload:
 def _policy(request: WhatIfRequest, parts: Sequence[Part], index: int) -> PolicyResult:
     policy = request.spec.policies[index]
     mine = [part.policies[index] for part in parts]
-    better = LOWER_IS_BETTER | (FAILURE_METRICS if "goodput" in mine[0].metrics else {})
+    better = metrics_of(mine[0].metrics)
     values = {name: [part.metrics.get(name) for part in mine] for name in better}
     differences = {}
     if index:

@@ -30,6 +30,7 @@ _PLACEMENTS = {
     "GpuClustering": "gpu-clustering",
     "GpuPacking": "gpu-packing",
     "FGD": "fgd",
+    "ThermalAware": "thermal-aware",
 }
 
 

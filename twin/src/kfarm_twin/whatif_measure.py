@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from kfarm_twin.arrays import Floats, Ints
 from kfarm_twin.jobs import WHOLE_MILLI, Jobs
 from kfarm_twin.replay import Replay, Shape
+from kfarm_twin.whatif_heat import heat_metrics
 from kfarm_twin.whatif_result import PERCENTILES, PolicyPart, Series, SizeClass
 from kfarm_twin.whatif_stats import Value, significant
 
@@ -59,6 +60,8 @@ def measure(
     }
     if played.failures is not None:
         metrics |= failure_metrics(played.failures)
+    if played.heat is not None:
+        metrics |= heat_metrics(played.heat)
     return PolicyPart(
         metrics=metrics,
         sizes=size_classes(job_sizes(jobs)[ran], wait, slowdown),
@@ -91,11 +94,12 @@ def failure_metrics(found: FailureAccount) -> dict[str, Value]:
 def bounded_slowdown(jobs: Jobs, played: Replay, ran: NDArray[np.bool_]) -> Floats:
     """(end - submit) / max(run, 10 s), at least 1, of the jobs that ran.
 
-    Those that had not ended when failures broke the run off count as if they ended then.
+    Those that had not ended when a run with failures or heat was broken off count as if then.
     """
     end = played.end_ns[ran]
-    if played.failures is not None:
-        end = np.where(end < 0, int(played.failures.span_s * _SECOND), end)
+    broken = played.failures or played.heat
+    if broken is not None:
+        end = np.where(end < 0, int(broken.span_s * _SECOND), end)
     stay = (end - jobs.submit_ns[ran]) / _SECOND
     run = np.maximum(jobs.run_ns[ran] / _SECOND, SLOWDOWN_FLOOR_S)
     return np.maximum(1.0, stay / run)
@@ -141,7 +145,10 @@ def _series(
     come from the driver's samples, as the fragmentation always does.
     """
     time = played.time_ns.astype(float)
-    if played.preemptions.any() or played.failures is not None:
+    stopped = played.heat is not None and bool(
+        (played.heat.stopped > 0) or (played.end_ns[ran] < 0).any()
+    )
+    if played.preemptions.any() or played.failures is not None or stopped:
         queued = cell_means(time, played.queued.astype(float), edges)
         busy = cell_means(time, played.busy_gpus.astype(float), edges)
     else:

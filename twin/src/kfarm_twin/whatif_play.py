@@ -5,6 +5,8 @@ One replica of a what-if per process; a run of failures is one process, with all
 
 from __future__ import annotations
 
+from typing import Any
+
 from kfarm_api.twinrun import TwinRunSpec
 
 from kfarm_twin.fleetrun_request import FLEET_MARK, FleetOrder, FleetRequest
@@ -62,7 +64,23 @@ def warm() -> None:
     }
     body = spec.model_dump(mode="json", by_alias=True, exclude_none=True) | failing
     play(WhatIfRequest(name="warm", spec=TwinRunSpec.model_validate(body)), workers=1)
+    warm_heat(body)
     warm_failures()
+
+
+def warm_heat(body: dict[str, Any]) -> None:
+    """Play the same jobs with heat, on the farm that warms up verdicts."""
+    from kfarm_twin.warm import warm_request  # noqa: PLC0415 - models only, and large
+    from kfarm_twin.whatif import play  # noqa: PLC0415 - numba
+
+    asked = warm_request()
+    named = [{"kind": farm.kind, "name": farm.metadata.name} for farm in asked.farms]
+    policies = [{"name": "cool", "placement": "ThermalAware", "backfill": "Easy"}]
+    changed = {"farms": named, "policies": policies, "heat": True, "failures": None}
+    plain = {key: value for key, value in body.items() if key != "shape"}
+    spec = TwinRunSpec.model_validate(plain | changed)
+    request = WhatIfRequest(name="warm", spec=spec, farms=asked.farms, profiles=asked.profiles)
+    play(request, workers=1)
 
 
 def warm_failures() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from kfarm_api.base import Strict
 from kfarm_api.farm import GPUFarm, NPUFarm
+from kfarm_api.profile import AcceleratorProfile
 from kfarm_api.snapshot import digest
 from kfarm_api.twinrun import ConfigMapKey, RunPolicy, RunWorkload, TwinRunSpec
 from pydantic import ConfigDict, Field
@@ -44,27 +45,42 @@ class WhatIfRequest(Strict):
         At least those that the spec names.
     source
         The trace or fitted model; None with a built-in mix.
+    profiles
+        At least those of the named farms' devices, where heat is played; else not looked at.
     """
 
     name: str
     spec: TwinRunSpec
     farms: list[GPUFarm | NPUFarm] = Field(default_factory=list)
     source: Source | None = None
+    profiles: list[AcceleratorProfile] = Field(default_factory=list)
 
     def digest(self) -> str:
-        """Digest of the spec (`suspend` apart), the named farms' specs and the source's bytes."""
+        """Digest of the spec (`suspend` apart), the named farms' specs and the source's bytes.
+
+        Where heat is played, of the farms' profiles too.
+        """
         named = {(ref.kind, ref.name) for ref in self.spec.farms}
         farms = [farm for farm in self.farms if (farm.kind, farm.metadata.name) in named]
         farms.sort(key=lambda farm: (farm.kind, farm.metadata.name))
         spec = self.spec.model_dump(mode="json", by_alias=True, exclude={"suspend"})
-        return digest(
-            {
-                "version": RESULT_VERSION,
-                "spec": spec,
-                "farms": [_farm_content(farm) for farm in farms],
-                "source": hashlib.sha256(self.source.raw).hexdigest() if self.source else None,
-            }
-        )
+        content = {
+            "version": RESULT_VERSION,
+            "spec": spec,
+            "farms": [_farm_content(farm) for farm in farms],
+            "source": hashlib.sha256(self.source.raw).hexdigest() if self.source else None,
+        }
+        if self.spec.heat:
+            used = {cluster.accelerator for farm in farms for cluster in farm.spec.clusters}
+            content["profiles"] = [
+                {
+                    "name": each.metadata.name,
+                    "spec": each.spec.model_dump(mode="json", by_alias=True),
+                }
+                for each in sorted(self.profiles, key=lambda one: one.metadata.name)
+                if each.metadata.name in used
+            ]
+        return digest(content)
 
     def named_farms(self) -> list[GPUFarm | NPUFarm]:
         """The farms that the spec names, in its order.
@@ -153,4 +169,5 @@ _PLACEMENTS = {
     "GpuClustering": "GpuClustering",
     "GpuPacking": "GpuPacking",
     "FGD": "FGD",
+    "ThermalAware": "thermal-aware",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from typing import Any, Literal
 
 from kfarm_api.base import Strict
@@ -42,6 +43,32 @@ FAILURE_METRICS = {
     "lostAcceleratorHoursSlow": True,
 }
 """The same, only where failures are played."""
+HEAT_METRICS = {
+    "throttledAcceleratorHours": True,
+    "thermalShutdowns": True,
+    "jobsStoppedByHeat": True,
+    "hottestDeviceC": True,
+    "headroomMinK": False,
+    "inletMaxC": True,
+    "nodeEnergyKWh": True,
+    "nodePowerMeanW": True,
+    "nodePowerMaxW": True,
+    "fanEnergyKWh": True,
+    "jobEnergyKWh": True,
+}
+"""The same, only where heat is played."""
+
+
+def metrics_of(known: Container[str]) -> dict[str, bool]:
+    """Figures that a result with these has, and on which side the better ones lie."""
+    better = dict(LOWER_IS_BETTER)
+    if "goodput" in known:
+        better |= FAILURE_METRICS
+    if "hottestDeviceC" in known:
+        better |= HEAT_METRICS
+    return better
+
+
 PERCENTILES = (*range(100), 99.5, 99.9, 100)
 """Percentiles of the waits that are kept, in percent."""
 

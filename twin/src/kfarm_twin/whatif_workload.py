@@ -13,7 +13,7 @@ from kfarm_api.twinrun import GeneratorWorkload
 from numpy.typing import NDArray
 
 from kfarm_twin.arrays import Ints
-from kfarm_twin.jobs import Jobs, JobTrace
+from kfarm_twin.jobs import JobLoads, Jobs, JobTrace
 from kfarm_twin.kernels.rng import uniform
 from kfarm_twin.load import ManifestError, load_model
 from kfarm_twin.request import InputError
@@ -121,7 +121,8 @@ def resample(trace: JobTrace, block_ns: int, seed: int, replica: int) -> JobTrac
 
 def _take(trace: JobTrace, rows: NDArray[np.int64]) -> JobTrace:
     jobs = Jobs(*(_frozen(column[rows]) for column in trace.jobs))
-    return replace(trace, jobs=jobs, ids=trace.ids[rows])
+    loads = trace.loads and JobLoads(*(_frozen(column[rows]) for column in trace.loads))
+    return replace(trace, jobs=jobs, ids=trace.ids[rows], loads=loads)
 
 
 def _frozen(column: Ints) -> Ints:

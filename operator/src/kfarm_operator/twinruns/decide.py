@@ -111,25 +111,42 @@ def resolve(gathered: Gathered) -> Rest | Ready:
             return Rest("Pending", "KeyNotFound", text, MISSING_S)
         source = Source(name=wanted.key, raw=raw)
     farms = [farm for farm in gathered.farms if farm is not None]
-    request = WhatIfRequest(name=run.metadata.name, spec=spec, farms=farms, source=source)
+    if spec.heat:
+        missing = _missing_profile(gathered, farms)
+        if missing is not None:
+            return missing
+    request = WhatIfRequest(
+        name=run.metadata.name,
+        spec=spec,
+        farms=farms,
+        source=source,
+        profiles=list(gathered.profiles) if spec.heat else [],
+    )
     return Ready(request, request.digest())
+
+
+def _missing_profile(gathered: Gathered, farms: list[Farm]) -> Rest | None:
+    """What to say where a device type of the farms is not known."""
+    known = {profile.metadata.name for profile in gathered.profiles}
+    for farm in farms:
+        for cluster in farm.spec.clusters:
+            if cluster.accelerator not in known:
+                text = (
+                    f"AcceleratorProfile {cluster.accelerator} of {farm.metadata.name}/"
+                    f"{cluster.name} does not exist: apply it; examples/catalogue has those "
+                    "that kfarm ships"
+                )
+                return Rest("Pending", "ProfileNotFound", text, MISSING_S)
+    return None
 
 
 def _failures(gathered: Gathered) -> Rest | Ready:
     """The request of a run of failures, or what contradicts itself in it."""
     run = gathered.run
     farms = [farm for farm in gathered.farms if farm is not None]
-    known = {profile.metadata.name for profile in gathered.profiles}
-    if run.spec.workload is not None:
-        for farm in farms:
-            for cluster in farm.spec.clusters:
-                if cluster.accelerator not in known:
-                    text = (
-                        f"AcceleratorProfile {cluster.accelerator} of {farm.metadata.name}/"
-                        f"{cluster.name} does not exist: apply it; examples/catalogue has those "
-                        "that kfarm ships"
-                    )
-                    return Rest("Pending", "ProfileNotFound", text, MISSING_S)
+    missing = _missing_profile(gathered, farms) if run.spec.workload is not None else None
+    if missing is not None:
+        return missing
     request = FleetRequest(
         name=run.metadata.name, spec=run.spec, farms=farms, profiles=list(gathered.profiles)
     )

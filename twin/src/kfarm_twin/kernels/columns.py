@@ -38,3 +38,8 @@ INTERRUPTED, HELD, REWORK, SAVED, RESTARTED, OUT, DETECTED = 28, 29, 30, 31, 32,
 """Stops by the fleet; time on devices, of it at full speed work that was lost, saves and restarts,
 then time from a stop to the next start [ns]; device time until stops were known [device us]."""
 FAILING_COLUMNS = 35
+
+GPU_LOAD, CPU_LOAD, HEATED = 35, 36, 37
+"""From here on only where heat is played. Load of its devices and of what stands beside them [ppm];
+stops because a node of its became too hot."""
+HOT_COLUMNS = 38

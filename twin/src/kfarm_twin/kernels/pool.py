@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kfarm_twin._jit import inlined, inner
 from kfarm_twin.arrays import CLUSTER, NODE, RACK, Ints
-from kfarm_twin.kernels import bits
+from kfarm_twin.kernels import bits, cool, seats
 from kfarm_twin.kernels import columns as at
 from kfarm_twin.kernels.rng import uniform
 from kfarm_twin.policy.levels import (
@@ -23,6 +23,7 @@ from kfarm_twin.policy.levels import (
     FIRST_FIT,
     RANDOM,
     SPREAD,
+    THERMAL_AWARE,
     better_part,
     pods_on,
 )
@@ -30,8 +31,9 @@ from kfarm_twin.policy.levels import (
 NONE = -1
 TOTAL_FREE, WHOLE, PIECES, RESERVING, TOUCHING, STAMP, HIDING, DRAWN = 0, 1, 2, 3, 4, 5, 6, 7
 """Places of `Pool.meta`: free devices, free nodes, list of unused pieces, nodes in the lists
-RESERVED and TOUCHED, number of the reservation, whether it is hidden, random draws of this run."""
-META = 8
+RESERVED and TOUCHED, number of the reservation, whether it is hidden, random draws of this run.
+Then one of `seats`."""
+META = 9
 FREE, PPM, MARK, SHADOW, MARK_ALLOWED, ALLOWED, HIDDEN, TOUCHED, RESERVED = (
     0,
     1,
@@ -49,7 +51,8 @@ shadow time. The last two are lists: nodes with releases up to the shadow time, 
 that the reservation uses."""
 NODE_COLUMNS = 9
 DOWN, LOST, CORRUPT = 9, 10, 11
-"""Where nodes fail: 1 while it is out of service, devices out of service, 1 while it corrupts."""
+"""Where nodes fail: why it is out of service (bits of `replay_faults`; 0: it serves), devices out
+of service, 1 while it corrupts."""
 FAILING_COLUMNS = 12
 TOTAL, SHORT, LONG = 0, 1, 2
 """Rows of `Pool.bounds`: pods that the cluster takes; most pods of a gang that can start now; most
@@ -65,20 +68,28 @@ class Plan(NamedTuple):
     first: Ints  # [2, R + 1] first node of each rack and unit
     levels: Ints  # [2, 2] number of racks and units; 1 where their rooms are kept
     classes: Ints  # [K, G + 2] devices of a pod (0: none); pods that 0, 1, … free devices take
-    offsets: Ints  # [1 + 2K, LEVELS + 1] of the sets of bits: nodes, then rack and unit by class
+    offsets: Ints  # [1 + 2K (+ 1), LEVELS + 1] of the sets of bits: nodes, then rack and unit by
+    # class, then that of thermal-aware placement
 
 
 class Pool(NamedTuple):
     """Written: nodes [N], pieces (devices that a job holds on a node) [P]."""
 
     jobs: Ints  # [J, COLUMNS] the table of jobs
-    node: Ints  # [N, NODE_COLUMNS]
+    node: Ints  # [N, NODE_COLUMNS], more where nodes fail or heat is played (`seats`, `cool`)
     words: Ints  # the sets of bits
-    room: Ints  # [2, 2 + K, R] pods that a rack, a unit takes
+    room: Ints  # [2, 2 + K, R] pods that a rack, a unit takes; more with thermal-aware placement
     bounds: Ints  # [3, K]
     piece: Ints  # [P, 3] node, devices, next
     meta: Ints
     span: Ints  # [2] scratch
+    hot: tuple[int, ...]  # of one number where heat is played, else empty: see `seats`
+
+
+@inlined
+def is_thermal(plan: Plan, pool: Pool) -> bool:
+    """Whether headroom is looked at."""
+    return seats.is_kept(pool.hot) and pool.room.shape[1] > 2 + plan.classes.shape[0]
 
 
 @inner
@@ -89,8 +100,12 @@ def clear(plan: Plan, pool: Pool, devices: int) -> None:
     pool.node[:, FREE] = devices
     pool.node[:, MARK] = 0
     pool.node[:, MARK_ALLOWED] = 0
-    pool.room[:, :, :] = 0
+    pool.room[:, : 2 + plan.classes.shape[0], :] = 0
     pool.meta[:] = 0
+    if seats.is_kept(pool.hot):
+        seats.clear(pool.node, pool.meta)
+    if is_thermal(plan, pool):
+        cool.clear(pool.node, pool.room, pool.words, plan.offsets[-1], plan.domain)
     pool.meta[TOTAL_FREE] = nodes * devices
     pool.meta[WHOLE] = nodes
     for node in range(nodes):
@@ -127,6 +142,8 @@ def set_free(plan: Plan, pool: Pool, node: int, free: int) -> None:
     pool.meta[WHOLE] += (1 if free == whole else 0) - (1 if before == whole else 0)
     bits.discard(pool.words, plan.offsets[0], before * nodes + node)
     bits.add(pool.words, plan.offsets[0], free * nodes + node)
+    if is_thermal(plan, pool):
+        cool.move(pool.node, pool.room, pool.words, plan.offsets[-1], node, before, free)
     for group in range(plan.classes.shape[0]):
         change = plan.classes[group, 1 + free] - plan.classes[group, 1 + before]
         if change == 0:
@@ -185,6 +202,9 @@ def choose_node(
     nodes = pool.node.shape[0]
     offsets = plan.offsets[0]
     most = plan.classes.shape[1] - 2
+    if seats.is_kept(pool.hot) and placement == THERMAL_AWARE:
+        rows = plan.offsets[-1]
+        return cool.choose(pool.node, pool.room, pool.words, rows, wanted, most, begin, end)
     if placement in (FIRST_FIT, RANDOM):
         least = _least_index(pool.words, offsets, wanted, most + 1, nodes, begin, end)
         if placement == FIRST_FIT or least == NONE:
@@ -222,6 +242,8 @@ def _choose_domain(
         return NONE
     if placement == FIRST_FIT:
         return _first_domain(pool, level, group, pods, 0, count)
+    if seats.is_kept(pool.hot) and placement == THERMAL_AWARE:
+        return _coolest_domain(plan, pool, level, group, pods)
     if placement == RANDOM:
         start = 0
         for _ in range(DRAWS):
@@ -241,6 +263,33 @@ def _first_domain(pool: Pool, level: int, group: int, pods: int, begin: int, end
     return NONE
 
 
+@inner
+def _coolest_domain(plan: Plan, pool: Pool, level: int, group: int, pods: int) -> int:
+    """The domain whose nodes have most headroom on average, ties to the lowest index."""
+    best, size, sums = NONE, 1, pool.room[level, pool.room.shape[1] + cool.SUMS]
+    for domain in range(plan.levels[0, level]):
+        if pool.room[level, 2 + group, domain] < pods:
+            continue
+        nodes = plan.first[level, domain + 1] - plan.first[level, domain]
+        if best == NONE or sums[domain] * size < sums[best] * nodes:
+            best, size = domain, nodes
+    return best
+
+
+@inlined
+def _seat(plan: Plan, pool: Pool, job: int, node: int, devices: int) -> None:
+    """Note which devices a job takes or, less than none, gives back, where heat is played."""
+    if devices > 0:
+        seats.swap(pool.node, pool.meta, node, seats.EMPTY, job, devices)
+    else:
+        seats.swap(pool.node, pool.meta, node, job, seats.EMPTY, -devices)
+    if is_thermal(plan, pool):
+        rows = plan.offsets[-1]
+        cool.draw(
+            pool.node, pool.room, pool.words, rows, plan.domain, pool.jobs, job, node, devices
+        )
+
+
 @inlined
 def _hold(plan: Plan, pool: Pool, job: int, node: int, devices: int) -> None:
     """Give devices of a node to a job; as a new piece in front of its others."""
@@ -251,6 +300,8 @@ def _hold(plan: Plan, pool: Pool, job: int, node: int, devices: int) -> None:
     pool.piece[piece, 2] = pool.jobs[job, at.PIECE]
     pool.jobs[job, at.PIECE] = piece
     set_free(plan, pool, node, pool.node[node, FREE] - devices)
+    if seats.is_kept(pool.hot):
+        _seat(plan, pool, job, node, devices)
 
 
 @inner
@@ -356,6 +407,8 @@ def release(plan: Plan, pool: Pool, job: int) -> None:
     while piece != NONE:
         node = pool.piece[piece, 0]
         set_free(plan, pool, node, pool.node[node, FREE] + pool.piece[piece, 1])
+        if seats.is_kept(pool.hot):
+            _seat(plan, pool, job, node, -pool.piece[piece, 1])
         following = pool.piece[piece, 2]
         pool.piece[piece, 2] = pool.meta[PIECES]
         pool.meta[PIECES] = piece
@@ -373,6 +426,8 @@ def drop(plan: Plan, pool: Pool, job: int, node: int, most: int) -> int:
             part = min(most - taken, pool.piece[piece, 1])
             taken += part
             pool.piece[piece, 1] -= part
+            if seats.is_kept(pool.hot):
+                _seat(plan, pool, job, node, -part)
             if pool.piece[piece, 1] == 0:
                 if before == NONE:
                     pool.jobs[job, at.PIECE] = following

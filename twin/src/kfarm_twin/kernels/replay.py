@@ -40,7 +40,7 @@ over, where nodes fail."""
 
 
 @inner
-def _pass(rules: Rules, plan: Plan, desk: Desk, came: int) -> None:
+def one_pass(rules: Rules, plan: Plan, desk: Desk, came: int) -> None:
     """One pass over the queue; `came` is the one job that came and nothing else, or NONE."""
     now = desk.now
     head = shelf.first_job(desk.waiting)
@@ -107,7 +107,7 @@ def arrive(rules: Rules, jobs: Ints, waiting: Shelf, now: Ints) -> int:
 
 
 @inner
-def _is_over(desk: Desk) -> bool:
+def is_over(desk: Desk) -> bool:
     """Whether all jobs have come and gone."""
     left = desk.waiting.lists[shelf.META, shelf.ENTRIES]
     left += desk.ends.lists[shelf.META, shelf.ENTRIES]
@@ -126,7 +126,7 @@ def run_replay(rules: Rules, plan: Plan, desk: Desk, first: bool, most: int) -> 
         time_ns = next_time(desk.jobs, desk.changes, desk.ends, now, wake)
         early, ended = False, False
         if failing:
-            if _is_over(desk):
+            if is_over(desk):
                 return PLAYED
             if time_ns > now[UNTIL]:
                 break_off(rules, desk)
@@ -151,7 +151,7 @@ def run_replay(rules: Rules, plan: Plan, desk: Desk, first: bool, most: int) -> 
         if rules.backfill == CONSERVATIVE:
             pass_conservative(rules, plan, desk, early)
         elif desk.waiting.lists[shelf.META, shelf.ENTRIES] > 0:
-            _pass(rules, plan, desk, now[CAME] if alone else NONE)
+            one_pass(rules, plan, desk, now[CAME] if alone else NONE)
         if now[SKIP] > 0:
             now[SKIP] -= 1
         else:

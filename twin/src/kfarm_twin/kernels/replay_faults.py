@@ -7,14 +7,14 @@ restart before it.
 
 from __future__ import annotations
 
-from kfarm_twin._jit import inner
+from kfarm_twin._jit import inlined, inner
 from kfarm_twin.kernels import columns as at
 from kfarm_twin.kernels import fleet_columns as fleet
 from kfarm_twin.kernels import pool as nodes
 from kfarm_twin.kernels import replay_saves as saves
-from kfarm_twin.kernels import shelf
+from kfarm_twin.kernels import seats, shelf
 from kfarm_twin.kernels.pool import Plan
-from kfarm_twin.kernels.replay_jobs import change_speed, settle, uses
+from kfarm_twin.kernels.replay_jobs import change_speed, seated, settle, uses
 from kfarm_twin.kernels.replay_state import (
     CHANGED,
     CORRUPT,
@@ -35,10 +35,15 @@ from kfarm_twin.kernels.replay_state import (
 )
 from kfarm_twin.kernels.rng import FAR_NS
 
+BY_FLEET, BY_HEAT = 1, 2
+"""Bits of the column DOWN: why a node is out of service."""
+
 
 @inner
 def _jobs_on(desk: Desk, node: int) -> int:
     """Jobs that hold devices of a node, in their order, in the list ROLL: how many."""
+    if seats.is_kept(desk.pool.hot):
+        return seated(desk, node)
     count = 0
     for place in range(desk.ends.lists[shelf.META, shelf.BLOCKS]):
         block = desk.ends.lists[shelf.ORDER, place]
@@ -55,6 +60,17 @@ def _jobs_on(desk: Desk, node: int) -> int:
 
 
 @inner
+def _fall_idle(desk: Desk, job: int) -> None:
+    """Where heat is played, the devices of a job that has stopped draw less from now on."""
+    if not seats.is_kept(desk.pool.hot):
+        return
+    piece = desk.jobs[job, at.PIECE]
+    while piece != NONE:
+        seats.touch(desk.pool.node, desk.pool.meta, desk.pool.piece[piece, 0])
+        piece = desk.pool.piece[piece, 2]
+
+
+@inner
 def _stop(rules: Rules, desk: Desk, job: int, leaves: int, detection: int) -> int:
     """Stop a job, unless it has stopped; how many stopped."""
     now = desk.now[TIME]
@@ -65,6 +81,7 @@ def _stop(rules: Rules, desk: Desk, job: int, leaves: int, detection: int) -> in
     saves.close_run(rules, desk, job, leaves)
     desk.jobs[job, at.INTERRUPTED] += 1
     desk.jobs[job, at.HOLDS] = desk.jobs[job, at.WEIGHT]
+    _fall_idle(desk, job)
     shelf.remove(desk.ends, desk.jobs, desk.jobs[job, at.DONE], job)
     desk.jobs[job, at.DONE] = now + detection
     shelf.insert(desk.ends, desk.jobs, desk.jobs[job, at.DONE], job)
@@ -80,7 +97,10 @@ def _take(plan: Plan, desk: Desk, job: int, node: int, most: int) -> None:
 
 
 @inner
-def _go_down(rules: Rules, plan: Plan, desk: Desk, node: int, detail: int, detection: int) -> int:
+def go_down(
+    rules: Rules, plan: Plan, desk: Desk, node: int, detail: int, detection: int, cause: int
+) -> int:
+    """A node goes out of service because of BY_FLEET or BY_HEAT; how many jobs that stops."""
     stopped = 0
     for i in range(_jobs_on(desk, node)):
         job = desk.jobs[i, at.ROLL]
@@ -91,7 +111,8 @@ def _go_down(rules: Rules, plan: Plan, desk: Desk, node: int, detail: int, detec
             leaves = saves.CLEAN
         stopped += _stop(rules, desk, job, leaves, detection)
         _take(plan, desk, job, node, rules.devices)
-    desk.pool.node[node, nodes.DOWN] = 1
+    desk.pool.node[node, nodes.DOWN] |= cause
+    _touch(desk, node)
     _be_right(desk, node)
     nodes.set_free(plan, desk.pool, node, 0)
     return stopped
@@ -104,10 +125,20 @@ def _be_right(desk: Desk, node: int) -> None:
     desk.pool.node[node, nodes.CORRUPT] = 0
 
 
+@inlined
+def _touch(desk: Desk, node: int) -> None:
+    if seats.is_kept(desk.pool.hot):
+        seats.touch(desk.pool.node, desk.pool.meta, node)
+
+
 @inner
-def _come_up(rules: Rules, plan: Plan, desk: Desk, node: int) -> None:
-    desk.pool.node[node, nodes.DOWN] = 0
+def come_up(rules: Rules, plan: Plan, desk: Desk, node: int, cause: int) -> None:
+    """What kept a node out of service is over; it may have been down for another cause too."""
+    desk.pool.node[node, nodes.DOWN] &= ~cause
     _be_right(desk, node)
+    if desk.pool.node[node, nodes.DOWN] != 0:
+        return
+    _touch(desk, node)
     nodes.set_free(plan, desk.pool, node, rules.devices - desk.pool.node[node, nodes.LOST])
 
 
@@ -121,11 +152,13 @@ def _lose_device(
     if serving <= 0:
         return 0
     at_node[nodes.LOST] += 1
-    if at_node[nodes.DOWN] == 1:
-        return 0
+    table, meta = desk.pool.node, desk.pool.meta
     number, free = device % serving, at_node[nodes.FREE]
-    if number >= serving - free:
-        nodes.set_free(plan, desk.pool, node, free - 1)
+    if at_node[nodes.DOWN] != 0 or number >= serving - free:
+        if at_node[nodes.DOWN] == 0:
+            nodes.set_free(plan, desk.pool, node, free - 1)
+        if seats.is_kept(desk.pool.hot):
+            seats.swap(table, meta, node, seats.EMPTY, seats.LOST, 1)
         return 0
     for i in range(_jobs_on(desk, node)):
         job = desk.jobs[i, at.ROLL]
@@ -137,6 +170,8 @@ def _lose_device(
         if number < 0:
             stopped = _stop(rules, desk, job, saves.SAVES, detection)
             _take(plan, desk, job, node, 1)
+            if seats.is_kept(desk.pool.hot):
+                seats.swap(table, meta, node, seats.EMPTY, seats.LOST, 1)
             return stopped
     return 0
 
@@ -146,6 +181,8 @@ def _get_device(plan: Plan, desk: Desk, node: int) -> None:
     at_node = desk.pool.node[node]
     if at_node[nodes.LOST] > 0:
         at_node[nodes.LOST] -= 1
+        if seats.is_kept(desk.pool.hot):
+            seats.swap(desk.pool.node, desk.pool.meta, node, seats.LOST, seats.EMPTY, 1)
         if at_node[nodes.DOWN] == 0:
             nodes.set_free(plan, desk.pool, node, at_node[nodes.FREE] + 1)
 
@@ -181,9 +218,9 @@ def fleet_changes(rules: Rules, plan: Plan, desk: Desk) -> bool:
         row = changes[now[CHANGED]]
         what, node = row[WHAT], row[WHERE]
         if what == fleet.WENT_DOWN:
-            row[STOPPED] = _go_down(rules, plan, desk, node, row[DETAIL], row[DETECTION])
+            row[STOPPED] = go_down(rules, plan, desk, node, row[DETAIL], row[DETECTION], BY_FLEET)
         elif what == fleet.CAME_UP:
-            _come_up(rules, plan, desk, node)
+            come_up(rules, plan, desk, node, BY_FLEET)
         elif what == fleet.LOST_DEVICE:
             row[STOPPED] = _lose_device(rules, plan, desk, node, row[DETAIL], row[DETECTION])
         elif what == fleet.GOT_DEVICE:

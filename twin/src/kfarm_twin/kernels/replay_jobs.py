@@ -12,7 +12,7 @@ from kfarm_twin.kernels import columns as at
 from kfarm_twin.kernels import pool as nodes
 from kfarm_twin.kernels import profile as steps
 from kfarm_twin.kernels import replay_saves as saves
-from kfarm_twin.kernels import shelf
+from kfarm_twin.kernels import seats, shelf
 from kfarm_twin.kernels.pool import Plan
 from kfarm_twin.kernels.replay_state import (
     COMMON_PPM,
@@ -50,9 +50,9 @@ def enqueue(rules: Rules, jobs: Ints, waiting: Shelf, job: int) -> None:
     shelf.insert(waiting, jobs, key, job)
 
 
-@inner
+@inlined
 def _speed(rules: Rules, desk: Desk, job: int) -> int:
-    """Speed of the slowest node of a job [ppm]."""
+    """Speed of the slowest node of a job, and of its slowest device [ppm]."""
     if rules.placement == COUNT or desk.jobs[job, at.PIECE] == NONE:
         return int(desk.now[COMMON_PPM])
     slowest = FAR_NS
@@ -60,6 +60,18 @@ def _speed(rules: Rules, desk: Desk, job: int) -> int:
     while piece != NONE:
         slowest = min(slowest, desk.pool.node[desk.pool.piece[piece, 0], nodes.PPM])
         piece = desk.pool.piece[piece, 2]
+    if seats.is_kept(desk.pool.hot):
+        slowest = min(slowest, _slowest_seat(desk.pool, desk.jobs[job, at.PIECE], job))
+    return int(slowest)
+
+
+@inner
+def _slowest_seat(pool: nodes.Pool, piece: int, job: int) -> int:
+    """Speed of the slowest device of a job [ppm]."""
+    slowest = seats.FULL_PPM
+    while piece != NONE:
+        slowest = min(slowest, seats.slowest(pool.node, pool.piece[piece, 0], job))
+        piece = pool.piece[piece, 2]
     return int(slowest)
 
 
@@ -219,15 +231,43 @@ def uses(desk: Desk, job: int, node: int) -> bool:
 
 
 @inner
+def seated(desk: Desk, node: int) -> int:
+    """Jobs that hold devices of a node, in their order, in the list ROLL: how many (with heat)."""
+    count = 0
+    for device in range(seats.devices(desk.pool.node)):
+        job = desk.pool.node[node, seats.SEATS + device]
+        if job < 0:
+            continue
+        into = count
+        while into > 0 and desk.jobs[into - 1, at.ROLL] > job:
+            into -= 1
+        if into > 0 and desk.jobs[into - 1, at.ROLL] == job:
+            continue
+        for i in range(count, into, -1):
+            desk.jobs[i, at.ROLL] = desk.jobs[i - 1, at.ROLL]
+        desk.jobs[into, at.ROLL] = job
+        count += 1
+    return count
+
+
+@inner
 def change_speed(rules: Rules, desk: Desk, node: int, speed_ppm: int) -> None:
     """A node, or all (NONE), change their speed; what runs there ends later or sooner."""
-    now = desk.now[TIME]
     if node == NONE:
         desk.now[COMMON_PPM] = speed_ppm
         desk.pool.node[:, nodes.PPM] = speed_ppm
     else:
         desk.pool.node[node, nodes.PPM] = speed_ppm
-    touched = 0
+    apply_speeds(rules, desk, node)
+
+
+@inner
+def apply_speeds(rules: Rules, desk: Desk, node: int) -> None:
+    """What runs on a node (NONE: on any) goes on at the speed that it has now."""
+    now, touched = desk.now[TIME], 0
+    if node != NONE and seats.is_kept(desk.pool.hot):
+        _go_on(rules, desk, seated(desk, node), now)
+        return
     for place in range(desk.ends.lists[shelf.META, shelf.BLOCKS]):
         block = desk.ends.lists[shelf.ORDER, place]
         for i in range(desk.ends.rows[block, shelf.SIZE]):
@@ -235,6 +275,12 @@ def change_speed(rules: Rules, desk: Desk, node: int, speed_ppm: int) -> None:
             if node == NONE or uses(desk, job, node):
                 desk.jobs[touched, at.ROLL] = job
                 touched += 1
+    _go_on(rules, desk, touched, now)
+
+
+@inner
+def _go_on(rules: Rules, desk: Desk, touched: int, now: int) -> None:
+    """The first `touched` jobs of the list ROLL go on at the speed that they have now."""
     for i in range(touched):
         job = desk.jobs[i, at.ROLL]
         if desk.now[FAILING] == 1 and desk.jobs[job, at.HOLDS] != NONE:

@@ -10,16 +10,18 @@ The policy says which domain, and which node inside it, among those that will do
 - best fit: least room (nodes: fewest free devices), ties to the lowest index;
 - spread: most room (nodes: most free devices), ties to the lowest index;
 - random: uniformly, by drawing up to `DRAWS` times; where none of these will do, the next one in
-  cyclic order from the last draw.
+  cyclic order from the last draw;
+- thermal-aware: most headroom to the throttle limit, see `policy.coolest` (domains: on average over
+  their nodes).
 
-First and best fit put as many pods on the chosen node as it takes, spread and random one at a time.
+First and best fit put as many pods on the chosen node as it takes, the others one at a time.
 """
 
 from __future__ import annotations
 
 from kfarm_twin._jit import inner
 
-FIRST_FIT, BEST_FIT, SPREAD, RANDOM = 1, 2, 3, 4
+FIRST_FIT, BEST_FIT, SPREAD, RANDOM, THERMAL_AWARE = 1, 2, 3, 4, 5
 """Codes of placement; 0 counts devices and knows no nodes."""
 COUNT = 0
 DRAWS = 64

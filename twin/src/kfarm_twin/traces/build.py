@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kfarm_twin.arrays import Ints
-from kfarm_twin.jobs import WHOLE_MILLI, Jobs, JobTrace
+from kfarm_twin.jobs import WHOLE_MILLI, JobLoads, Jobs, JobTrace
 from kfarm_twin.traces.formats import Reading, TraceFormat
 from kfarm_twin.traces.lines import Findings, shown
 
 DEFAULT_QUEUE = "default"
 """Name of the queue where a trace has none."""
+UNKNOWN_LOAD = -1
 Bools = NDArray[np.bool_]
 
 
@@ -204,8 +205,19 @@ def build(
     del submit
     jobs = Jobs(*(sealed(_column(parts, name)[order]) for name in Jobs._fields))
     ids = np.concatenate([part.ids for part in parts]) if parts else np.empty(0, dtype="<U1")
-    trace = JobTrace(jobs, ids[order], queues, models, dict(tally.left_out), start)
+    loads = _loads(parts, order)
+    trace = JobTrace(jobs, ids[order], queues, models, dict(tally.left_out), start, loads)
     return Reading(trace, format, tally.records, dict(tally.examples), unused, tally.notes)
+
+
+def _loads(parts: list[Part], order: slice | Ints) -> JobLoads | None:
+    """Loads of the jobs; None where no part has any."""
+    if not any(name in part.columns for part in parts for name in JobLoads._fields):
+        return None
+    for part in parts:
+        for name in JobLoads._fields:
+            part.columns.setdefault(name, np.full(len(part.line), UNKNOWN_LOAD, np.int64))
+    return JobLoads(*(sealed(_column(parts, name)[order]) for name in JobLoads._fields))
 
 
 def _column(parts: Iterable[Part], name: str) -> Ints:

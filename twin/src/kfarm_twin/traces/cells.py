@@ -30,6 +30,7 @@ class Kind(Enum):
 
     COUNT = "a whole number"
     SECONDS = "seconds"  # decimal; kept as ns
+    SHARE = "a share"  # decimal; kept in billionths
     MOMENT = "a time such as 2017-10-09 07:01:55"  # kept as ns since 1970, no time zone
     TEXT = "text"
 
@@ -59,7 +60,7 @@ class Column:
             return f"text of 1 to {MAX_TEXT} characters"
         if self.kind is Kind.MOMENT:
             return str(self.kind.value)
-        scale = NS_PER_S if self.kind is Kind.SECONDS else 1
+        scale = 1 if self.kind is Kind.COUNT else NS_PER_S
         text = f"{self.kind.value} from {self.least // scale:,} to {self.most // scale:,}"
         return text if self.blank is None else f"{text}, or nothing"
 
@@ -72,6 +73,11 @@ def count(name: str, least: int = 0, most: int = MAX_COUNT, blank: int | None = 
 def seconds(name: str, least: int = 0, blank: int | None = None) -> Column:
     """A column of times in seconds, decimals allowed, kept in ns; `least` in s, `blank` in ns."""
     return Column(name, Kind.SECONDS, least * NS_PER_S, MAX_TIME_NS, blank)
+
+
+def share(name: str, blank: int | None = None) -> Column:
+    """A column of numbers from 0 to 1, decimals allowed, kept in billionths."""
+    return Column(name, Kind.SHARE, 0, NS_PER_S, blank)
 
 
 def moment(name: str) -> Column:

@@ -3,7 +3,8 @@
 Required: ``id``, ``submit_s``, ``run_s`` and the devices, either ``gpus`` (of the whole job, cut
 into pods by the node's size) or ``pods`` and ``gpus_per_pod``. Optional: ``limit_s`` (the run time
 if absent), ``gpu_milli``, ``cpu_milli`` and ``memory_mib`` (of each pod), ``priority``, ``queue``,
-``models`` (``|`` between them). Times are decimal seconds, kept to the nanosecond.
+``models`` (``|`` between them), ``gpu_util`` and ``cpu_util`` (from 0 to 1). Times are decimal
+seconds, kept to the nanosecond.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from kfarm_twin.traces.build import (
     check_shares,
     whole_milli,
 )
-from kfarm_twin.traces.cells import MAX_COUNT, count, seconds, text
+from kfarm_twin.traces.cells import MAX_COUNT, count, seconds, share, text
 from kfarm_twin.traces.formats import Reading, TraceFormat
 from kfarm_twin.traces.lines import Findings, blocks
 from kfarm_twin.traces.table import CsvTable, header_of
@@ -41,7 +42,12 @@ OPTIONAL = (
     count("priority", least=-MAX_COUNT, blank=0),
     text("queue", blank=DEFAULT_QUEUE),
     text("models", blank=""),
+    share("gpu_util", blank=_UNKNOWN),
+    share("cpu_util", blank=_UNKNOWN),
 )
+_LOADS = {"gpu_ppm": "gpu_util", "cpu_ppm": "cpu_util"}
+_PER_PPM = 1000
+"""Billionths, in which shares are read, per millionth."""
 RUN_REASON = "run time is 0"
 
 
@@ -100,5 +106,10 @@ def _part(cells: Cells, tally: Tally, queues: Names, models: ModelSets, gpus_per
         **{name: number[name] for name in ("cpu_milli", "memory_mib", "priority")},
         "queue": queues.codes_of(queue[stays]),
         "models": models.codes_of(model[stays]),
+    }
+    columns |= {
+        name: np.where(number[column] < 0, _UNKNOWN, (number[column] + 500) // _PER_PPM)
+        for name, column in _LOADS.items()
+        if column in number
     }
     return Part(columns, cells.texts["id"][stays], cells.line[stays])

@@ -71,6 +71,11 @@ FIELDS = (
     Number("memory_mib", "MiB", "memory of each pod, 0 if not known", 0, MAX_COUNT, 0),
     Number("priority", "1", "larger goes first", -MAX_COUNT, MAX_COUNT, 0),
 )
+LOADS = (
+    Number("gpu_ppm", "ppm", "load of the devices, -1 if not known", -1, 1_000_000),
+    Number("cpu_ppm", "ppm", "load of the node's other parts, -1 if not known", -1, 1_000_000),
+)
+"""Only where the trace knows any."""
 NAMES = {
     "id": "name of the job, unique",
     "queue": "queue, virtual cluster or tenant",
@@ -90,6 +95,8 @@ def arrow_schema(trace: JobTrace, source: Mapping[str, Any]) -> Any:
     fields = [field("id", kinds["id"], "", NAMES["id"])]
     fields += [field(each.name, pa.int64(), each.unit, each.doc) for each in FIELDS]
     fields += [field(name, kinds[name], "", NAMES[name]) for name in ("queue", "models")]
+    known = LOADS if trace.loads is not None else ()
+    fields += [field(each.name, pa.int64(), each.unit, each.doc) for each in known]
     return pa.schema(fields, metadata={_KEY: _metadata(trace, source)})
 
 
@@ -137,6 +144,8 @@ def write_parquet(trace: JobTrace, stream: IO[bytes], source: Mapping[str, Any] 
     for codes, names in ((trace.jobs.queue, list(trace.queues)), (trace.jobs.models, models)):
         words = pa.array(names, pa.string())
         columns.append(pa.DictionaryArray.from_arrays(codes.astype(np.int32), words))
+    if trace.loads is not None:
+        columns += [pa.array(getattr(trace.loads, each.name)) for each in LOADS]
     table = pa.Table.from_arrays(columns, schema=arrow_schema(trace, source))
     parquet.write_table(table, stream, compression="zstd", row_group_size=_BATCH_ROWS)
 
@@ -198,9 +207,9 @@ def _check_columns(schema: Any, findings: Findings) -> None:
     """Required columns are there and all have types that can be read."""
     from pyarrow import types  # noqa: PLC0415
 
-    for field in FIELDS:
+    for field in (*FIELDS, *LOADS):
         if field.name not in schema.names:
-            if field.default is None:
+            if field.default is None and field in FIELDS:
                 findings.add("no such column", f"whole numbers [{field.unit}]", column=field.name)
         elif not types.is_integer(schema.field(field.name).type):
             found = str(schema.field(field.name).type)
@@ -221,7 +230,7 @@ def _read_batches(file: Any, said: Said, findings: Findings) -> Reading:
     tally, queues, models = Tally(), Names(), ModelSets()
     queues.codes_of(np.array(said.queues, dtype=np.str_))
     models.codes_of(np.array(said.models, dtype=np.str_))
-    known = [field.name for field in FIELDS] + list(NAMES)
+    known = [field.name for field in (*FIELDS, *LOADS)] + list(NAMES)
     present = [name for name in file.schema_arrow.names if name in known]
     parts = [
         _part(batch, first, queues, models, findings)
@@ -253,7 +262,7 @@ def _part(batch: Any, first: int, queues: Names, models: ModelSets, findings: Fi
     row = np.arange(first, first + batch.num_rows, dtype=np.int64)
     columns = {
         field.name: _numbers(batch, field, first, findings)
-        for field in FIELDS
+        for field in (*FIELDS, *LOADS)
         if field.name in batch.schema.names
     }
     run, gpus = columns["run_ns"], columns["gpus"]

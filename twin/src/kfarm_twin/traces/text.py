@@ -159,7 +159,7 @@ def _numbers(column: Column, values: Any) -> Ints | None:
         low, high = words.reshape(-1, 2)[chunk.offset : chunk.offset + len(chunk)].T
         if (high[ok] != low[ok] >> 63).any():
             return None
-        scale = 1 if column.kind is Kind.SECONDS else NS_PER_S
+        scale = NS_PER_S if column.kind is Kind.COUNT else 1
         value = low // scale
         is_good = (low == value * scale) & (value >= column.least) & (value <= column.most)
         if not is_good[ok].all():

@@ -38,8 +38,8 @@ CSV_COLUMNS = (
     "queue",
     "models",
 )
-
-
+LOAD_COLUMNS = ("gpu_util", "cpu_util")
+"""Only where the trace knows any."""
 SUFFIXES = {".parquet": Target.KFARM, ".swf": Target.SWF, ".csv": Target.CSV}
 
 
@@ -123,12 +123,18 @@ def seconds_text(time_ns: int) -> str:
     return f"{whole}.{rest:09d}".rstrip("0") if rest else str(whole)
 
 
+def _share_text(ppm: int) -> str:
+    """A share of 1 with as many decimals as it needs; nothing where it is not known."""
+    return "" if ppm < 0 else f"{ppm / 1e6:.6f}".rstrip("0").rstrip(".")
+
+
 def _csv(trace: JobTrace, stream: IO[bytes]) -> tuple[str, ...]:
     jobs = trace.jobs
     models = [MODEL_SEPARATOR.join(sorted(names)) for names in trace.models]
     text = io.TextIOWrapper(stream, "utf-8", newline="", write_through=True)
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    loads = trace.loads
+    writer.writerow((*CSV_COLUMNS, *(LOAD_COLUMNS if loads is not None else ())))
     for at in range(0, len(trace.ids), _ROWS):
         part = slice(at, at + _ROWS)
         times = (
@@ -143,6 +149,7 @@ def _csv(trace: JobTrace, stream: IO[bytes]) -> tuple[str, ...]:
                 *(column[part].tolist() for column in (*counts, jobs.priority)),
                 [trace.queues[code] for code in jobs.queue[part].tolist()],
                 [models[code] for code in jobs.models[part].tolist()],
+                *(map(_share_text, column[part].tolist()) for column in loads or ()),
                 strict=True,
             )
         )
@@ -233,6 +240,8 @@ def _lost_by_swf(trace: JobTrace, has_numbers: bool) -> Iterator[str]:
     for name, column in (("CPU", jobs.cpu_milli), ("memory", jobs.memory_mib)):
         if column.any():
             yield f"{name} of the pods"
+    if trace.loads is not None:
+        yield "loads of devices and nodes"
     if jobs.priority.any():
         yield "priorities"
     if jobs.models.any():
