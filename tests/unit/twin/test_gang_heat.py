@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import twin_farms as farms
 from kfarm_twin.arrays import METRIC_ORDER
-from kfarm_twin.compile import Model, compile_farm
+from kfarm_twin.compile import Model, compile_farm, read_only
 from kfarm_twin.heat_tables import HeatFault, compile_heat
 from kfarm_twin.place import place
 from kfarm_twin.results import Replay
@@ -43,7 +43,7 @@ def build(
     seen = farms.snapshot(farm)
     model = compile_farm([farm], [farms.profile()], farms.plan(workload), seen)
     heat = compile_heat(model.described.with_faults(faults))
-    model = replace(model, heat=heat, columns=model.columns._replace(heat=heat.tables))
+    model = replace(model, heat=heat, columns=model.columns._replace(heat=read_only(heat.tables)))
     placed = place(model)
     assert isinstance(placed, np.ndarray)
     return model, Simulator(model, placed, 5, hours * HOUR_NS)
@@ -137,7 +137,7 @@ def test_a_lost_pump_slows_the_gang_as_an_integration_says() -> None:
     for (_, at, node, ppm), (time, _, home, speed) in zip(found, sorted(told), strict=True):
         assert (node, ppm) == (home, speed)
         assert at / 1e9 == pytest.approx(time, abs=1e-5)
-    slowest = {node: PPM for node in range(4)}
+    slowest = dict.fromkeys(range(4), PPM)
     work, now = 0.0, 0.0
     for time, _, node, speed in sorted(told):
         work += (time - now) * min(slowest.values()) / PPM
