@@ -663,7 +663,7 @@ class Naive:
             end = min(first, solver.t)
             while samples and samples[0] < end:
                 self.note(dense(samples.pop(0)), out)
-            inside = [x for x in np.linspace(solver.t_old, end, 12)]
+            inside = np.linspace(solver.t_old, end, 12)
             peak = max(peak, *(float(self.parts(dense(x))[3].max()) for x in inside))
             if events:
                 keys = {(first, *e, sub) for e, sub in zip(events, subs, strict=True)}
