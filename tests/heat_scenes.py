@@ -1,4 +1,4 @@
-"""Random farms, powers and faults for the heat engine, and what engine and reference make of them."""
+"""Random farms, powers and faults, and what heat engine and reference make of them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _cluster(draw: random.Random, index: int, nodes: int, liquid: bool) -> HeatC
 
 def scene(number: int) -> tuple[HeatFarm, Schedule]:
     """A farm, and what happens to it."""
-    draw = random.Random(number)
+    draw = random.Random(number)  # noqa: S311 - not for secrets
     shapes = draw.choice(([True], [False], [True, False], [False, False]))
     clusters = [
         _cluster(draw, i, draw.choice((1, 2, 3)), liquid) for i, liquid in enumerate(shapes)
@@ -175,7 +175,7 @@ def log_of(played: HeatPlay) -> list[tuple[float, str, int, int]]:
 
 
 def changes_of(log: list[tuple[float, str, int, int]]) -> list[tuple[float, str, int, int]]:
-    """A log without rows that say what a node's last row of speed said: a device's, not the node's."""
+    """A log without rows of speed that say what the node's last one said."""
     last: dict[int, int] = {}
     found = []
     for row in log:

@@ -605,16 +605,14 @@ class Naive:
     def at_once(self, n: int, node: Node, y: Any) -> bool:
         """Whether a device is above its limit already when it begins to work."""
         cluster, supply = self.cluster(node), self.supply_of(node, y)
-        for d, device in enumerate(node.devices):
-            busy = device.asked > round(cluster.idle_w * 1000)
-            if (
-                device.level is None
-                and busy
-                and self.dies(n, y)[d] >= cluster.throttle_c - TOLERANCE
-            ):
-                if self.steady(node, device, supply, None) > cluster.throttle_c + TOLERANCE:
-                    return True
-        return False
+        idle, limit = round(cluster.idle_w * 1000), cluster.throttle_c
+        return any(
+            device.level is None
+            and device.asked > idle
+            and self.dies(n, y)[d] >= limit - TOLERANCE
+            and self.steady(node, device, supply, None) > limit + TOLERANCE
+            for d, device in enumerate(node.devices)
+        )
 
     def slow(self) -> int:
         return sum(
@@ -649,7 +647,11 @@ class Naive:
                         at = low
                         if g(dense(low)) < 0:
                             at = brentq(
-                                lambda x, g=g: g(dense(x)), low, high, xtol=1e-13, rtol=1e-15
+                                lambda x, g=g, dense=dense: g(dense(x)),
+                                low,
+                                high,
+                                xtol=1e-13,
+                                rtol=1e-15,
                             )
                         if at < first - 1e-9:
                             first, events, subs = at, [(kind, index)], [sub]
@@ -663,7 +665,7 @@ class Naive:
             end = min(first, solver.t)
             while samples and samples[0] < end:
                 self.note(dense(samples.pop(0)), out)
-            inside = [x for x in np.linspace(solver.t_old, end, 12)]
+            inside = np.linspace(solver.t_old, end, 12)
             peak = max(peak, *(float(self.parts(dense(x))[3].max()) for x in inside))
             if events:
                 keys = {(first, *e, sub) for e, sub in zip(events, subs, strict=True)}

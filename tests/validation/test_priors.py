@@ -133,3 +133,16 @@ def test_thermal_resistance(accelerators: Facts) -> None:
     assert float(np.mean([of_range(values) for values in ranges])) == given("resistance", "Derived")
     middles = [sum(values) / 2.0 for values in ranges[:2]]
     assert of_logs(middles) == given("resistance", "Low")
+
+
+def test_paths_of_heat(shared: Callable[[str], Path]) -> None:
+    defaults = _read(shared("facts/accelerators.yaml"))["twin_defaults"]
+    assert of_range(defaults["tau_coldplate_s"]) == given("sinkTime", "Low")
+    assert of_range(defaults["tau_heatsink_air_s"]) == given("sinkTime", "Medium")
+    cdus = _read(shared("facts/facility.yaml"))["racks_cooling"]["cdus"]
+    approaches = [row["approach_k"] for row in cdus.values() if "approach_k" in row]
+    assert of_range(approaches) == given("approach", "Low")
+    assert of_range(approaches) / math.sqrt(2) == given("approach", "Medium")
+    assert of_range([0.5, 2.0]) == given("dieShare", "Low")
+    assert of_range([0.5, 2.0]) / math.sqrt(2) == given("dieShare", "Medium")
+    assert of_range([0.5, 2.0]) == given("recirculation", "Medium")

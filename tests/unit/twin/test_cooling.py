@@ -154,7 +154,11 @@ def whole(tried: CoolingPlayer, kind: Fault, samples_s: list[float]) -> HeatPlay
 
 @pytest.mark.parametrize("kind", ["Cdu", "CduPump", "Crah", "Chiller", "Plant"])
 def test_merged_nodes_behave_as_all_of_them(kind: Fault) -> None:
-    """Racks of 3, CDUs of 4 nodes, rooms with recirculation; equal to all nodes one by one."""
+    """Racks of 3, CDUs of 4 nodes, rooms with recirculation; equal to all nodes one by one.
+
+    Loops that are merged for faults of a plant throttle in step, single ones in turn: from the
+    first throttling on they differ a little.
+    """
     liquid = farms.cluster("wet", 10, cooling=LIQUID)
     room = ROOM | {"unitCapacity": "60k", "units": 2}
     dry = farms.cluster(
@@ -164,15 +168,19 @@ def test_merged_nodes_behave_as_all_of_them(kind: Fault) -> None:
     merged = row(tried, kind)
     curve = np.array(merged.curve)
     plain = whole(tried, kind, curve[:, 0].tolist())
-    for mine, theirs in (
-        (merged.throttle_s, plain.first_throttle_s),
-        (merged.shutdown_s, plain.first_shutdown_s),
+    together = kind in {"Chiller", "Plant"}
+    for mine, theirs, tolerance in (
+        (merged.throttle_s, plain.first_throttle_s, 1e-7),
+        (merged.shutdown_s, plain.first_shutdown_s, 0.02 if together else 1e-7),
     ):
-        assert mine == (theirs if theirs is None else pytest.approx(theirs, rel=1e-7))
+        assert mine == (theirs if theirs is None else pytest.approx(theirs, rel=tolerance))
     feels = touched(tried.heat, tried.faults(kind)[0]) == 1
-    assert curve[:, 1] == pytest.approx(plain.die_c[:, feels].max(axis=(1, 2)), abs=2e-3)
-    zone = 0 if kind in {"Chiller", "Plant"} else tried.faults(kind)[0].index
-    assert curve[:, 2] == pytest.approx(plain.supply_c[:, zone], abs=2e-3)
+    zone = 0 if together else tried.faults(kind)[0].index
+    same = curve[:, 0] < (merged.throttle_s or math.inf) if together else curve[:, 0] >= 0
+    hottest = plain.die_c[:, feels].max(axis=(1, 2))
+    assert same.sum() > 20
+    assert curve[same, 1] == pytest.approx(hottest[same], abs=2e-3)
+    assert curve[same, 2] == pytest.approx(plain.supply_c[same, zone], abs=2e-3)
 
 
 def test_alike_instances_are_told_in_one_row() -> None:

@@ -268,6 +268,15 @@ def test_nothing_running_has_no_pue() -> None:
     assert np.all(np.isfinite(found.facility_energy))
 
 
+def test_nodes_that_draw_nothing() -> None:
+    """Fleets without figures of power are played on profiles of 0 W."""
+    nothing = {"power": {"tdp": 0, "idle": 0}, "nodeOverhead": {"idle": 0, "loaded": 0}}
+    body = PROFILE | {"spec": PROFILE["spec"] | nothing}
+    made = facility_of(farm(plant=None), [AcceleratorProfile.model_validate(body)])
+    hours = facility_hours(made, np.zeros((24, 1)))
+    assert np.all(np.isfinite(hours.facility_w))
+
+
 def test_seasons_show_among_futures() -> None:
     facility = built()
     it = np.full((52, 168, 1), facility.nameplate_w)

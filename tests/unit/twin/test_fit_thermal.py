@@ -245,3 +245,17 @@ def test_a_node_of_four_has_half_the_overhead() -> None:
     device = known_device(runs("fixed"))
     assert device is not None
     assert node_of(device, 4).loaded_w == pytest.approx(node_of(device, 8).loaded_w / 2)
+
+
+def test_an_edited_rise_counts_and_not_the_annotation() -> None:
+    """The annotation stands for the field only while the field is what the fit wrote."""
+    fit = fitted("automatic")
+    device = known_device(fit.runs)
+    assert device is not None
+    body = to_body(fit, None, device, None, ["a.csv"])
+    body["spec"]["thermal"]["air"]["inletRise"] = "0.002"
+    edited = from_profile(validate(AcceleratorProfile, body, strict=True))
+    assert float(edited.law.rise) == pytest.approx(0.002)
+    kept = profile_of("automatic")
+    assert float(kept.law.rise) == pytest.approx(float(fit.law.rise), rel=1e-3)
+    assert kept.overhead_warms

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import twin_farms as farms
 from kfarm_twin.arrays import METRIC_ORDER
-from kfarm_twin.compile import Model, compile_farm
+from kfarm_twin.compile import Model, compile_farm, read_only
 from kfarm_twin.heat_tables import HeatFault, compile_heat
 from kfarm_twin.place import place
 from kfarm_twin.results import Replay
@@ -43,7 +43,7 @@ def build(
     seen = farms.snapshot(farm)
     model = compile_farm([farm], [farms.profile()], farms.plan(workload), seen)
     heat = compile_heat(model.described.with_faults(faults))
-    model = replace(model, heat=heat, columns=model.columns._replace(heat=heat.tables))
+    model = replace(model, heat=heat, columns=model.columns._replace(heat=read_only(heat.tables)))
     placed = place(model)
     assert isinstance(placed, np.ndarray)
     return model, Simulator(model, placed, 5, hours * HOUR_NS)
@@ -137,7 +137,7 @@ def test_a_lost_pump_slows_the_gang_as_an_integration_says() -> None:
     for (_, at, node, ppm), (time, _, home, speed) in zip(found, sorted(told), strict=True):
         assert (node, ppm) == (home, speed)
         assert at / 1e9 == pytest.approx(time, abs=1e-5)
-    slowest = {node: PPM for node in range(4)}
+    slowest = dict.fromkeys(range(4), PPM)
     work, now = 0.0, 0.0
     for time, _, node, speed in sorted(told):
         work += (time - now) * min(slowest.values()) / PPM
@@ -214,3 +214,22 @@ def test_energy_is_what_is_drawn_and_nothing_is_hotter_than_the_shutdown_limit()
     )
     lost = outcome.class_lost_ns[:, model.names.classes.index("Overheat")].sum(axis=1)
     assert ((lost > 0) == (shutdowns > 0)).all()
+
+
+def test_hours_of_a_future_hold_its_energy_and_make_the_facilitys_figures() -> None:
+    """PUE is of the energy by the hour, which is that of the loop; the rest follows from it."""
+    farm = farms.farm(farms.cluster(nodes=4), power={"tariff": "kepco-industrial"})
+    asked = farms.plan(farms.training(3, duration="20h"))
+    model = compile_farm([farm], [farms.profile()], asked, farms.snapshot(farm))
+    placed = place(model)
+    assert isinstance(placed, np.ndarray)
+    outcome = Simulator(model, placed, 3, 30 * HOUR_NS + 1).play(0, 4)
+    column = {name: outcome.metrics[:, METRIC_ORDER.index(name)] for name in METRIC_ORDER}
+    np.testing.assert_allclose(column["facility_energy"] / column["pue"], column["it_energy"])
+    hours = 24 * outcome.unit_times_ns[:, 0, 0] / HOUR_NS
+    kwh = column["facility_energy"] / 3.6e6
+    np.testing.assert_allclose(column["energy_per_accelerator_hour"] * hours, kwh)
+    np.testing.assert_allclose(column["cost_per_accelerator_hour"] * hours, column["energy_cost"])
+    litres = column["wue"] * column["it_energy"] / 3.6e6
+    np.testing.assert_allclose(litres, 1000 * column["water"])
+    assert (column["facility_power_peak"] * 30 * 3600 > column["facility_energy"]).all()

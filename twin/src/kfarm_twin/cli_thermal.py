@@ -32,7 +32,8 @@ from kfarm_twin.load import load_files
 from kfarm_twin.traces.lines import failure, shown
 from kfarm_twin.traces.write import replacing
 
-MOST_SAMPLES = 200_000
+MOST_FITTED, MOST_PREDICTED = 20_000, 200_000
+"""Samples in time; minutes each."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,9 @@ def read_all(files: Sequence[Path], columns: Sequence[str], *, measured: bool = 
     with late_status(f"reading {files[0].name}"):
         runs = [run for file in files for run in read_runs(file, asked, measured=measured)]
     total = sum(run.samples for run in runs)
-    if total > MOST_SAMPLES:
-        expected = f"at most {MOST_SAMPLES:,}: thin the series or give fewer files"
+    most = MOST_FITTED if measured else MOST_PREDICTED
+    if total > most:
+        expected = f"at most {most:,}: thin the series or give fewer files"
         raise failure(files[0], f"{total:,} samples in all files", expected)
     return runs
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from kfarm_api.policy import Fault
@@ -175,6 +176,11 @@ class CoolingPlayer:
         self._known: dict[object, CoolingRow] = {}
         self._scenes: dict[object, tuple[Scene, HeatState]] = {}
 
+    @cached_property
+    def _wide(self) -> Merger:
+        """For faults that all zones of a plant feel alike."""
+        return Merger(self.heat, self.load, zones_too=True)
+
     def faults(self, kind: Fault) -> list[CoolingFault]:
         """Instances of a kind of fault."""
         return cooling_faults(self.heat, self.refs, kind)
@@ -193,7 +199,7 @@ class CoolingPlayer:
     def _scene(self, fault: CoolingFault, feels: Ints) -> tuple[Scene, HeatState]:
         key = (fault.of_plant, fault.index)
         if key not in self._scenes:
-            scene = self.merger.scene(feels)
+            scene = (self._wide if fault.of_plant else self.merger).scene(feels)
             self._scenes[key] = (scene, new_state(scene.compiled))
         return self._scenes[key]
 

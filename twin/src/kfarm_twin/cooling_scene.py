@@ -2,8 +2,10 @@
 
 n equal nodes at the same coolant behave as one node whose devices draw n times the power over an
 n-th of the resistances: temperatures are the same and heat is n-fold, exactly. So do equal devices
-of a node, and racks of equal content. Devices that differ by chance (`spread`) or by their place
-are not merged. Heat of what is left out goes on as it was before the fault.
+of a node and racks of equal content. Where a plant is at fault, zones of equal build and content
+are merged, too: exact until they throttle, then they do so in step instead of in turn.
+Devices that differ by chance (`spread`) or by their place are not merged. Heat of what is left out
+goes on as it was before the fault.
 """
 
 from __future__ import annotations
@@ -176,12 +178,52 @@ def _places(numbers: Ints, known: dict[int, int]) -> Ints:
     return np.array([known.get(number, -1) for number in numbers.tolist()], np.int64)
 
 
-class Merger:
-    """Makes scenes of one farm under one load."""
+def _like_zones(heat: DescribedHeat, load: CoolingLoad, at: Columns) -> Ints:
+    """[zones] the first zone of equal build and content, for those at the devices' inlets."""
+    first = np.arange(len(heat.farm.zones), dtype=np.int64)
+    dry = at.liquid < 0
+    rows = np.column_stack(
+        [
+            at.cluster,
+            np.where(dry, -1, at.air),
+            load.up,
+            load.overhead_mw,
+            load.device_mw,
+            load.busy,
+        ]
+    )
+    _, kinds = np.unique(rows, axis=0, return_inverse=True)
+    racks = _rack_classes(heat, replace(at, air=np.where(dry, 0, at.air)), kinds.reshape(-1))
+    known: dict[object, int] = {}
+    for index in np.unique(at.inlet):
+        members = at.inlet == index
+        pairs = np.column_stack([kinds.reshape(-1)[members], racks[members]])
+        content, count = np.unique(pairs, axis=0, return_counts=True)
+        zone = replace(heat.farm.zones[index], name="")
+        key = (zone, content.tobytes(), count.tobytes())
+        first[index] = known.setdefault(key, int(index))
+    return first
 
-    def __init__(self, heat: DescribedHeat, load: CoolingLoad) -> None:
+
+class Merger:
+    """Makes scenes of one farm under one load.
+
+    Parameters
+    ----------
+    zones_too
+        Whether zones of equal build and content are merged: only for faults that hit all of them.
+    """
+
+    def __init__(self, heat: DescribedHeat, load: CoolingLoad, zones_too: bool = False) -> None:
         self.heat, self.load = heat, load
         self.at = columns(heat, load)
+        count = len(heat.farm.zones)
+        alike = np.arange(count, dtype=np.int64)
+        if zones_too:
+            alike = _like_zones(heat, load, self.at)
+            liquid = np.where(self.at.liquid >= 0, alike[self.at.liquid], -1)
+            self.at = replace(self.at, air=alike[self.at.air], liquid=liquid)
+        self.zone_count = np.bincount(alike, minlength=count)
         self.types = node_types(self.at, load)
         self.classes = _rack_classes(heat, self.at, self.types)
         spread = np.array([cluster.spread > 0 for cluster in heat.farm.clusters])
@@ -292,8 +334,16 @@ class Merger:
         found = []
         for zone in zones:
             own = self.heat.farm.zones[zone]
-            other = own.other_w + max(float(rest[zone]), 0.0)
-            found.append(replace(own, plant=plants[own.plant], other_w=other))
+            many = int(self.zone_count[zone])
+            found.append(
+                replace(
+                    own,
+                    plant=plants[own.plant],
+                    u_w_per_k=own.u_w_per_k * many,
+                    mass_j_per_k=own.mass_j_per_k * many,
+                    other_w=own.other_w * many + max(float(rest[zone]), 0.0),
+                )
+            )
         return found
 
     def _plants(self, zones: dict[int, int], plants: dict[int, int]) -> list[HeatPlant]:
@@ -304,7 +354,7 @@ class Merger:
             rest = sum(
                 float(self.zone_w[index]) + zone.other_w
                 for index, zone in enumerate(self.heat.farm.zones)
-                if zone.plant == plant and index not in zones
+                if zone.plant == plant and index not in zones and self.zone_count[index] > 0
             )
             found.append(replace(own, other_w=own.other_w + rest))
         return found

@@ -154,7 +154,7 @@ def facility_hours(
         of [F, H, C].
     liquid_w, air_w
         [..., H, C] heat that the clusters' coolant and air give up [W]; left out, the IT power
-        divided as `liquidShare` says.
+        divided as `liquidShare` says. Air takes at least what coolant leaves of the IT power.
 
     Returns
     -------
@@ -163,7 +163,9 @@ def facility_hours(
     """
     shares = np.array([cluster.liquid_share for cluster in facility.clusters])
     to_liquid = it_w * shares if liquid_w is None else liquid_w
-    to_air = it_w - it_w * shares if air_w is None else air_w
+    to_air = it_w - to_liquid  # what racks draw beside their nodes warms the air, too
+    if air_w is not None:
+        to_air = np.maximum(to_air, air_w)
     pdu_in, handlers, feeds_in = halls(facility, it_w, to_air)
     it, pdu_total = it_w.sum(axis=-1), pdu_in.sum(axis=-1)
     own = sum(cluster.cdu_w for cluster in facility.clusters)

@@ -254,7 +254,8 @@ def _carbon(farm: Farm, told: list[str]) -> Floats:
 def _plant(farm: Farm, parts: Sequence[ClusterPart], where: str, told: list[str]) -> PlantNumbers:
     plant = farm.spec.plant
     if plant is None:
-        size = parse_decimal(f"{PLANT_ABOVE * sum(p.nameplate_w for p in parts):.0f}")
+        heat = PLANT_ABOVE * sum(part.nameplate_w for part in parts)
+        size = parse_decimal(f"{max(heat, 1.0):.0f}")  # nodes that draw nothing have a plant, too
         plant = Plant(chillers=1, chiller_capacity=format_quantity(size))
         told.append(
             f"plant is not given; a chiller of {float(size) / 1e6:.3g} MW, {PLANT_ABOVE:g} times "

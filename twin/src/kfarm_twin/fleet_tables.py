@@ -27,7 +27,7 @@ from kfarm_twin.fleet_classes import (
 from kfarm_twin.kernels import fleet_columns as c
 from kfarm_twin.kernels.fleet_columns import Fleet
 from kfarm_twin.kernels.rng import ln
-from kfarm_twin.reliability import DOMAINS, NS_PER_DAY, FailureMode
+from kfarm_twin.reliability import DOMAINS, NS_PER_DAY, OVERHEAT, FailureMode
 
 WARM_NS = 90 * NS_PER_DAY
 """Least time played and left out before a future whose start is not known in closed form [ns]."""
@@ -260,10 +260,6 @@ def compile_fleet(clusters: Sequence[FleetCluster]) -> CompiledFleet:
     )
     remembered = max(int(tables.clusters[:, [c.HOLD_FAULTS, c.LEMON_FAULTS]].max()), 0)
     return CompiledFleet(tables, tuple(names), warm_up_ns(clusters), remembered)
-
-
-OVERHEAT = "Overheat"
-"""Class of nodes that go off because they are too hot; not drawn: the heat engine says when."""
 
 
 def with_overheat(fleet: CompiledFleet) -> CompiledFleet:

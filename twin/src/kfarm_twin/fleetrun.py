@@ -60,6 +60,20 @@ _NEEDS_DEVICE = (
     "accelerator_temperature_max",
     "throttle_headroom_min",
     "throttled_accelerators_max",
+    "it_power_peak_1s",
+    "it_power_peak_1min",
+    "it_power_peak_15min",
+    "throttled_accelerator_hours",
+    "thermal_shutdowns",
+    "facility_power_peak",
+    "facility_energy",
+    "pue",
+    "wue",
+    "water",
+    "energy_cost",
+    "carbon",
+    "energy_per_accelerator_hour",
+    "cost_per_accelerator_hour",
 )
 """Metrics without a value where a shape names no device."""
 Progress = Callable[[int, int], None]
@@ -226,7 +240,9 @@ def play_model(
 ) -> Futures:
     """Play every future of a gang that is compiled and placed."""
     spec, parts = request.spec, []
-    simulator = Simulator(model, placed, spec.seed, request.horizon_ns, workers)
+    simulator = Simulator(
+        model, placed, spec.seed, request.horizon_ns, workers, facility=spec.shape is None
+    )
     for first, count in _batches(spec.replicas, model.nodes):
         part = simulator.play(first, count)
         parts.append(part._replace(down_ns=part.down_ns.sum(axis=0, keepdims=True)))

@@ -23,6 +23,7 @@ from kfarm_twin.fleetrun_result import (
 from kfarm_twin.fleetrun_text import headline
 from kfarm_twin.kernels import fleet_columns as c
 from kfarm_twin.outcomes import order_statistics
+from kfarm_twin.reliability import OVERHEAT
 from kfarm_twin.request import MetricSummary
 from kfarm_twin.whatif_stats import significant
 
@@ -100,7 +101,7 @@ def _inputs(request: FleetRequest, played: Futures) -> FleetInputs:
         nodes=played.fleet.nodes,
         accelerators=int(tables.nodes[:, c.DEVICES].sum()),
         spares=spares,
-        classes=len(played.fleet.classes),
+        classes=sum(name != OVERHEAT for name in played.fleet.classes),
         gang=request.gang,
         checkpoint_interval_s=None if interval is None else interval / NS_PER_S,
         warm_up_s=played.fleet.warm_ns / NS_PER_S,
@@ -176,7 +177,7 @@ def _blame(played: Futures) -> Blame:
 def _label(played: Futures, row: int) -> str:
     """Name of a class, with its cluster where there are several."""
     name = played.fleet.classes[row]
-    if len(played.clusters) == 1:
+    if len(played.clusters) == 1 or name == OVERHEAT:
         return name
     return f"{played.clusters[_cluster(played, row)]}: {name}"
 
@@ -192,6 +193,8 @@ def _failures(request: FleetRequest, played: Futures) -> list[ClassCount]:
         cluster = _cluster(played, row)
         node_days = float(tables.clusters[cluster, c.NODES]) * days
         mean = [float(value) for value in played.tally[row]]
+        if name == OVERHEAT and mean[c.EVENTS] == 0.0:
+            continue
         tries = mean[c.TRIES]
         found.append(
             ClassCount(

@@ -16,6 +16,8 @@ from kfarm_api.units import format_duration, parse_decimal, parse_duration_ns
 
 from kfarm_twin.request import InputError
 
+OVERHEAT = "Overheat"
+"""Class of nodes that go off because they are too hot; not drawn: the heat engine says when."""
 NS_PER_DAY = 86_400 * 10**9
 PER_NODE_DAYS = 1000
 DOMAINS = ("Rack", "Leaf", "Pdu", "Cdu", "Plant")

@@ -32,7 +32,7 @@
     }
     Plotly.react("power", traces, layout({ ...legend, margin: tight,
       xaxis: { title: title("seconds") }, yaxis: { title: title("W"), rangemode: "tozero" },
-      yaxis2: { title: title("fans [%]"), overlaying: "y", side: "right", range: [0, 105] } }), CONFIG);
+      yaxis2: { title: title("fans [%]"), overlaying: "y", side: "right", range: [0, 105], dtick: 25 } }), CONFIG);
   }
 
   function drawFlow() {

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kfarm_twin.arrays import Floats
+from kfarm_twin.arrays import Floats, Ints
 from kfarm_twin.fit.thermal_law import Drive, ThermalLaw, respond
 from kfarm_twin.fit.thermal_overhead import (
     FAN_SHARE,
@@ -56,6 +57,9 @@ INLET_SPREAD = 0.4
 """Of a run's inlet: a sensor in whole degrees that stands elsewhere than the device's air [K]."""
 ASSUMED_INLET = Prior(24.0, 3.0, "ASHRAE TC 9.9 recommends 18 to 27 degC; no file has the inlet")
 _GLOBAL = 6
+MOST_STEPS = 40
+TOLERANCE = 1e-5
+MOST_DAMPING = 1e8
 _BLOCKS = len(SPREADS)
 LABELS = ("die", "sink", "flowExponent", "dieTime", "sinkTime", "inletRise")
 
@@ -143,8 +147,6 @@ def fit_thermal(
     inlet_c
         For files without an inlet column.
     """
-    from scipy.optimize import least_squares  # noqa: PLC0415 - scipy loads slowly
-
     runs, full, notes = _with_fans(runs, full_speed)
     fixed = fixed_speed(runs)
     if full is not None and full_speed is None and not fixed:
@@ -156,18 +158,12 @@ def fit_thermal(
     devices = len(runs[0].devices)
     start, spread = _priors(devices, cases, node)
     problem = _Problem(cases, devices, start, spread, progress)
-    found = least_squares(
-        problem.misses, problem.start(), jac=problem.jacobian, x_scale=spread, loss="linear",
-        bounds=(start - 12 * spread, start + 12 * spread), max_nfev=40, xtol=1e-6, ftol=1e-6,
-    )  # fmt: skip
-    slopes = np.asarray(found.jac)
-    covariance = np.linalg.inv(slopes.T @ slopes)
+    mean, covariance = problem.solve()
     measured = any(run.inlet_c is not None for run in runs)
-    shifts = found.x[_GLOBAL + _BLOCKS * devices :]
+    shift = 0.0 if measured else float(mean[_GLOBAL + _BLOCKS * devices :].mean())
     return ThermalFit(
-        law_of(found.x, devices), overhead, node, tuple(runs), found.x, covariance, full, fixed,
-        inlet.value + (0.0 if measured else float(shifts.mean())), measured,
-        problem.rmse(found.x), notes,
+        law_of(mean, devices), overhead, node, tuple(runs), mean, covariance, full, fixed,
+        inlet.value + shift, measured, problem.rmse(mean), notes,
     )  # fmt: skip
 
 
@@ -216,7 +212,7 @@ def _inlet(runs: Sequence[Run], given: float | None) -> Prior:
 
 def _prepare(run: Run, flow: Floats, overhead: OverheadFit, inlet: Prior) -> Prepared:
     devices_w = run.power_w.sum(axis=0)
-    fans, others = overhead.law.fans(flow), overhead.law.others(devices_w)
+    fans, other = overhead.law.air_heat(devices_w, flow)
     air = run.inlet_c if run.inlet_c is not None else np.full(run.samples, inlet.value)
     seen = np.isfinite(run.temperature_c)
     # Where power jumped since the sample before, the die may be anywhere within its own step.
@@ -226,7 +222,7 @@ def _prepare(run: Run, flow: Floats, overhead: OverheadFit, inlet: Prior) -> Pre
     open_k = np.hypot(NOISE_K, ONSET_SHARE * total * jump / span)
     thin = np.sqrt(np.minimum(1.0, run.step_s / _correlated(run.time_s, jump / span)))
     first = np.array([row[np.isfinite(row)][0] for row in run.temperature_c])
-    drive = Drive(run.time_s, run.power_w, air, flow, fans, devices_w + others)
+    drive = Drive(run.time_s, run.power_w, air, flow, fans, other)
     spread = INLET_SPREAD if run.inlet_c is not None else inlet.spread
     return Prepared(run, drive, np.where(seen, thin / open_k, 0.0), first, spread)
 
@@ -269,10 +265,29 @@ class _Problem:
     ) -> None:  # fmt: skip
         self.cases, self.devices, self.mean, self.spread = cases, devices, mean, spread
         self.progress, self.done = progress, 0
+        self._group, self._is_own = self._groups()
 
-    def start(self) -> Floats:
-        """Where to start: the priors' means."""
-        return self.mean.copy()
+    def solve(self) -> tuple[Floats, Floats]:
+        """Maximum of the posterior and the covariance there (Levenberg and Marquardt)."""
+        x, damping = self.mean.copy(), 1e-3
+        miss = self.misses(x)
+        for _ in range(MOST_STEPS):
+            slopes = self.jacobian(x)
+            normal, down = slopes.T @ slopes, slopes.T @ miss
+            gain = 0.0
+            while damping < MOST_DAMPING:
+                matrix = normal + damping * np.diag(np.diag(normal))
+                moved = x - np.clip(np.linalg.solve(matrix, down), -self.spread, self.spread)
+                new = self.misses(moved)
+                gain = float(miss @ miss - new @ new)
+                damping = damping / 5 if gain > 0 else damping * 5
+                if gain > 0:
+                    x, miss = moved, new
+                    break
+            if gain <= TOLERANCE * float(miss @ miss):
+                break
+        slopes = self.jacobian(x)
+        return x, np.asarray(np.linalg.inv(slopes.T @ slopes), dtype=float)
 
     def predicted(self, x: Floats) -> list[Floats]:
         """Temperatures [..., D, T] of each run; `x` may have leading axes."""
@@ -285,8 +300,12 @@ class _Problem:
         return out
 
     def misses(self, x: Floats) -> Floats:
-        """Weighted misses [..., N]."""
-        rows = [(x - self.mean) / self.spread]
+        """Weighted misses of priors and data [N]."""
+        return np.concatenate([(x - self.mean) / self.spread, self._of_data(x)])
+
+    def _of_data(self, x: Floats) -> Floats:
+        """Weighted misses [..., N] in the order of runs, devices and samples."""
+        rows = []
         for case, said in zip(self.cases, self.predicted(x), strict=True):
             seen = np.where(case.weight > 0, case.run.temperature_c, 0.0)
             miss = np.where(case.weight > 0, said - seen, 0.0) * case.weight
@@ -294,13 +313,36 @@ class _Problem:
         return np.concatenate(rows, axis=-1)
 
     def jacobian(self, x: Floats) -> Floats:
-        """Slopes of the misses [N, K] by one-sided differences."""
+        """Slopes of the misses [N, K] by one-sided differences.
+
+        A parameter of one device or run moves only its own misses, so those of all devices, and of
+        all runs, are moved at once.
+        """
         steps = 1e-5 * np.maximum(self.spread, 1e-3)
-        moved = self.misses(np.vstack([x, x + np.diag(steps)]))
+        apart = np.zeros((_GLOBAL + _BLOCKS + 1, x.size))
+        apart[self._group, np.arange(x.size)] = steps
+        moved = self._of_data(np.vstack([x, x + apart]))
+        change = (moved[1:] - moved[0])[self._group] / steps[:, None]
+        change = np.where(self._is_own, change, 0.0)
         self.done += 1
         if self.progress is not None:
-            self.progress(self.done, 40)
-        return np.asarray(((moved[1:] - moved[0]) / steps[:, None]).T)
+            self.progress(self.done, MOST_STEPS)
+        return np.concatenate([np.diag(1.0 / self.spread), change.T])
+
+    def _groups(self) -> tuple[Ints, NDArray[np.bool_]]:
+        """Group of each parameter [K], and which misses it moves [K, N]."""
+        shapes = [case.weight.shape for case in self.cases]
+        device = np.concatenate([np.repeat(np.arange(d), t) for d, t in shapes])
+        run = np.repeat(np.arange(len(shapes)), [d * t for d, t in shapes])
+        size = _GLOBAL + _BLOCKS * self.devices
+        at = np.arange(size + len(shapes))
+        block = (at - _GLOBAL) // self.devices
+        group = np.where(at < _GLOBAL, at, np.where(at < size, _GLOBAL + block, _GLOBAL + _BLOCKS))
+        own = np.where(at < size, (at - _GLOBAL) % self.devices, at - size)
+        mine = np.where(
+            (at < size)[:, None], own[:, None] == device[None], own[:, None] == run[None]
+        )
+        return group, mine | (at < _GLOBAL)[:, None]
 
     def rmse(self, x: Floats) -> float:
         """Root of the mean square of all misses [K], unweighted."""

@@ -54,6 +54,8 @@ class OverheadLaw:
         Fans at full speed.
     devices_idle_w
         Devices' idle power, all together.
+    warms
+        Whether its heat, with the fans', warms the devices' air; else only that of the devices.
     """
 
     idle_w: float
@@ -61,6 +63,13 @@ class OverheadLaw:
     fan_w: float
     exponent: float
     devices_idle_w: float
+    warms: bool = True
+
+    def air_heat(self, devices_w: Floats, flow: Floats) -> tuple[Floats, Floats]:
+        """Heat of fans and of all else that devices' air may have met [W]."""
+        if not self.warms:
+            return np.zeros_like(devices_w), devices_w
+        return self.fans(flow), devices_w + self.others(devices_w)
 
     def fans(self, flow: Floats) -> Floats:
         """Power of the fans [W] at a share of full speed."""

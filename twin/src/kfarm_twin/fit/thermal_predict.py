@@ -84,10 +84,8 @@ def predict(
     inlet, inlet_from = _inlet(run, profile, inlet_c)
     flow, fan_from = _flow(run, profile, law, overhead, inlet, fan)
     devices_w = run.power_w.sum(axis=0)
-    drive = Drive(
-        run.time_s, run.power_w, inlet, flow, overhead.fans(flow),
-        devices_w + overhead.others(devices_w),
-    )  # fmt: skip
+    fans, other = overhead.air_heat(devices_w, flow)
+    drive = Drive(run.time_s, run.power_w, inlet, flow, fans, other)
     first = _first(run) if from_first else None
     said = respond(law, drive, first)
     node = devices_w + overhead(devices_w, flow)
@@ -172,8 +170,8 @@ def _steady(
     law: ThermalLaw, overhead: OverheadLaw, power_w: Floats, devices_w: Floats, inlet: Floats,
     flow: float,
 ) -> Floats:  # fmt: skip
-    fans = float(overhead.fans(np.array(flow)))
-    met = fans + law.share[:, None] * (devices_w + overhead.others(devices_w))
+    fans, other = overhead.air_heat(devices_w, np.full_like(devices_w, flow))
+    met = fans + law.share[:, None] * other
     resistance = law.die + law.sink * flow ** -float(law.exponent)
     warmed = inlet + float(law.rise) * met / flow
     return np.asarray(warmed + law.offset[:, None] + resistance[:, None] * power_w)

@@ -22,6 +22,7 @@ ANNOTATION = "kfarm.dev/thermal-calibration"
 """What belongs to the measured node and not to its type, and what the API has no field for."""
 DEFAULT_SHARE = 0.5
 LEVELS = 33
+HAS_SHARE = "inlet" in DevicePosition.model_fields
 NANOSECONDS = 1e9
 
 
@@ -50,10 +51,10 @@ class Calibrated:
     ----------
     law
         Positions as many as the profile has; `for_devices` repeats them.
-    overhead_per_w
-        Whether idle and loaded overhead are known for the devices of a node.
     inlet_c
         Inlet where the profile was measured, for files without; None where the profile has none.
+    overhead_warms
+        Whether overhead and fans warm the devices' air, or the devices alone.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Calibrated:
     fan_exponent: float
     fans: FanLaw | None
     inlet_c: float | None
+    overhead_warms: bool = True
 
     def for_devices(self, devices: int) -> tuple[ThermalLaw, OverheadLaw]:
         """Law and overhead of a node with so many devices; positions are repeated."""
@@ -77,8 +79,9 @@ class Calibrated:
         span = max(devices * (self.tdp_w - self.idle_w), 1e-9)
         slope = (self.overhead_loaded_w - self.overhead_idle_w) / span
         overhead = OverheadLaw(
-            self.overhead_idle_w, slope, self.fan_w, self.fan_exponent, devices * self.idle_w
-        )
+            self.overhead_idle_w, slope, self.fan_w, self.fan_exponent, devices * self.idle_w,
+            self.overhead_warms,
+        )  # fmt: skip
         return law, overhead
 
 
@@ -102,7 +105,7 @@ def to_body(
         "die": quantity(die), "dieTime": _seconds(float(law.die_time)),
         "sinkTime": _seconds(_middle(law.sink_time)),
         "flowExponent": quantity(float(law.exponent), 4),
-        "inletRise": quantity(float(law.rise)),
+        "inletRise": _inlet_rise(fit),
         "positions": _positions(law, die, sink),
     }  # fmt: skip
     spec.setdefault("thermalResistance", {})["air"] = quantity(
@@ -120,6 +123,20 @@ def to_body(
     metadata = body["metadata"]
     metadata.setdefault("annotations", {})[ANNOTATION] = json.dumps(_extra(fit, overhead))
     return body
+
+
+def _inlet_rise(fit: ThermalFit) -> str:
+    """The air's rise as the API counts it.
+
+    With shares of positions, per watt of the node. Without, per watt of all devices: what it comes
+    to, mean of the positions, at their greatest power and full flow.
+    """
+    law, overhead = fit.law, fit.overhead.law
+    if HAS_SHARE:
+        return quantity(float(law.rise))
+    devices = np.array(fit.node.devices * fit.node.tdp_w)
+    fans, other = overhead.air_heat(devices, np.array(1.0))
+    return quantity(float(law.rise * (fans + law.share.mean() * other) / devices))
 
 
 def _base_body(device: KnownDevice) -> dict[str, Any]:
@@ -163,7 +180,7 @@ def _positions(law: ThermalLaw, die: float, sink: float) -> list[dict[str, str]]
     rows, time = [], _middle(law.sink_time)
     for i in range(law.die.size):
         row = {"die": quantity(law.die[i] / die, 4), "sink": quantity(law.sink[i] / sink, 4)}
-        if "inlet" in DevicePosition.model_fields:
+        if HAS_SHARE:
             row["inlet"] = quantity(float(law.share[i]), 4)
         if "time" in DevicePosition.model_fields:
             row["time"] = quantity(law.sink_time[i] / time, 4)
@@ -192,6 +209,8 @@ def _extra(fit: ThermalFit, overhead: OverheadLaw) -> dict[str, Any]:
     return {
         "inletCelsius": round(fit.inlet_c, 2),
         "offsetKelvin": [round(float(v), 3) for v in fit.law.offset],
+        "inletRise": _inlet_rise(fit),
+        "airRise": round(float(fit.law.rise), 8),
         "inletShare": [round(float(v), 4) for v in fit.law.share],
         "sinkTimeFactor": [round(float(v), 4) for v in law_time / _middle(law_time)],
         "fanExponent": round(overhead.exponent, 4),
@@ -240,20 +259,27 @@ def from_profile(profile: AcceleratorProfile) -> Calibrated:
     die = parse_quantity(air.die) if air else whole / 3
     positions = air.positions if air else []
     count = max(len(positions), 1)
-    share = _of_positions(positions, "inlet", extra.get("inletShare", [DEFAULT_SHARE]), count)
+    rise = parse_quantity(air.inlet_rise) if air else 0.0
+    is_ours = air is not None and extra.get("inletRise") == air.inlet_rise
+    by_devices = not HAS_SHARE and not is_ours
+    if is_ours and not HAS_SHARE:
+        rise = extra["airRise"]
+    share = _of_positions(
+        positions, "inlet", [1.0] if by_devices else extra.get("inletShare", [DEFAULT_SHARE]), count
+    )
     factor = _of_positions(positions, "time", extra.get("sinkTimeFactor", [1.0]), count)
     sink_time = parse_duration_ns(air.sink_time) / NANOSECONDS if air else 90.0
     law = ThermalLaw(
         die=die * np.array([parse_quantity(p.die) for p in positions] or [1.0]),
         sink=(whole - die) * np.array([parse_quantity(p.sink) for p in positions] or [1.0]),
-        rise=np.array(parse_quantity(air.inlet_rise) if air else 0.0),
+        rise=np.array(rise),
         share=share,
         offset=np.resize(np.array(extra.get("offsetKelvin", [0.0]), dtype=float), count),
         exponent=np.array(parse_quantity(air.flow_exponent) if air else 0.8),
         die_time=np.array(parse_duration_ns(air.die_time) / NANOSECONDS if air else 5.0),
         sink_time=sink_time * factor,
     )
-    return _with_overhead(profile, law, extra)
+    return _with_overhead(profile, law, extra, warms=not by_devices)
 
 
 def _of_positions(
@@ -266,7 +292,7 @@ def _of_positions(
 
 
 def _with_overhead(
-    profile: AcceleratorProfile, law: ThermalLaw, extra: Mapping[str, Any]
+    profile: AcceleratorProfile, law: ThermalLaw, extra: Mapping[str, Any], *, warms: bool
 ) -> Calibrated:
     spec = profile.spec
     fans = spec.node_overhead.fans
@@ -279,6 +305,7 @@ def _with_overhead(
         fan_w=parse_quantity(fans.power) if fans else 0.0,
         fan_exponent=parse_quantity(exponent) if exponent else extra.get("fanExponent", 3.0),
         fans=_fan_law(fans) if fans else None, inlet_c=extra.get("inletCelsius"),
+        overhead_warms=warms,
     )  # fmt: skip
 
 
@@ -306,6 +333,8 @@ def _annotation(profile: AcceleratorProfile) -> dict[str, Any]:
         rows = data.get(key)
         if isinstance(rows, list) and rows and all(_is_number(v) for v in rows):
             out[key] = rows
+    if isinstance(data.get("inletRise"), str) and _is_number(data.get("airRise")):
+        out |= {"inletRise": data["inletRise"], "airRise": float(data["airRise"])}
     for key in ("inletCelsius", "fanExponent"):
         if _is_number(data.get(key)):
             out[key] = float(data[key])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 from kfarm_twin._jit import inner
+from kfarm_twin.arrays import Floats, Ints
 from kfarm_twin.kernels import heat_columns as c
 from kfarm_twin.kernels.exponentials import A1, Q1, slope
 from kfarm_twin.kernels.heat_columns import Heat, HeatState
@@ -538,22 +539,36 @@ def step(heat: Heat, hs: HeatState, seed: int, future: int) -> int:
 
 
 @inner
+def _wipe(table: Ints | Floats) -> None:
+    """Set all of a table of two dimensions to 0 (an assignment to slices compiles slowly)."""
+    for row in range(table.shape[0]):
+        for column in range(table.shape[1]):
+            table[row, column] = 0
+
+
+@inner
+def _wipe_devices(hs: HeatState) -> None:
+    for node in range(hs.mw.shape[0]):
+        for device in range(hs.mw.shape[1]):
+            for column in range(hs.mw.shape[2]):
+                hs.mw[node, device, column] = 0
+            for column in range(hs.own.shape[2]):
+                hs.own[node, device, column] = 0.0
+
+
+@inner
 def _clear(heat: Heat, hs: HeatState, horizon: int) -> None:
-    hs.node[:, :] = 0
-    hs.node_c[:, :] = 0.0
-    hs.mw[:, :, :] = 0
-    hs.own[:, :, :] = 0.0
-    hs.branch[:, :] = 0.0
-    hs.zone[:, :] = 0
-    hs.zone_c[:, :] = 0.0
-    hs.plant[:, :] = 0
-    hs.plant_c[:, :] = 0.0
-    hs.rack[:, :] = 0.0
-    hs.cluster[:, :] = 0
-    hs.cluster_c[:, :] = 0.0
-    hs.unit[:, :] = 0
-    hs.due[:] = FAR_NS
-    hs.now[:] = 0
+    for table in (hs.node, hs.zone, hs.plant, hs.cluster, hs.unit):
+        _wipe(table)
+    for numbers in (
+        hs.node_c, hs.branch, hs.zone_c, hs.plant_c, hs.rack, hs.cluster_c,
+    ):  # fmt: skip
+        _wipe(numbers)
+    _wipe_devices(hs)
+    for at in range(hs.due.shape[0]):
+        hs.due[at] = FAR_NS
+    for at in range(hs.now.shape[0]):
+        hs.now[at] = 0
     hs.now[c.HORIZON] = horizon
     for cluster in range(hs.cluster.shape[0]):
         hs.cluster[cluster, c.FIRST_THROTTLE] = FAR_NS
@@ -633,7 +648,8 @@ def prepare(heat: Heat, hs: HeatState, seed: int, future: int, horizon: int) -> 
         add_heat(heat, hs, zone, int(heat.zones[zone, c.OTHER_MW]))
     for node in range(hs.node.shape[0]):
         _begin_node(heat, hs, node, seed, future)
-    hs.rack[:, c.RACK_MARK] = 0.0
+    for rack in range(hs.rack.shape[0]):
+        hs.rack[rack, c.RACK_MARK] = 0.0
 
 
 @inner
@@ -664,7 +680,6 @@ def _steady_supplies(heat: Heat, hs: HeatState) -> None:
 @inner
 def _steady_node(heat: Heat, hs: HeatState, node: int) -> bool:
     """Levels, fans and own temperatures of a node as they get; True where the first two changed."""
-    changed = False
     row, cluster = hs.node[node], heat.nodes[node, c.CLUSTER]
     laws, supply = heat.laws[cluster], hs.zone_c[heat.nodes[node, c.INLET_ZONE], c.SUPPLY]
     branch = row[c.BRANCH]
@@ -672,7 +687,7 @@ def _steady_node(heat: Heat, hs: HeatState, node: int) -> bool:
         branch = wanted_branch(heat, hs, node, supply)
     hs.branch[row[c.BRANCH], c.B_NODES] -= 1.0
     hs.branch[branch, c.B_NODES] += 1.0
-    changed = branch != row[c.BRANCH]
+    changed = bool(branch != row[c.BRANCH])
     row[c.BRANCH] = branch
     inlet = 0.0
     if heat.rules[cluster, c.LIQUID] == 0:
@@ -685,7 +700,8 @@ def _steady_node(heat: Heat, hs: HeatState, node: int) -> bool:
         if row[c.UP] == 1 and asked > heat.rules[cluster, c.IDLE_MW]:
             level = best_level(heat, hs, node, device, supply + inlet, laws[c.THROTTLE])
             level = c.FREE if level == c.LEVELS else level
-        changed = changed or level != hs.mw[node, device, c.LEVEL]
+        if level != hs.mw[node, device, c.LEVEL]:
+            changed = True
         set_level(heat, hs, node, device, level)
         watts = float(hs.mw[node, device, c.DRAWN]) * KILO
         own[c.SINK_C] = inlet + hs.branch[branch, c.R_SINK] * own[c.K_SINK] * watts
