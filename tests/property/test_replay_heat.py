@@ -151,10 +151,10 @@ def test_jobs_and_heat_act_on_each_other_as_in_the_reference(
     plain = reference(jobs, law, placement=str(placement), backfill=str(backfill), seed=3)
     account = result.heat
     assert account is not None
-    # A crossing is found to less than a microsecond by either; what follows from it as well.
+    # A crossing is found to less than two microseconds by either: 0.01 J of eight devices.
     for mine, theirs in ((result.start_ns, plain.start), (result.end_ns, plain.end)):
         assert np.abs(mine - np.array(theirs)).max() <= 2_000
-    assert np.allclose(account.job_j, plain.job_j, rtol=1e-9, atol=1e-3)
+    assert np.allclose(account.job_j, plain.job_j, rtol=1e-9, atol=0.02)
     assert np.isclose(account.throttled_s, plain.throttled_s, rtol=1e-9, atol=1e-3)
     assert account.hottest_c >= plain.hottest - 1e-6
     assert account.hottest_c <= law["throttle"] + 1e-6 or law["throttle"] < 60

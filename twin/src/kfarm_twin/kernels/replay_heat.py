@@ -208,7 +208,7 @@ def _asked_mw(desk: Desk, hot: Hot, node: int, device: int) -> int:
 @inner
 def _differs(hs: HeatState, there: int, first: int, end: int, asked: int) -> bool:
     """Whether devices first..end - 1 of a node ask for something else now."""
-    for device in range(first, end):
+    for device in range(first, end):  # noqa: SIM110 - compiled
         if hs.mw[there, device, hc.ASKED] != asked:
             return True
     return False
