@@ -23,7 +23,7 @@ from typing import Any
 from kfarm_twin import wire
 
 KILL_GRACE_S = 5.0
-START_TIMEOUT_S = 180.0
+START_TIMEOUT_S = 600.0
 """Long enough to compile all kernels once on a slow machine."""
 SINGLE_THREADED = {
     "OPENBLAS_NUM_THREADS": "1",

@@ -249,10 +249,11 @@ def inlined(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def spliced(function: Callable[P, R]) -> Callable[P, R]:
-    """As `inner`, for functions of one caller: the body is part of the caller's before all else.
+    """As `inner`, for functions of one caller: they are written apart to be read, not to be shared.
 
-    Each compiled function is optimised again within each that calls it, so that chains of callers
-    cost a multiple. The driver of queues compiles in 26 s of CPU time so, else in 34 s, and plays
-    twice as fast, since its tables of arrays are not handed over as their pointers and sizes.
+    Since a kernel is linked and optimised once, LLVM makes the body of a function with one caller
+    part of it by itself. Splicing the source, as before, made functions so long that inferring
+    their types took longer than all else (all kernels of a verdict: 206 to 168 s of CPU, futures
+    as fast).
     """
-    return _compile(function, _INNERS, inline="always")
+    return inner(function)

@@ -119,7 +119,8 @@ def stand_still(model: Model, slot_node: Ints, up: Ints) -> tuple[State, Stand]:
     """The farm at rest with slots on nodes `slot_node` [S] (-1: none) and nodes `up` [N]."""
     state, rest = _state(model, *first_room(model.fleet)), _stand(model, model.nodes)
     rest.up[:] = up
-    where = np.ascontiguousarray(slot_node, dtype=np.int64)
+    where = np.array(slot_node, dtype=np.int64)
+    where.setflags(write=False)  # else the whole loop is compiled once more for it
     run_batch(
         model.columns,
         where,
@@ -243,7 +244,7 @@ class Simulator:
         facility: bool = True,
     ) -> None:
         self.model = model
-        self.slot_node = np.ascontiguousarray(slot_node, dtype=np.int64)
+        self.slot_node = np.array(slot_node, dtype=np.int64)
         self.slot_node.setflags(write=False)
         self.seed = seed
         self.horizon_ns = horizon_ns

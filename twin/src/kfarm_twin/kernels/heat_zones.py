@@ -167,7 +167,7 @@ def add_heat(heat: Heat, hs: HeatState, zone: int, more_mw: int) -> None:
 def units_share(heat: Heat, hs: HeatState, zone: int) -> float:
     """Flow of a zone as a share of the design's."""
     there = hs.zone[zone, c.THERE] - hs.zone[zone, c.GONE]
-    return min(max(float(there), 0.0) / heat.zones[zone, c.NEEDED], 1.0)
+    return float(min(max(float(there), 0.0) / heat.zones[zone, c.NEEDED], 1.0))
 
 
 @inner
