@@ -93,6 +93,7 @@ bench: sync controlplane ## Measure; figures relative to a baseline of the same 
 	$(RUN)/python bench/quotas.py
 	$(RUN)/python bench/failures.py
 	$(RUN)/python bench/energy.py
+	$(RUN)/python bench/heat.py
 	$(RUN)/python bench/assumptions.py
 	$(RUN)/python bench/cluster.py
 

@@ -1,7 +1,8 @@
 """The facility against the checks of facts/facility.yaml; what is input and what is predicted.
 
-F4, F6 and F7 reproduce figures that the facts derive with the same formulas; F8 and F9 are in part
-predictions, the Frontier-like machine one of ExaDigiT's sums with ExaDigiT's figures.
+F4, F6 and F7 reproduce figures that the facts derive with the same formulas, F8 the bands that the
+catalogue's resistances come from; F9 is in part a prediction, on an assumed load of the CPUs. The
+machine like Frontier shows that our stages sum ExaDigiT's figures as ExaDigiT does.
 """
 
 from __future__ import annotations
@@ -152,8 +153,8 @@ def test_f8_h100_at_full_power(
 WORKING_FROM_W = 70.0
 """A device draws more than this when it works: idle ones of the trace draw 60 to 63 W."""
 CPU_LOAD = 25.0
-"""Load of CPUs, memory, NICs and fans of a working node [percent]: assumption. Acme's CPUs idle most
-of the time; any figure from 19 to 41 meets both quantiles, as the test after this one shows."""
+"""Load of what a working node draws beside its devices [percent]: assumption. Any figure from 19 to
+41 meets both quantiles, as the test after this one shows."""
 
 
 def _node_quantiles(profiles: Any, gpu: Any, cpu_load: float) -> dict[str, float]:

@@ -118,6 +118,42 @@ def test_describe_as_data(small: list[str]) -> None:
     assert 1 < cluster["failuresPerYear"] < 100
 
 
+POWERED = FARM.replace("powerLimit: 60k,", "powerLimit: 50k, load: 1k,").replace(
+    "      reliability:",
+    """\
+      acceleratorPowerLimit: 800
+      feed:
+        nodesPerPdu: 4
+        feeds: 2
+        pduLimit: 20k
+        feedLimit: 100k
+        stages:
+          - {name: psu, at: Node, efficiency: [{load: 50, efficiency: 96}]}
+          - {name: bar, at: Rack, efficiency: [{load: 50, efficiency: 98}]}
+          - {name: pdu, at: Pdu, constantLoss: 100, efficiency: [{load: 50, efficiency: 100}]}
+      reliability:""",
+)
+
+
+def test_describe_tells_oversubscription(tmp_path: Path) -> None:
+    """Nodes of 8 x 800 W and 6.3 kW behind 96 %, four to a rack of 1 kW behind 98 %."""
+    options = [*files(tmp_path, farm=POWERED), "-f", str(EXAMPLES / "catalogue")]
+    result = run("describe", *options, "-o", "json")
+    assert result.exit_code == 0, result.stderr
+    [cluster] = json.loads(result.stdout)["farms"][0]["clusters"]
+    node = cluster["powerW"] / 12
+    assert 0.96 * node - 8 * 800 == pytest.approx(6300)
+    rack = (4 * node + 1000) / 0.98
+    assert cluster["rackPowerW"] == pytest.approx(rack)
+    assert cluster["rackOversubscription"] == pytest.approx(rack / 50e3)
+    assert cluster["pduPowerW"] == pytest.approx(rack / 2)
+    assert cluster["pduOversubscription"] == pytest.approx(rack / 2 / 20e3)
+    assert cluster["feedPowerW"] == pytest.approx(3 * (rack / 2 + 100))
+    assert cluster["feedOversubscription"] == pytest.approx(3 * (rack / 2 + 100) / 100e3)
+    told = run("describe", *options).stdout
+    assert f"nameplate over limit: rack {rack / 50e3:.2f}, PDU {rack / 40e3:.2f}, feed" in told
+
+
 def test_describe_without_profiles_says_so(tmp_path: Path) -> None:
     result = run("describe", *files(tmp_path, farm=FARM))
     assert result.exit_code == 0

@@ -105,7 +105,7 @@ def test_an_unknown_climate_says_what_there_is() -> None:
 @pytest.mark.parametrize(
     ("edit", "found"),
     [
-        (('meanTemperature: ["-2.0"', 'meanTemperature: [NaN'), "NaN"),
+        (('meanTemperature: ["-2.0"', "meanTemperature: [NaN"), "NaN"),
         (("confidence: Medium", "confidence: Sure"), "Sure"),
         (('design: {dry: "36.6", ', "design: {"), "dry"),
         (("dailyLow", "dailyDepth"), "dailyDepth"),

@@ -10,9 +10,10 @@ import pytest
 import twin_farms as farms
 from kfarm_twin import arrays
 from kfarm_twin.compile import Model, compile_farm
-from kfarm_twin.kernels.fleet_columns import DOWN, RATE
+from kfarm_twin.kernels.fleet_columns import DOWN, FIRST_CLASS, POOLED, RATE
 from kfarm_twin.reliability import references
 from kfarm_twin.request import InputError
+from kfarm_twin.steady import steady
 
 
 def model(*workloads: dict[str, Any], nodes: dict[int, Any] | None = None, **changes: Any) -> Model:
@@ -60,7 +61,9 @@ def test_figures_in_si() -> None:
     columns = model().columns
     assert columns.clusters.base_mw.tolist() == [3_112_000]
     assert columns.loads.pod_mw[0].tolist() == [8 * (731_850 + 456_875)]
-    assert columns.sites.loop_limit_mw.tolist() == [1_333_333_333] * 2
+    assert columns.loads.beside_mw[0].tolist() == [8 * 456_875]
+    assert columns.loads.device_mw[0].tolist() == [139_000 + 731_850]
+    assert columns.sites.loop_limit_mw.tolist() == [1_000_000_000] * 2
     assert columns.sites.plant_limit_mw.tolist() == [6_000_000_000]
     assert columns.fleet.rates[0, RATE] == pytest.approx(60 / 1000 / 86400e9)
     load = (40 * 20 + 20 * 1) / 24 / 1000
@@ -69,20 +72,33 @@ def test_figures_in_si() -> None:
 
 
 def test_air_inlet_has_recirculation() -> None:
+    """A quarter of the air again: a third of the rise through the rack, 12 K where it is full."""
     cooling = {"type": "Air", "supplyTemperature": 24, "recirculation": 25}
-    clusters = model(cooling=cooling).columns.clusters
-    assert clusters.rack_inlet_c.tolist() == [27.0]
-    assert clusters.inlet_c.tolist() == [27.0]
+    compiled = model(farms.training(8, load=100), cooling=cooling)
+    full = np.ones(8, np.int64)
+    inlet = steady(compiled, np.arange(8), full).inlet_c
+    np.testing.assert_allclose(inlet, 24 + 12.0 / 3, atol=0.2)
+    none = steady(compiled, np.full(8, -1), 0 * full).inlet_c
+    np.testing.assert_allclose(none, 24.0)
 
 
-def test_hot_devices_throttle_and_hotter_ones_stay_off() -> None:
-    """At 50 degC and 0.04 K/W a device of 85 degC may draw 875 W of 1,000 W."""
+def test_what_devices_ask_for_is_not_cut_by_heat_and_hotter_ones_stay_off() -> None:
+    """Where it may draw 875 W a device asks for 1,000 W; what it gets is the engine's to say."""
     warm = model(farms.training(load=100), cooling={"type": "Air", "supplyTemperature": 50})
-    assert warm.columns.loads.device_mw[0].tolist() == [875_000]
-    assert warm.columns.loads.speed_ppm[0].tolist() == [(875 - 139) * 10**6 // (1000 - 139)]
+    assert warm.columns.loads.device_mw[0].tolist() == [1_000_000]
+    assert warm.columns.loads.speed_ppm[0].tolist() == [10**6]
     hot = model(cooling={"type": "Air", "supplyTemperature": 90})
     assert hot.columns.nodes.start.tolist() == [arrays.NEVER_UP] * 8
     assert any("even when idle" in text for text in hot.warnings)
+
+
+def test_the_last_class_is_that_of_nodes_too_hot_and_is_never_drawn() -> None:
+    compiled = model()
+    assert compiled.names.classes[-1] == "Overheat"
+    tables = compiled.columns.fleet
+    drawn = tables.clusters[:, FIRST_CLASS] + tables.clusters[:, POOLED]
+    assert drawn.max() == len(tables.classes) - 1
+    assert len(tables.classes) - 1 not in tables.clocks[:, 0]
 
 
 def test_snapshot_decides_what_is_free() -> None:
@@ -180,7 +196,7 @@ def test_what_never_fails_is_never_saved() -> None:
 
 def test_a_class_of_rate_zero_is_left_out_by_name() -> None:
     compiled = model(reliability=farms.one_class("0", "20h"))
-    assert compiled.names.classes == ()
+    assert compiled.names.classes == ("Overheat",)
     assert any("failure class any has rate 0 and is left out" in w for w in compiled.warnings)
 
 
@@ -199,4 +215,4 @@ def test_a_reference_mended_sooner_than_found_is_refused() -> None:
     names = ("software-bug", "nccl-watchdog", "dependency")
     own = [{"name": name, **repeated} for name in names]
     body = {"reference": "llama3-h100", "detection": "12m", "classes": own}
-    assert len(model(reliability=body).names.classes) == 18
+    assert len(model(reliability=body).names.classes) == 18 + 1  # and Overheat

@@ -91,7 +91,7 @@ def _at(line: int, column: int, value: str) -> list[str]:
     ("rows", "message"),
     [
         (LINES[:5000], r"line 5000: found 4,992 hours; expected 8,760"),
-        (LINES[:5000] + [LINES[5000][:25]], r"line 5001: found \d fields; expected at least 10"),
+        ([*LINES[:5000], LINES[5000][:25]], r"line 5001: found \d fields; expected at least 10"),
         (LINES[:6], r"line 6: found none; expected the header line DATA PERIODS"),
         (LINES[:20] + LINES[21:], r"line 21: found month 1 day 1 hour 14; expected hour month 1"),
         (_at(100, 6, "NaN"), r"line 100: found dry bulb NaN"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import twin_farms as farms
 from kfarm_twin.arrays import METRIC_ORDER
-from kfarm_twin.compile import Model, compile_farm
+from kfarm_twin.compile import Model, compile_farm, read_only
 from kfarm_twin.heat_tables import HeatFault, compile_heat
 from kfarm_twin.place import place
 from kfarm_twin.results import Replay
@@ -43,7 +43,7 @@ def build(
     seen = farms.snapshot(farm)
     model = compile_farm([farm], [farms.profile()], farms.plan(workload), seen)
     heat = compile_heat(model.described.with_faults(faults))
-    model = replace(model, heat=heat, columns=model.columns._replace(heat=heat.tables))
+    model = replace(model, heat=heat, columns=model.columns._replace(heat=read_only(heat.tables)))
     placed = place(model)
     assert isinstance(placed, np.ndarray)
     return model, Simulator(model, placed, 5, hours * HOUR_NS)
@@ -119,9 +119,7 @@ def reference(
     )
 
 
-def played_beside(
-    faults: list[HeatFault], pods: int
-) -> tuple[Model, Replay, naive_heat.Played]:
+def played_beside(faults: list[HeatFault], pods: int) -> tuple[Model, Replay, naive_heat.Played]:
     """The gang loop and the reference under the same faults of one gang without saves."""
     model, playing = build(LIQUID, gang(pods, 1), faults, hours=2)
     replay = playing.replay(0)
@@ -139,7 +137,7 @@ def test_a_lost_pump_slows_the_gang_as_an_integration_says() -> None:
     for (_, at, node, ppm), (time, _, home, speed) in zip(found, sorted(told), strict=True):
         assert (node, ppm) == (home, speed)
         assert at / 1e9 == pytest.approx(time, abs=1e-5)
-    slowest = {node: PPM for node in range(4)}
+    slowest = dict.fromkeys(range(4), PPM)
     work, now = 0.0, 0.0
     for time, _, node, speed in sorted(told):
         work += (time - now) * min(slowest.values()) / PPM
@@ -195,9 +193,7 @@ def test_energy_is_what_is_drawn_and_nothing_is_hotter_than_the_shutdown_limit()
     loop = {"pumps": 1, "pumpLife": {"meanTimeBetweenFailures": "300h", "meanTimeToRepair": "1h"}}
     cooling = LIQUID | {"loop": loop, "supplyTemperature": 40, "redundantPumps": 1}
     farm = farms.farm(farms.cluster(nodes=4, cooling=cooling))
-    model = compile_farm(
-        [farm], [farms.profile()], farms.plan(gang(2, 900)), farms.snapshot(farm)
-    )
+    model = compile_farm([farm], [farms.profile()], farms.plan(gang(2, 900)), farms.snapshot(farm))
     placed = place(model)
     assert isinstance(placed, np.ndarray)
     playing = Simulator(model, placed, 3, 2000 * HOUR_NS)
@@ -205,7 +201,7 @@ def test_energy_is_what_is_drawn_and_nothing_is_hotter_than_the_shutdown_limit()
     hottest = outcome.metrics[:, METRIC_ORDER.index("accelerator_temperature_max")]
     shutdowns = outcome.metrics[:, METRIC_ORDER.index("thermal_shutdowns")]
     assert (hottest <= 92 + 1e-6).all()
-    assert (hottest[shutdowns > 0] == pytest.approx(92, abs=1e-6))
+    assert hottest[shutdowns > 0] == pytest.approx(92, abs=1e-6)
     assert (shutdowns > 0).any()
     assert (shutdowns == 0).any()
     played = playing.replay(int(np.argmax(shutdowns)))
@@ -213,6 +209,8 @@ def test_energy_is_what_is_drawn_and_nothing_is_hotter_than_the_shutdown_limit()
     power = played.series["it_power_w"].to_pylist()
     energy = math.fsum(p * (b - a) for p, a, b in zip(power, times, times[1:], strict=False))
     assert metric(played, "it_energy") == pytest.approx(energy, rel=1e-9)
-    assert played.outcome.metrics.tobytes() == outcome.metrics[[int(np.argmax(shutdowns))]].tobytes()
+    assert (
+        played.outcome.metrics.tobytes() == outcome.metrics[[int(np.argmax(shutdowns))]].tobytes()
+    )
     lost = outcome.class_lost_ns[:, model.names.classes.index("Overheat")].sum(axis=1)
     assert ((lost > 0) == (shutdowns > 0)).all()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,23 @@ def test_the_steady_state_has_no_slider_and_its_own_figures(seen: dict[str, Any]
         assert words in seen["tip"]["tip"]
     assert "hot-r0: hottest device 70 °C" in seen["tip"]["focus"]
     assert seen["walked"]["focus"].startswith("cool-r1")
+
+
+def test_the_curve_above_the_slider_has_times_of_its_own(tmp_path: Path) -> None:
+    """A dip of a minute between two moments is a minute wide, and the cursor stands in time."""
+    curve = ([0.0, 40_000.0, 40_060.0, 200_000.0], [86.5, 40.0, 86.5, 86.5])
+    probe = """
+    const seen = [document.querySelector('#strip .trace').getAttribute('d'),
+                  document.querySelector('#strip .cursor').getAttribute('transform'),
+                  document.querySelector('#strip p').textContent,
+                  Number(document.getElementById('time').max)];
+    """
+    html = map_page(RACKS, [replace(MOMENTS, curve=curve)])
+    path, cursor, told, most = probed(html, probe, tmp_path)
+    assert path == "M0,4H200V42H200.3V4H1000V4"
+    assert cursor == "translate(18,0)"
+    assert told == "hottest accelerator, 40 °C to 86.5 °C"
+    assert most == 200_000
 
 
 def test_names_stay_names(tmp_path: Path) -> None:

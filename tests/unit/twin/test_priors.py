@@ -13,6 +13,8 @@ import twin_farms as farms
 from kfarm_api.plan import PlacementPlan
 from kfarm_api.profile import AcceleratorProfile
 from kfarm_twin.compile import Model, compile_farm
+from kfarm_twin.heat_vary import never_throttles
+from kfarm_twin.kernels.heat_columns import CAPACITY, DIE, SETPOINT, SINK, UNIT_W, U
 from kfarm_twin.priors import CENTRAL_Z, Input, draws, priors, uncertain_inputs
 from kfarm_twin.vary import varied
 
@@ -105,10 +107,46 @@ def test_room_air_that_nobody_states_is_unknown() -> None:
     air = entry(built, "airSupplyTemperature")
     assert (air.stated, air.confidence, air.additive) == (Decimal(27), None, True)
     moved = varied(built, {air.key: Decimal(3)})
-    before = built.columns.clusters.rack_inlet_c
-    np.testing.assert_allclose(moved.columns.clusters.rack_inlet_c, before + 3.0)
+    liquid = built.described.zone_liquid == 1
+    before, after = (m.columns.heat.zones[:, SETPOINT] for m in (built, moved))
+    np.testing.assert_allclose(after, before + np.where(liquid, 0.0, 3.0))
     cooling = farms.cluster()["cooling"] | {"airSupplyTemperature": 24}
     assert not [key for key in inputs(model(cooling=cooling)) if key.startswith("air")]
+
+
+def test_inputs_of_heat_move_the_tables_of_the_engine_alone() -> None:
+    """The die takes another part of the same whole; capacities and approaches make conductances."""
+    built = model()
+    die, time = entry(built, "thermal.liquid.die"), entry(built, "thermal.liquid.sinkTime")
+    assert die.unknown
+    assert time.unknown
+    assert float(die.stated) == pytest.approx(0.025 / 3, rel=1e-5)
+    assert time.stated == Decimal(12)
+    keys = [die.key, time.key, entry(built, "cduCapacity").key, entry(built, "loop.approach").key]
+    chiller = entry(built, "chillerCapacity")
+    factors = [Decimal("1.5"), Decimal(2), Decimal("1.2"), Decimal("0.8"), Decimal("0.5")]
+    moved = varied(built, dict(zip([*keys, chiller.key], factors, strict=True)))
+    before, after = built.columns.heat, moved.columns.heat
+    whole = before.laws[0, DIE] + before.paths[0, SINK]
+    assert after.laws[0, DIE] == pytest.approx(1.5 * before.laws[0, DIE])
+    assert after.laws[0, DIE] + after.paths[0, SINK] == pytest.approx(whole)
+    seconds = [heat.paths[0, SINK] * heat.paths[0, CAPACITY] for heat in (before, after)]
+    assert seconds[1] == pytest.approx(2 * seconds[0])
+    liquid = built.described.zone_liquid == 1
+    changed = after.zones[:, U] / before.zones[:, U]
+    np.testing.assert_allclose(changed, np.where(liquid, 1.2 / 0.8, 1.0))
+    assert after.plants[0, UNIT_W] == 0.5 * before.plants[0, UNIT_W]
+    assert moved.columns.loads.device_mw.tolist() == built.columns.loads.device_mw.tolist()
+
+
+def test_what_cannot_throttle_under_any_load_is_known() -> None:
+    assert never_throttles(model().columns)
+    warm = farms.cluster()["cooling"] | {"supplyTemperature": 64}
+    assert not never_throttles(model(cooling=warm).columns)  # 64 degC + 0.025 K/W x 871 W
+    small = farms.cluster()["cooling"] | {"cduCapacity": "9k"}
+    assert not never_throttles(model(cooling=small).columns)  # the loop cannot keep its setpoint
+    spread = farms.profile(thermal={"spread": "0.05"})
+    assert not never_throttles(model(profile=spread).columns)
 
 
 def test_draws_are_a_latin_hypercube_of_each_input_by_itself() -> None:
@@ -252,7 +290,7 @@ def test_an_input_varied_is_the_farm_described_so(
 
 def test_losses_of_stages_are_varied_where_they_are_described() -> None:
     stages = [
-        {"name": "psu", "at": "Node", "efficiency": [{"load": 1, "efficiency": "94"}]},
+        {"name": "psu", "at": "Node", "efficiency": [{"load": 1, "efficiency": "50"}]},
         {"name": "bar", "at": "Pdu", "constantLoss": "80",
          "efficiency": [{"load": 1, "efficiency": "100"}]},
         {"name": "none", "at": "Rack", "efficiency": [{"load": 1, "efficiency": "100"}]},
@@ -265,16 +303,15 @@ def test_losses_of_stages_are_varied_where_they_are_described() -> None:
     base = with_stages(*stages)
     found = entry(base, "loss/farm/main/psu")
     assert (found.confidence, found.unknown) == ("Medium", False)
-    assert float(found.stated) == pytest.approx(100 * (1 / 0.94 - 1), rel=1e-5)
+    assert float(found.stated) == 100.0
     assert sorted(key for key in inputs(base) if key.startswith("loss")) == [
         "loss/farm/main/bar", "loss/farm/main/psu",
     ]  # fmt: skip
-    halved = with_stages(
-        stages[0] | {"efficiency": [{"load": 1, "efficiency": "96.907216495"}]},
-        *stages[1:],
+    quartered = with_stages(
+        stages[0] | {"efficiency": [{"load": 1, "efficiency": "80"}]}, *stages[1:]
     )
-    moved = varied(base, {found.key: Decimal("0.5")})
-    for left, right in zip(leaves(moved.columns), leaves(halved.columns), strict=True):
+    moved = varied(base, {found.key: Decimal("0.25")})
+    for left, right in zip(leaves(moved.columns), leaves(quartered.columns), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-10)
 
 

@@ -122,6 +122,9 @@ def test_racks_over_time_are_those_of_the_replay(
     hottest = shown.values["hottest_c"]
     assert np.nanmax(hottest) == np.nanmax(hottest[shown.start])
     assert np.nanmin(hottest) > 15
+    assert shown.curve is not None
+    assert list(shown.curve[1]) == view.lines[1].values
+    assert shown.curve[0][-1] == pytest.approx(48 * 3600)
     series = replay.series.to_pydict()
     for at, time in enumerate(shown.time_s):
         last = int(np.searchsorted(series["time_s"], time, side="right")) - 1

@@ -29,7 +29,14 @@ class ClusterFacts:
     Attributes
     ----------
     power_w
-        Nameplate: all devices at TDP, all nodes loaded [W]; None without the profile.
+        Nameplate: all devices at TDP or their limit, all nodes loaded, with power supplies [W];
+        None without the profile.
+    rack_power_w
+        The same of a full rack, with what it draws beside its nodes and its own stages.
+    rack_oversubscription, pdu_oversubscription, feed_oversubscription
+        Nameplate power over the limit; None where either is not known.
+    pdu_power_w, feed_power_w
+        Nameplate power of one PDU of a full group, and of one feed.
     cdu_load
         Highest share of a CDU's capacity at nameplate power; None for air.
     failures_per_year
@@ -48,6 +55,13 @@ class ClusterFacts:
     power_w: float | None
     rack_power_w: float | None
     rack_limit_w: float | None
+    rack_oversubscription: float | None
+    pdu_power_w: float | None
+    pdu_limit_w: float | None
+    pdu_oversubscription: float | None
+    feed_power_w: float | None
+    feed_limit_w: float | None
+    feed_oversubscription: float | None
     cdu_load: float | None
     failures_per_year: float
     reliability: str
@@ -124,7 +138,13 @@ def _describe_cluster(
     places = list(cluster_places(farm, cluster))
     profile = profiles.get(cluster.accelerator)
     node_w = node_power_w(cluster, profile) if profile else None
-    limit = cluster.rack.power_limit
+    rack_w = _rack_power_w(cluster, cluster.rack.nodes, node_w)
+    pdu_w, feed_w = _feed_power_w(cluster, node_w)
+    feed = cluster.feed
+    rack_limit = _watts(cluster.rack.power_limit)
+    pdu_limit, feed_limit = (
+        (_watts(feed.pdu_limit), _watts(feed.feed_limit)) if feed else (None,) * 2
+    )
     return ClusterFacts(
         name=cluster.name,
         accelerator=cluster.accelerator,
@@ -136,18 +156,69 @@ def _describe_cluster(
         cooling=cluster.cooling.type,
         cdus=len({place.cdu for place in places if place.cdu is not None}),
         power_w=node_w * cluster.nodes if node_w is not None else None,
-        rack_power_w=node_w * cluster.rack.nodes if node_w is not None else None,
-        rack_limit_w=parse_quantity(limit) if limit else None,
+        rack_power_w=rack_w,
+        rack_limit_w=rack_limit,
+        rack_oversubscription=_over(rack_w, rack_limit),
+        pdu_power_w=pdu_w,
+        pdu_limit_w=pdu_limit,
+        pdu_oversubscription=_over(pdu_w, pdu_limit),
+        feed_power_w=feed_w,
+        feed_limit_w=feed_limit,
+        feed_oversubscription=_over(feed_w, feed_limit),
         cdu_load=_cdu_load(cluster, places, node_w),
         failures_per_year=_failures_per_year(cluster, where),
         reliability=cluster.reliability.reference or "own classes",
     )
 
 
+def _watts(text: str | None) -> float | None:
+    return parse_quantity(text) if text is not None else None
+
+
+def _over(power_w: float | None, limit_w: float | None) -> float | None:
+    return power_w / limit_w if power_w is not None and limit_w is not None else None
+
+
+def _drawn_w(cluster: Cluster, at: str, load_w: float) -> float:
+    """What the stages of one kind draw for a load [W]."""
+    stages = cluster.feed.stages if cluster.feed is not None else []
+    if not any(stage.at == at for stage in stages):
+        return load_w
+    from kfarm_twin.electric import chain_at, upstream  # noqa: PLC0415 - loads numba
+
+    return float(upstream(chain_at(stages, at, f"cluster {cluster.name}: feed.stages"), load_w))
+
+
 def node_power_w(cluster: Cluster, profile: AcceleratorProfile) -> float:
-    """Nameplate power of one node [W]."""
-    devices = cluster.accelerators_per_node * parse_quantity(profile.spec.power.tdp)
-    return devices + parse_quantity(profile.spec.node_overhead.loaded)
+    """Nameplate power of one node, as its power supplies draw it [W]."""
+    device = parse_quantity(profile.spec.power.tdp)
+    if cluster.accelerator_power_limit is not None:
+        device = min(device, parse_quantity(cluster.accelerator_power_limit))
+    load = cluster.accelerators_per_node * device
+    load += parse_quantity(profile.spec.node_overhead.loaded)
+    return _drawn_w(cluster, "Node", load)
+
+
+def _rack_power_w(cluster: Cluster, nodes: float, node_w: float | None) -> float | None:
+    """Nameplate power of a rack with so many nodes, or a part of one [W]."""
+    if node_w is None:
+        return None
+    racks = nodes / cluster.rack.nodes
+    full = node_w * cluster.rack.nodes + parse_quantity(cluster.rack.load)
+    return racks * _drawn_w(cluster, "Rack", full)
+
+
+def _feed_power_w(cluster: Cluster, node_w: float | None) -> tuple[float | None, float | None]:
+    """Nameplate power of one PDU of a full group, and of one feed, racks full [W]."""
+    feed = cluster.feed
+    group_w = None
+    if feed is not None:
+        group_w = _rack_power_w(cluster, min(feed.nodes_per_pdu, cluster.nodes), node_w)
+    if feed is None or group_w is None:
+        return None, None
+    each = group_w / feed.feeds
+    groups = cluster.nodes / feed.nodes_per_pdu
+    return each, max(groups, 1.0) * _drawn_w(cluster, "Pdu", each)
 
 
 def _cdu_load(cluster: Cluster, places: Sequence[NodePlace], node_w: float | None) -> float | None:
@@ -195,6 +266,22 @@ def _cluster_lines(facts: ClusterFacts) -> list[str]:
         f"nameplate power {figure(facts.power_w, 'W')}, "
         f"rack {figure(facts.rack_power_w, 'W')}{_of(facts.rack_limit_w, 'limit')}",
     ]
+    if facts.pdu_power_w is not None:
+        lines.append(
+            f"PDU {figure(facts.pdu_power_w, 'W')}{_of(facts.pdu_limit_w, 'limit')}, "
+            f"feed {figure(facts.feed_power_w, 'W')}{_of(facts.feed_limit_w, 'limit')}"
+        )
+    over = [
+        f"{what} {share:.2f}"
+        for what, share in (
+            ("rack", facts.rack_oversubscription),
+            ("PDU", facts.pdu_oversubscription),
+            ("feed", facts.feed_oversubscription),
+        )
+        if share is not None
+    ]
+    if over:
+        lines.append(f"nameplate over limit: {', '.join(over)}")
     if facts.cdu_load is not None:
         lines.append(f"{facts.cdus} CDUs, fullest at {facts.cdu_load:.0%} of its capacity")
     else:

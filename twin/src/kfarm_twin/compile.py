@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from kfarm_api.farm import Cluster, Farm
@@ -31,6 +31,7 @@ from kfarm_twin.request import InputError
 
 if TYPE_CHECKING:
     from kfarm_twin.heat_describe import DescribedHeat
+    from kfarm_twin.kernels.heat_columns import Heat
 
 
 class Trees(NamedTuple):
@@ -151,6 +152,14 @@ def frozen(values: object) -> Ints:
     column = np.ascontiguousarray(values, dtype=np.int64)
     column.setflags(write=False)
     return column
+
+
+def read_only(tables: Heat) -> Heat:
+    """The same tables, which nobody can write through."""
+    views: list[Any] = [column.view() for column in tables]
+    for view in views:
+        view.setflags(write=False)
+    return type(tables)._make(views)
 
 
 def named_farms(farms: list[Farm], plan: PlacementPlan) -> list[Farm]:
@@ -406,7 +415,7 @@ def compile_farm(
             [len(names), len(builder.racks.labels), len(builder.units.labels), len(refs)]
         ),
         fleet=fleet.tables,
-        heat=heat.tables,
+        heat=read_only(heat.tables),
         grid=grid_columns(refs, trees, sites, swing),
     )
     return Model(

@@ -35,6 +35,7 @@ from kfarm_twin.arrays import (
 )
 from kfarm_twin.compile import Model
 from kfarm_twin.kernels.grid_columns import FEEDS
+from kfarm_twin.simulate_facility import FACILITY_METRICS
 from kfarm_twin.verdict import Sequence, quantile_interval
 
 _REMEDY = {
@@ -86,6 +87,17 @@ _REMEDY = {
     "accelerators or lower the load",
     "site_power_load_max": "take fewer nodes, cap the accelerators, lower the load, or ask for a "
     "larger connection",
+    "facility_power_peak": "lower the load, raise plant.details.cop or the water's temperature",
+    "facility_energy": "lower the load, raise plant.details.cop or the water's temperature",
+    "pue": "raise supply temperatures, use free cooling, lower fan, pump and conversion losses",
+    "wue": "use dry coolers, raise plant.details.cycles, or raise supply temperatures",
+    "water": "use dry coolers, raise plant.details.cycles, or raise supply temperatures",
+    "energy_cost": "lower the load, move it to cheaper hours, or lower the PUE",
+    "carbon": "lower the load or the PUE, or buy power of lower carbonIntensity",
+    "energy_per_accelerator_hour": "lose less of the time (see ettr), idle fewer nodes, or lower "
+    "the PUE",
+    "cost_per_accelerator_hour": "lose less of the time (see ettr), idle fewer nodes, or lower the "
+    "PUE",
     "throttled_accelerator_hours": "lower the supply temperature or the load, or add capacity or "
     "redundant units to what cools them",
     "thermal_shutdowns": "add redundant pumps, air handlers or chillers, or thermal mass, or lower "
@@ -293,6 +305,20 @@ def _time_blame(model: Model, metric: str, outcome: Outcome) -> str:
     return f"workload {model.workloads[most].name} saves most: {share:.0f} % of this time"
 
 
+def _facility_blame(model: Model, outcome: Outcome) -> str:
+    """What nodes draw of what the facility draws, and what of that is work that was kept."""
+    mean = {
+        name: float(np.nanmean(outcome.metrics[:, METRIC_ORDER.index(name)]))
+        for name in ("it_energy", "facility_energy")
+    }
+    share = 100.0 * mean["it_energy"] / mean["facility_energy"]
+    farms = ", ".join(sorted({ref.farm.metadata.name for ref in model.clusters}))
+    return (
+        f"nodes draw {share:.0f} % of the {with_unit(mean['facility_energy'], 'J')} of {farms}, "
+        "cooling, conversion and the rest the others"
+    )
+
+
 def blame(model: Model, metric: str, outcome: Outcome) -> str:
     """Who is behind the value of a metric, in words."""
     if metric in ("ettr", "goodput"):
@@ -322,6 +348,8 @@ def blame(model: Model, metric: str, outcome: Outcome) -> str:
         return _load_blame(model, outcome, metric)
     if metric == "rack_inlet_temperature_max":
         return _inlet_blame(model, outcome)
+    if metric in FACILITY_METRICS:
+        return _facility_blame(model, outcome)
     return _throttle_blame(model, outcome)
 
 

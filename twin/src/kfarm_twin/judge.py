@@ -36,6 +36,7 @@ from kfarm_twin.cooling_metrics import COLUMNS, cooling_study
 from kfarm_twin.heat_vary import never_throttles
 from kfarm_twin.priors import Amounts
 from kfarm_twin.simulate import Simulator
+from kfarm_twin.simulate_facility import FACILITY_METRICS
 from kfarm_twin.survive import InstanceResult, survive
 from kfarm_twin.survive_cooling import cooling_matters
 from kfarm_twin.survive_power import power_can_fail
@@ -149,7 +150,12 @@ class Judge:
     def __post_init__(self) -> None:
         case = self.stated
         self._simulator = Simulator(
-            case.model, case.slot_node, case.seed, case.horizon_ns, workers=1
+            case.model,
+            case.slot_node,
+            case.seed,
+            case.horizon_ns,
+            workers=1,
+            facility=any(bound.check.metric in FACILITY_METRICS for bound in case.bounds),
         )
         first = case.metrics[: self.futures]
         self._allowed, self._spread, self._slack = [], [], []

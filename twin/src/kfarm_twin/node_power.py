@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+import numpy as np
 from kfarm_api.farm import Cluster
 from kfarm_api.profile import AcceleratorProfile
-from kfarm_api.thermal import Fans
 from kfarm_api.units import parse_quantity
 
 from kfarm_twin.columns_cluster import ClusterFacts, cluster_facts
 from kfarm_twin.electric import chain_at, upstream
+from kfarm_twin.heat_facts import FanHeat, NodeHeat
+from kfarm_twin.heat_read import node_heat
+from kfarm_twin.heat_tables import flow_factor
 
-DIE_SHARE = 1.0 / 3.0
-"""Part of the thermal resistance between die and sink where the profile names none (assumption)."""
-FLOW_EXPONENT = 0.8
-"""Sink's resistance falls as flow to this power where the profile says nothing (turbulent flow)."""
+
+class _Ref(NamedTuple):
+    """What `node_heat` reads of a cluster."""
+
+    cluster: Cluster
+    facts: ClusterFacts
+    label: str
 
 
 @dataclass(frozen=True)
@@ -59,20 +66,24 @@ def node_power(
         When the profile does not fit the cluster's cooling, or a stage is impossible.
     """
     facts = cluster_facts(cluster, profile, where)
-    device, throttled = _device_w(cluster, facts, load)
-    overhead = profile.spec.node_overhead
+    heat = node_heat(_Ref(cluster, facts, cluster.name), profile, [])
+    liquid = cluster.cooling.type == "Liquid"
+    if liquid:  # the air's warming does not reach devices on cold plates
+        heat = replace(heat, device=replace(heat.device, inlet_rise_k_per_w=0.0))
+    device, throttled = _device_w(cluster, facts, heat, load)
     parts = {
         part.name: _between(parse_quantity(part.idle), parse_quantity(part.loaded), cpu_load)
-        for part in overhead.parts
+        for part in profile.spec.node_overhead.parts
     }
-    rest = _between(parse_quantity(overhead.idle), parse_quantity(overhead.loaded), cpu_load)
-    speed = _fan_speed(cluster, profile, facts, device)
-    fans = parse_quantity(overhead.fans.power) * speed**3 if overhead.fans else 0.0
+    rest = heat.overhead_w(cpu_load)
+    speed = _fan_speed(heat, facts.inlet_c, device, liquid)
+    fans = heat.fans.power_w * speed**3 if heat.fans else 0.0
     devices = device * facts.devices
     inside = devices + rest + fans
     stages = cluster.feed.stages if cluster.feed else []
     chain = chain_at(stages, "Node", f"{where}.feed.stages")
     drawn = float(upstream(chain, inside)) if chain else inside
+    flow = 1.0 if liquid or heat.fans is None else speed
     return NodePower(
         device_w=device,
         devices_w=devices,
@@ -80,7 +91,7 @@ def node_power(
         other_w=rest - sum(parts.values()),
         fans_w=fans,
         supply_loss_w=drawn - inside,
-        device_c=facts.inlet_c + _resistance(cluster, profile, facts, speed) * device,
+        device_c=facts.inlet_c + _rise_per_w(heat, flow) * device,
         throttled=throttled,
     )
 
@@ -89,59 +100,45 @@ def _between(idle: float, loaded: float, load: float) -> float:
     return idle + (loaded - idle) * load / 100.0
 
 
-def _device_w(cluster: Cluster, facts: ClusterFacts, load: float) -> tuple[float, bool]:
+def _device_w(
+    cluster: Cluster, facts: ClusterFacts, heat: NodeHeat, load: float
+) -> tuple[float, bool]:
     """Power of a device [W], and whether heat keeps it below what is asked."""
     tdp, idle = facts.tdp_device_mw / 1000.0, facts.idle_device_mw / 1000.0
     asked = _between(idle, tdp, load)
     if cluster.accelerator_power_limit is not None:
         asked = max(min(asked, parse_quantity(cluster.accelerator_power_limit)), idle)
-    held = (facts.throttle_c - facts.inlet_c) / facts.resistance_k_per_w
+    full = 1.0 if heat.fans is None or heat.fans.target_c is not None else heat.fans.speed
+    flow = 1.0 if cluster.cooling.type == "Liquid" else full
+    held = (facts.throttle_c - facts.inlet_c) / _rise_per_w(heat, flow)
     return max(min(asked, held), min(asked, idle)), held < asked
 
 
-def _sink_share(cluster: Cluster, profile: AcceleratorProfile) -> tuple[float, float]:
-    """Part of the resistance between sink and coolant, and its exponent of flow."""
-    liquid = cluster.cooling.type == "Liquid"
-    resistance = profile.spec.thermal_resistance
-    whole = resistance.liquid if liquid else resistance.air
-    thermal = profile.spec.thermal
-    path = None if thermal is None else (thermal.liquid if liquid else thermal.air)
-    if path is None or whole is None:
-        return 1.0 - DIE_SHARE, FLOW_EXPONENT
-    share = 1.0 - parse_quantity(path.die) / parse_quantity(whole)
-    return share, parse_quantity(path.flow_exponent)
+def _rise_per_w(heat: NodeHeat, flow: float) -> float:
+    """Device over inlet per watt of a device, all alike, at a flow as a share of full [K/W]."""
+    device = heat.device
+    air = device.inlet_rise_k_per_w * heat.devices / flow
+    return device.die_k_per_w + device.sink_k_per_w * flow_factor(flow, device.flow_exponent) + air
 
 
-def _resistance(
-    cluster: Cluster, profile: AcceleratorProfile, facts: ClusterFacts, speed: float
-) -> float:
-    """Device to coolant at a fan speed [K/W]; liquid does not depend on the node's fans."""
-    if cluster.cooling.type == "Liquid" or profile.spec.node_overhead.fans is None:
-        return facts.resistance_k_per_w
-    share, exponent = _sink_share(cluster, profile)
-    return float(facts.resistance_k_per_w * (1.0 - share + share * speed**-exponent))
+def _fan_speed(heat: NodeHeat, inlet_c: float, device_w: float, liquid: bool) -> float:
+    """Speed as a share of full: the lowest level that keeps the device at the target.
 
-
-def _fan_speed(
-    cluster: Cluster, profile: AcceleratorProfile, facts: ClusterFacts, device_w: float
-) -> float:
-    """Speed as a share of full: the lowest level that keeps the device at the target."""
-    fans = profile.spec.node_overhead.fans
+    Fans of nodes whose devices are cooled by liquid stay at their least.
+    """
+    fans = heat.fans
     if fans is None:
         return 1.0
-    if fans.speed is not None:
-        return fans.speed / 100.0
+    if fans.target_c is None:
+        return fans.speed
     levels = _levels(fans)
-    if cluster.cooling.type == "Liquid" or fans.target is None:
+    if liquid:
         return levels[0]
-    target = parse_quantity(fans.target)
     for speed in levels:
-        rise = _resistance(cluster, profile, facts, speed) * device_w
-        if facts.inlet_c + rise <= target:
+        if inlet_c + _rise_per_w(heat, speed) * device_w <= fans.target_c:
             return speed
     return 1.0
 
 
-def _levels(fans: Fans) -> list[float]:
-    step = (100.0 - fans.least) / (fans.levels - 1)
-    return [(fans.least + step * index) / 100.0 for index in range(fans.levels)]
+def _levels(fans: FanHeat) -> list[float]:
+    return [float(level) for level in np.linspace(fans.least, 1.0, fans.levels)]

@@ -73,6 +73,7 @@ def collect(
 ) -> ReportView:
     """All that the page shows, as plain data."""
     metadata = request.plan.metadata
+    shown = lines(request, detail.replay) if detail.replay is not None else []
     racks, left_out = drawn(list(rack_cells(request, verdict, detail.racks)))
     return ReportView(
         title=f"{metadata.namespace or 'default'}/{metadata.name}",
@@ -81,10 +82,10 @@ def collect(
         facts=summary_facts(request, verdict),
         racks=racks,
         racks_left_out=left_out,
-        lines=lines(request, detail.replay) if detail.replay is not None else [],
+        lines=shown,
         distributions=distributions(request, detail.futures) if detail.futures is not None else [],
         assumptions=influences(verdict),
-        moments=_moments(verdict, detail.replay, racks),
+        moments=[] if detail.replay is None else _moments(verdict, detail.replay, racks, shown),
         years=plan_years(request, verdict),
         cooling=None if detail.cooling is None else [fault_row(r) for r in detail.cooling.rows],
     )
@@ -104,10 +105,12 @@ def drawn(racks: list[RackCell], most: int = MAX_RACKS) -> tuple[list[RackCell],
     return [racks[i] for i in sorted(order[:most])], len(racks) - most
 
 
-def _moments(verdict: Verdict, replay: Replay | None, racks: list[RackCell]) -> list[Moments]:
-    if replay is None or not racks:
+def _moments(
+    verdict: Verdict, replay: Replay, racks: list[RackCell], timelines: list[Line]
+) -> list[Moments]:
+    if not racks:
         return []
-    return [moments(replay, [rack.label for rack in racks], verdict.seed)]
+    return [moments(replay, [rack.label for rack in racks], verdict.seed, timelines)]
 
 
 def rack_cells(request: ValidationRequest, verdict: Verdict, racks: Any) -> Iterator[RackCell]:

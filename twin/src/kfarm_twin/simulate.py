@@ -253,6 +253,11 @@ class Simulator:
         self._rest = _stand(model, 0)
         self._site = site_of(model) if facility else None
 
+    @property
+    def facility_assumptions(self) -> tuple[str, ...]:
+        """What the manifests leave open about the facility."""
+        return self._site.assumptions if self._site is not None else ()
+
     def _worker(self, index: int) -> _Worker:
         while len(self._pool) <= index:
             self._pool.append(_Worker(self.model))

@@ -23,6 +23,7 @@ from kfarm_twin.outcomes import join_outcomes, order_statistics
 from kfarm_twin.place import Shortfall, place
 from kfarm_twin.request import MetricSummary, ValidationRequest, Verdict
 from kfarm_twin.simulate import Simulator
+from kfarm_twin.simulate_facility import FACILITY_METRICS
 from kfarm_twin.steady import running_nodes, steady
 from kfarm_twin.survive import InstanceResult, survive
 from kfarm_twin.verdict import Sequence, meets
@@ -295,7 +296,7 @@ class _Run:
             futures=len(outcome.metrics),
             worst_future=worst,
             estimates=summaries(outcome),
-            warnings=[*self.model.warnings, *self._vacuous()],
+            warnings=[*self.model.warnings, *self._facility_notes(), *self._vacuous()],
         )
 
     def notes(self) -> dict[str, str]:
@@ -309,6 +310,11 @@ class _Run:
             f"{len(placed)} pods on {nodes} nodes keep all {len(checks)} checks over "
             f"{futures} futures and survive all {len(self.survives)} kinds of fault"
         )
+
+    def _facility_notes(self) -> list[str]:
+        """What was assumed about facilities, where a check asks for their figures."""
+        asked = any(bound.check.metric in FACILITY_METRICS for bound in self.bounds)
+        return list(self.simulator.facility_assumptions) if asked else []
 
     def _vacuous(self) -> list[str]:
         return [
@@ -344,6 +350,8 @@ def _lack(metric: str) -> str:
         "pdu_power_load_max": "a feed.pduLimit",
         "feed_power_load_max": "a feed.feedLimit",
         "site_power_load_max": "a power.capacity",
+        "energy_cost": "a power.tariff",
+        "cost_per_accelerator_hour": "a power.tariff",
         "time_to_throttle_min": "CDUs, described air handlers or a plant",
         "time_to_shutdown_min": "CDUs, described air handlers or a plant",
     }

@@ -12,7 +12,7 @@ from kfarm_twin.arrays import NEVER_UP, Ints
 from kfarm_twin.columns_cluster import ClusterFacts, cluster_columns
 from kfarm_twin.columns_grid import grid_columns, stages_of, swings
 from kfarm_twin.columns_workload import workload_columns
-from kfarm_twin.compile import ClusterRef, Model, fleet_clusters, frozen
+from kfarm_twin.compile import ClusterRef, Model, fleet_clusters, frozen, read_only
 from kfarm_twin.fleet_tables import compile_fleet, with_overheat
 from kfarm_twin.heat_tables import compile_heat
 from kfarm_twin.heat_vary import varied_heat
@@ -138,7 +138,7 @@ def varied(model: Model, amounts: Amounts) -> Model:
         ),
         loads=loads,
         fleet=fleet.tables,
-        heat=heat.tables,
+        heat=read_only(heat.tables),
         grid=grid_columns(refs, model.trees, model.columns.sites, swing, losses),
     )
     return replace(

@@ -45,6 +45,7 @@
   views.push({ time_s: [0], start: 0, worst: "", title: "Steady state",
                get: (name, at, rack) => racks[rack][name] ?? null });
 
+  let lastTime = 1;
   const state = { view: 0, at: views[0].start, mode: null };
   const value = (name, rack, at = state.at) => views[state.view].get(name, at, rack);
   const unlimited = (at) => Math.max(1, ...racks.map((_, i) => value("power_w", i, at) ?? 0));
@@ -304,7 +305,7 @@
     slider.value = shown.time_s[state.at];
     slider.setAttribute("aria-valuetext", words);
     const cursor = document.querySelector("#strip .cursor");
-    const share = shown.time_s[state.at] / (shown.time_s.at(-1) || 1);
+    const share = shown.time_s[state.at] / lastTime;
     if (cursor) cursor.setAttribute("transform", `translate(${1000 * share},0)`);
   }
 
@@ -313,16 +314,20 @@
     const when = document.getElementById("when"), slider = document.getElementById("time");
     when.hidden = shown.time_s.length < 2;
     if (when.hidden) return;
-    const hot = Boolean(shown.values.hottest_c), last = shown.time_s.at(-1);
-    const values = shown.time_s.map((_, at) => racks.reduce((found, __, i) => {
+    const hot = Boolean(shown.values.hottest_c);
+    const ofRacks = (_, at) => racks.reduce((found, __, i) => {
       const now = value(hot ? "hottest_c" : "power_w", i, at);
       return now === null ? found : hot ? Math.max(found ?? -Infinity, now) : (found ?? 0) + now;
-    }, null));
+    }, null);
+    const times = shown.curve ? shown.curve[0] : shown.time_s;
+    const values = shown.curve ? shown.curve[1] : shown.time_s.map(ofRacks);
+    const last = Math.max(times.at(-1), shown.time_s.at(-1)) || 1;
+    lastTime = last;
     const known = values.filter((v) => v !== null), low = Math.min(...known), high = Math.max(...known);
     const y = (v) => 42 - 38 * (v - low) / (high - low || 1);
     let path = "", before = null;
     values.forEach((v, at) => {
-      const x = 1000 * shown.time_s[at] / last;
+      const x = 1000 * times[at] / last;
       if (v !== null) path += before === null ? `M${x},${y(v)}` : `H${x}V${y(v)}`;
       before = v;
     });

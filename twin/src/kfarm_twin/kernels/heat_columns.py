@@ -109,9 +109,10 @@ BRANCH_STATE = 8
 # Columns of HeatState.zone.
 (
     Z_SINCE, MODE, STILL, HEAT_MW, THERE, GONE, Z_MARK, FLIPPED, FLIP, SCAN, REVIEW, CALM,
-    HEAT_SINCE,
-) = range(13)  # fmt: skip
-ZONE_STATE = 13
+    HEAT_SINCE, KEEPS,
+) = range(14)  # fmt: skip
+"""KEEPS: 1 where REVIEW is not later than it has to be."""
+ZONE_STATE = 14
 REGULATED, SATURATED = 0, 1
 """Values of MODE; of plants: the target is kept, or capacity is short (or was)."""
 # Columns of HeatState.zone_c.

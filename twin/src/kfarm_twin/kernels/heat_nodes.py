@@ -24,6 +24,7 @@ from kfarm_twin.kernels.exponentials import (
     greatest,
     greatest_at,
     pair,
+    slope,
     value,
 )
 from kfarm_twin.kernels.heat_columns import Heat, HeatState
@@ -527,6 +528,7 @@ def _watch(heat: Heat, hs: HeatState, node: int, sink: float, die: float) -> Non
     elif margin < b[c.B_MARGIN]:
         b[c.B_MARGIN] = margin
         if margin < b[c.SUP] and hs.zone[zone, c.STILL] == 0:
+            hs.zone[zone, c.KEEPS] = 0
             mark_zone(hs, zone, RESCHEDULE)
     if row[c.WATCH] != c.NOTHING:
         row[c.CROSS] = max(_search(heat, hs, node, sink, die), row[c.GUARD])
@@ -622,6 +624,8 @@ def close_zone(heat: Heat, hs: HeatState, zone: int) -> None:
         if row[c.MODE] == c.SATURATED:
             load_zone(hs, zone)
             z[c.SUPPLY] = hs.w[REFERENCE] + value(hs.w, 2, span)
+            z[c.WATER] += value(hs.w, 1, span)
+            z[c.W_PUSH] = slope(hs.w, 1, span)
     row[c.Z_SINCE] = now
 
 

@@ -52,6 +52,8 @@ HEATED, MOVED, RESCHEDULE = 1, 2, 4
 KILO = 0.001
 TOLERANCE = 1e-9
 """Temperatures count as equal within this [K]; searches aim at twice as much beyond a threshold."""
+SLIGHT = 1e-12
+"""Motions of the water count as equal within this share."""
 LEAST_STAY = 1_000_000
 """Least time that a zone stays saturated [ns]."""
 CALM_AFTER = 50.0
@@ -245,17 +247,26 @@ def watchers(heat: Heat, hs: HeatState, zone: int, bits: int) -> None:
 
 @inner
 def reopen(heat: Heat, hs: HeatState, zone: int) -> None:
-    """Begin another segment of a zone whose last one is closed; nodes look again where need be."""
+    """Begin another segment of a zone whose last one is closed; nodes look again where need be.
+
+    Where the supply will be lower than was thought, times of crossings upwards that were found are
+    too early, which does no harm: nothing happens then, and they are looked for again.
+    """
+    hs.zone[zone, c.KEEPS] = 0
     z, before = hs.zone_c[zone], hs.zone[zone, c.MODE]
-    push, rate, water, supply = z[c.Z_PUSH], z[c.Z_RATE], z[c.W_PUSH], z[c.SUPPLY]
+    push, rate, supply = z[c.Z_PUSH], z[c.Z_RATE], z[c.SUPPLY]
+    water, drift, was = z[c.W_PUSH], z[c.W_RATE], z[c.WATER]
     open_zone(heat, hs, zone)
     if z[c.SUPPLY] != supply:  # it jumped, as where its units carry any heat
         watchers(heat, hs, zone, c.ALL)
     elif before != hs.zone[zone, c.MODE]:
         watchers(heat, hs, zone, c.BOTH_WATCH)
     elif hs.zone[zone, c.MODE] == c.SATURATED:
-        lower = z[c.Z_PUSH] <= push and z[c.Z_RATE] == rate and z[c.W_PUSH] == 0.0 and water == 0.0
+        same = z[c.Z_RATE] == rate and z[c.WATER] <= was + 0.1 * TOLERANCE
+        same = same and (z[c.W_RATE] == drift or (water == 0.0 and z[c.W_PUSH] <= 0.0))
+        lower = z[c.Z_PUSH] <= push and z[c.W_PUSH] <= water + SLIGHT * abs(water) and same
         watchers(heat, hs, zone, c.FALL_WATCH if lower else c.BOTH_WATCH)
+        hs.zone[zone, c.KEEPS] = 1 if lower else 0
     mark_zone(hs, zone, RESCHEDULE)
 
 
@@ -340,13 +351,17 @@ def _calm_due(heat: Heat, hs: HeatState, zone: int) -> int:
 @inner
 def schedule_zone(heat: Heat, hs: HeatState, zone: int) -> None:
     """Set when a zone's next event comes; its segment begins now, or it is still."""
-    row, due = hs.zone[zone], FAR_NS
+    row = hs.zone[zone]
     row[c.FLIP] = _flip_due(heat, hs, zone)
-    row[c.SCAN], row[c.REVIEW], row[c.CALM] = FAR_NS, FAR_NS, FAR_NS
-    if row[c.STILL] == 0:
+    row[c.SCAN], row[c.CALM] = FAR_NS, FAR_NS
+    if row[c.STILL] == 1:
+        row[c.REVIEW] = FAR_NS
+    else:
         row[c.SCAN] = _scan_due(hs, zone)
-        row[c.REVIEW] = _review_due(heat, hs, zone)
+        if row[c.KEEPS] == 0 or row[c.REVIEW] <= hs.now[c.TIME]:
+            row[c.REVIEW] = _review_due(heat, hs, zone)
         row[c.CALM] = _calm_due(heat, hs, zone)
+    row[c.KEEPS] = 0
     due = min(row[c.FLIP], row[c.SCAN], row[c.REVIEW], row[c.CALM])
     set_due(hs.due, zone_entity(hs, zone), due)
 

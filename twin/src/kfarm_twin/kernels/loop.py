@@ -136,7 +136,7 @@ def _begin(
     horizon: int,
 ) -> bool:
     clear_state(farm, state)
-    heat.begin(farm.heat, state.heat, seed, future, horizon)
+    heat.prepare(farm.heat, state.heat, seed, future, horizon)
     clear(queue)
     log.size[:] = 0
     for slot in range(slot_node.shape[0]):

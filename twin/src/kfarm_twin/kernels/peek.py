@@ -10,6 +10,7 @@ from kfarm_twin._jit import inner
 from kfarm_twin.arrays import Farm, State
 from kfarm_twin.kernels import heat_columns as h
 from kfarm_twin.kernels.exponentials import REFERENCE, pair, value
+from kfarm_twin.kernels.heat_nodes import distinct
 from kfarm_twin.kernels.heat_zones import load_branch, load_zone
 from kfarm_twin.kernels.power import ABSENT_C, KILO
 from kfarm_twin.kernels.rng import exp
@@ -45,7 +46,7 @@ def hottest_at_c(farm: Farm, state: State, node: int, at: int) -> float:
     rate, die_rate = heat.branch[branch, h.RATE], farm.heat.laws[cluster, h.DIE_RATE]
     dies, mixed = exp(-die_rate * t), die_rate * pair(rate, die_rate, t)
     hottest = ABSENT_C
-    for device in range(farm.nodes.devices[node]):
+    for device in range(distinct(farm.heat, heat, node)):
         own, watts = heat.own[node, device], float(heat.mw[node, device, h.DRAWN]) * KILO
         rest = heat.node_c[node, h.INLET] + heat.branch[branch, h.R_SINK] * own[h.K_SINK] * watts
         top, away = rest + own[h.R_DIE] * watts, own[h.SINK_C] - rest

@@ -27,7 +27,7 @@ def stand(farm: Farm, slot_node: Ints, state: State, rest: Stand) -> None:
     Devices are those of future 0 of seed 0, where they differ.
     """
     clear_state(farm, state)
-    heat.begin(farm.heat, state.heat, 0, 0, FAR_NS)
+    heat.prepare(farm.heat, state.heat, 0, 0, FAR_NS)
     for slot in range(slot_node.shape[0]):
         if slot_node[slot] != NONE:
             attach(farm, state, slot, slot_node[slot])

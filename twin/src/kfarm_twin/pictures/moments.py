@@ -34,6 +34,10 @@ class Moments:
         Moment that is shown first: the worst.
     worst
         Why it is the worst, in words.
+    curve
+        What is drawn above the slider, seen at more times than the racks: times [s] and the hottest
+        accelerator [degC], or the power of all racks [W] where no temperature is known; each value
+        lasts until the next.
     """
 
     title: str
@@ -42,6 +46,7 @@ class Moments:
     values: Mapping[str, Floats] = field(default_factory=dict)
     start: int = 0
     worst: str = ""
+    curve: tuple[Sequence[float], Sequence[float | None]] | None = None
 
 
 def worst_moment(hottest_c: Floats | None, power_w: Floats | None) -> tuple[int, str]:
@@ -65,6 +70,7 @@ def packed(shown: Moments) -> dict[str, Any]:
         "time_s": [float(t) for t in shown.time_s],
         "start": shown.start,
         "worst": shown.worst,
+        "curve": None if shown.curve is None else [list(part) for part in shown.curve],
         "values": {
             name: pack(shown.values[name])
             for name in QUANTITIES
