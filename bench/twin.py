@@ -134,10 +134,11 @@ def measure_naive(size: str) -> dict[str, float]:
     asked = example_request(size)
     model = compile_farm(list(asked.farms), asked.profiles, asked.plan, asked.snapshot)
     reference = runpy.run_path(str(ROOT / "tests/naive.py"))["Future"]
+    power = runpy.run_path(str(ROOT / "tests/naive_power.py"))["Power"]
     script = runpy.run_path(str(ROOT / "tests/fleet_script.py"))["script"]
     placed = place(model)
     changes = script(model, placed, 42, 0, HORIZON_NS)
-    future = reference(model.columns, placed, changes, HORIZON_NS)
+    future = reference(model.columns, placed, changes, HORIZON_NS, power(model))
     return {"future_s": _seconds(future.run)}
 
 

@@ -10,9 +10,11 @@ import naive_heat
 import numpy as np
 import pytest
 import twin_farms as farms
+from kfarm_api.units import parse_quantity
 from kfarm_twin.arrays import METRIC_ORDER
 from kfarm_twin.compile import Model, compile_farm, read_only
 from kfarm_twin.heat_tables import HeatFault, compile_heat
+from kfarm_twin.kernels.loop import run_batch
 from kfarm_twin.place import place
 from kfarm_twin.results import Replay
 from kfarm_twin.simulate import Simulator
@@ -233,3 +235,37 @@ def test_hours_of_a_future_hold_its_energy_and_make_the_facilitys_figures() -> N
     litres = column["wue"] * column["it_energy"] / 3.6e6
     np.testing.assert_allclose(litres, 1000 * column["water"])
     assert (column["facility_power_peak"] * 30 * 3600 > column["facility_energy"]).all()
+
+
+@pytest.mark.parametrize("capacity", ["3k", "2k", "1500"])
+def test_far_beyond_its_capacity_a_loop_rests_with_devices_at_their_limit(capacity: str) -> None:
+    """What devices are slowed to is what their coolant carries: T = T_w + Q / U + R P.
+
+    Trying supplies and power levels in turn swings between idle and full power here, since a
+    kelvin of supply moves more heat than the loop carries away per kelvin.
+    """
+    cooling = farms.cluster()["cooling"] | {"cduCapacity": capacity}
+    farm = farms.farm(farms.cluster(cooling=cooling))
+    model = compile_farm(
+        [farm], [farms.profile()], farms.plan(farms.training(4)), farms.snapshot(farm)
+    )
+    placed = place(model)
+    assert isinstance(placed, np.ndarray)
+    rest = steady(model, placed, np.ones(8, np.int64))
+    assert rest.throttled.tolist() == [8] * 4 + [0] * 4
+    carried_w = rest.loop_heat_mw[0] * 0.001
+    coolant_c = 18.0 + carried_w * 4.0 / float(parse_quantity(capacity))
+    node_w = rest.power_mw[0] * 0.001
+    device_w = (rest.hottest_c[0] - coolant_c) / 0.025
+    assert 139.0 < device_w < 139.0 + 861.0 * 0.85
+    assert 4 * node_w * 0.75 == pytest.approx(carried_w, rel=1e-9)
+    assert 83.0 < rest.hottest_c[0] <= 85.0
+
+
+def test_futures_and_rest_share_one_compiled_loop() -> None:
+    """Slots are read-only in both: a second signature costs half a minute at first."""
+    model, simulator = build(LIQUID, farms.training(2), [])
+    simulator.play(0, 1)
+    steady(model, simulator.slot_node, running_nodes(model))
+    compiled = getattr(run_batch, "signatures", [])
+    assert not [signature for signature in compiled if signature[1].mutable]

@@ -12,7 +12,7 @@ from kfarm_api.plan import AssumptionResult, Slot, WorkloadPlacement
 from kfarm_api.policy import Check
 from kfarm_api.units import parse_duration_ns, parse_quantity
 
-from kfarm_twin.arrays import METRIC_ORDER, Ints, Outcome
+from kfarm_twin.arrays import METRIC_ORDER, WORST_LOOP, Ints, Outcome
 from kfarm_twin.assume import assess, domination
 from kfarm_twin.compile import Model, compile_farm
 from kfarm_twin.cooling_metrics import cooling_notes, cooling_study
@@ -296,7 +296,12 @@ class _Run:
             futures=len(outcome.metrics),
             worst_future=worst,
             estimates=summaries(outcome),
-            warnings=[*self.model.warnings, *self._facility_notes(), *self._vacuous()],
+            warnings=[
+                *self.model.warnings,
+                *self._facility_notes(),
+                *self._vacuous(),
+                *self._overloads(outcome),
+            ],
         )
 
     def notes(self) -> dict[str, str]:
@@ -315,6 +320,19 @@ class _Run:
         """What was assumed about facilities, where a check asks for their figures."""
         asked = any(bound.check.metric in FACILITY_METRICS for bound in self.bounds)
         return list(self.simulator.facility_assumptions) if asked else []
+
+    def _overloads(self, outcome: Outcome) -> list[str]:
+        """The loop that is asked for most beyond its capacity, if any: cold water may hide it."""
+        loads = outcome.metrics[:, METRIC_ORDER.index("cdu_load_max")]
+        if not (loads > 1.0).any():
+            return []
+        worst = int(np.nanargmax(loads))
+        loop = self.model.names.loops[outcome.places[worst, WORST_LOOP]]
+        return [
+            f"{loop} carries {100 * loads[worst]:.0f} % of its cduCapacity: it holds its supply "
+            "only as far as the facility water is colder than the approach asks for; set a check "
+            "cdu_load_max atMost 1 where pumps or the vendor's rating forbid that"
+        ]
 
     def _vacuous(self) -> list[str]:
         return [

@@ -65,7 +65,9 @@ from kfarm_twin.kernels.rng import FAR_NS, exp, exponential_ns, uniform
 from kfarm_twin.kernels.samplers import normal_quantile
 
 PASSES = 4
-"""Rounds in which levels, inlets and supplies of a steady start are brought together."""
+"""Rounds in which fans, inlets and supplies of a steady start are brought together."""
+HALVINGS = 40
+"""Rounds of the bisection for supplies under which devices are slowed: 100 K to 1e-10 K."""
 
 
 @inner
@@ -666,20 +668,35 @@ def _steady_supplies(heat: Heat, hs: HeatState) -> None:
             p[c.P_WATER] += short / law[c.G]
             row[c.P_MODE] = c.SATURATED
     for zone in range(hs.zone.shape[0]):
-        law, z = heat.zones[zone], hs.zone_c[zone]
-        conduct, share = math.inf, units_share(heat, hs, zone)
-        if share > 0.0 and not math.isinf(law[c.U]):
-            conduct = law[c.U] * share
-        water = hs.plant_c[int(law[c.PLANT]), c.P_WATER]
-        reached = water + float(hs.zone[zone, c.HEAT_MW]) * KILO / conduct
-        if math.isinf(conduct) or reached <= law[c.SETPOINT] + TOLERANCE:
-            reached = law[c.SETPOINT]
-        z[c.SUPPLY] = reached
+        hs.zone_c[zone, c.SUPPLY] = _steady_supply(heat, hs, zone)
+
+
+@inner
+def _steady_supply(heat: Heat, hs: HeatState, zone: int) -> float:
+    """Supply of a zone as it gets with its present heat [degC]."""
+    law, share = heat.zones[zone], units_share(heat, hs, zone)
+    if share <= 0.0 or math.isinf(law[c.U]):
+        return float(law[c.SETPOINT])
+    water = hs.plant_c[int(law[c.PLANT]), c.P_WATER]
+    reached = water + float(hs.zone[zone, c.HEAT_MW]) * KILO / (law[c.U] * share)
+    return float(law[c.SETPOINT] if reached <= law[c.SETPOINT] + TOLERANCE else reached)
+
+
+@inner
+def _steady_inlet(heat: Heat, hs: HeatState, node: int) -> float:
+    """Inlet of a node's devices above their supply [K], with what is drawn now; kept as well."""
+    inlet = 0.0
+    if heat.rules[heat.nodes[node, c.CLUSTER], c.LIQUID] == 0:
+        inlet = hs.rack[heat.nodes[node, c.RACK], c.RACK_RISE]
+        rise = heat.paths[hs.node[node, c.BRANCH], c.RISE]
+        inlet += rise * (float(hs.node[node, c.DEVICES_MW]) * KILO)
+    hs.node_c[node, c.INLET] = inlet
+    return float(inlet)
 
 
 @inner
 def _steady_node(heat: Heat, hs: HeatState, node: int) -> bool:
-    """Levels, fans and own temperatures of a node as they get; True where the first two changed."""
+    """Levels and fans of a node as they get under the present supply; True where they changed."""
     row, cluster = hs.node[node], heat.nodes[node, c.CLUSTER]
     laws, supply = heat.laws[cluster], hs.zone_c[heat.nodes[node, c.INLET_ZONE], c.SUPPLY]
     branch = row[c.BRANCH]
@@ -689,40 +706,98 @@ def _steady_node(heat: Heat, hs: HeatState, node: int) -> bool:
     hs.branch[branch, c.B_NODES] += 1.0
     changed = bool(branch != row[c.BRANCH])
     row[c.BRANCH] = branch
-    inlet = 0.0
-    if heat.rules[cluster, c.LIQUID] == 0:
-        inlet = hs.rack[heat.nodes[node, c.RACK], c.RACK_RISE]
-        inlet += heat.paths[branch, c.RISE] * (float(row[c.DEVICES_MW]) * KILO)
-    hs.node_c[node, c.INLET] = inlet
+    inlet = _steady_inlet(heat, hs, node)
     for device in range(distinct(heat, hs, node)):
-        asked, own = hs.mw[node, device, c.ASKED], hs.own[node, device]
-        level = c.FREE
+        asked, level = hs.mw[node, device, c.ASKED], c.FREE
         if row[c.UP] == 1 and asked > heat.rules[cluster, c.IDLE_MW]:
             level = best_level(heat, hs, node, device, supply + inlet, laws[c.THROTTLE])
             level = c.FREE if level == c.LEVELS else level
         if level != hs.mw[node, device, c.LEVEL]:
             changed = True
         set_level(heat, hs, node, device, level)
-        watts = float(hs.mw[node, device, c.DRAWN]) * KILO
+    return changed
+
+
+@inner
+def _steady_devices(heat: Heat, hs: HeatState, node: int) -> None:
+    """Temperatures of a node's devices above their supply as they get with what is drawn now."""
+    branch, inlet = hs.node[node, c.BRANCH], _steady_inlet(heat, hs, node)
+    for device in range(distinct(heat, hs, node)):
+        own, watts = hs.own[node, device], float(hs.mw[node, device, c.DRAWN]) * KILO
         own[c.SINK_C] = inlet + hs.branch[branch, c.R_SINK] * own[c.K_SINK] * watts
         own[c.DIE_C] = own[c.SINK_C] + own[c.R_DIE] * watts
-    return changed
+
+
+@inner
+def _steady_nodes(heat: Heat, hs: HeatState) -> bool:
+    """Levels and fans under the present supplies, then what all draw; True where any changed."""
+    moved = False
+    for node in range(hs.node.shape[0]):
+        moved = _steady_node(heat, hs, node) or moved
+    if moved:
+        _draw(heat, hs)
+    return moved
+
+
+@inner
+def _draw(heat: Heat, hs: HeatState) -> None:
+    """What nodes draw, and the warming at racks that follows."""
+    for node in range(hs.node.shape[0]):
+        apply(heat, hs, node)
+    for rack in range(hs.rack.shape[0]):
+        hs.rack[rack, c.RACK_RISE] = heat.racks[rack, 0] * (hs.rack[rack, c.RACK_AIR_MW] * KILO)
+
+
+@inner
+def _is_slowed(hs: HeatState) -> bool:
+    slowed = 0
+    for cluster in range(hs.cluster.shape[0]):
+        slowed += hs.cluster[cluster, c.THROTTLED]
+    return bool(slowed > 0)
+
+
+@inner
+def _balance(heat: Heat, hs: HeatState) -> None:
+    """Supplies at which devices are slowed as much as keeps them there, by bisection.
+
+    Warmer supply slows devices, which give less heat: what a zone would reach falls as its supply
+    rises, so that the two meet once. Trying one after the other swings to and fro instead where
+    little cold meets many devices.
+    """
+    for zone in range(hs.zone.shape[0]):
+        z, full = hs.zone_c[zone], hs.zone_c[zone, c.SUPPLY]
+        z[c.Z_LOW], z[c.Z_HIGH] = heat.zones[zone, c.SETPOINT], full
+    for _ in range(HALVINGS):
+        for zone in range(hs.zone.shape[0]):
+            z = hs.zone_c[zone]
+            z[c.SUPPLY] = 0.5 * (z[c.Z_LOW] + z[c.Z_HIGH])
+        _steady_nodes(heat, hs)
+        for zone in range(hs.zone.shape[0]):
+            z = hs.zone_c[zone]
+            if _steady_supply(heat, hs, zone) > z[c.SUPPLY]:
+                z[c.Z_LOW] = z[c.SUPPLY]
+            else:
+                z[c.Z_HIGH] = z[c.SUPPLY]
+    for zone in range(hs.zone.shape[0]):
+        hs.zone_c[zone, c.SUPPLY] = hs.zone_c[zone, c.Z_HIGH]  # the side on which limits are kept
+    _steady_nodes(heat, hs)
 
 
 @inner
 def start_steady(heat: Heat, hs: HeatState) -> None:
     """At time 0, let all be as warm as it gets if nothing changes; records begin anew."""
+    _draw(heat, hs)
+    _steady_supplies(heat, hs)
     for _ in range(PASSES):
-        for node in range(hs.node.shape[0]):
-            apply(heat, hs, node)
-        for rack in range(hs.rack.shape[0]):
-            hs.rack[rack, c.RACK_RISE] = heat.racks[rack, 0] * (hs.rack[rack, c.RACK_AIR_MW] * KILO)
+        moved = _steady_nodes(heat, hs)
+        if _is_slowed(hs):
+            _balance(heat, hs)
+            moved = False
         _steady_supplies(heat, hs)
-        moved = False
-        for node in range(hs.node.shape[0]):
-            moved = _steady_node(heat, hs, node) or moved
         if not moved:
             break
+    for node in range(hs.node.shape[0]):
+        _steady_devices(heat, hs, node)
     for zone in range(hs.zone.shape[0]):
         z = hs.zone_c[zone]
         for branch in range(heat.first[c.BRANCHES, zone], heat.first[c.BRANCHES, zone + 1]):
