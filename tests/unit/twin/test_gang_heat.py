@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import twin_farms as farms
 from kfarm_api.units import parse_quantity
+from kfarm_twin import simulate
 from kfarm_twin.arrays import METRIC_ORDER
 from kfarm_twin.compile import Model, compile_farm, read_only
 from kfarm_twin.heat_tables import HeatFault, compile_heat
@@ -269,3 +270,21 @@ def test_futures_and_rest_share_one_compiled_loop() -> None:
     steady(model, simulator.slot_node, running_nodes(model))
     compiled = getattr(run_batch, "signatures", [])
     assert not [signature for signature in compiled if signature[1].mutable]
+
+
+def test_a_future_that_lacked_room_is_booked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is played again with more room; energy of the first attempt must not stay in its hours."""
+    farm = farms.farm(farms.cluster())
+    seen = farms.snapshot(farm)
+    model = compile_farm([farm], [farms.profile()], farms.plan(farms.training(4)), seen)
+    placed = place(model)
+    assert isinstance(placed, np.ndarray)
+    events, _ = simulate.first_room(model.fleet)
+    roomy = Simulator(model, placed, 5, 2000 * HOUR_NS).play(0, 2)
+    grown: list[int] = []
+    grow = simulate._Worker.grow
+    monkeypatch.setattr(simulate._Worker, "grow", lambda self: (grown.append(1), grow(self)))
+    monkeypatch.setattr(simulate, "first_room", lambda fleet: (events, 1))
+    narrow = Simulator(model, placed, 5, 2000 * HOUR_NS).play(0, 2)
+    assert grown
+    assert narrow.metrics.tobytes() == roomy.metrics.tobytes()

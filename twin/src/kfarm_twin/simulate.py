@@ -286,6 +286,7 @@ class Simulator:
             )
             if played < futures:
                 worker.grow()
+                outcome.hours[row + played] = 0.0  # what the future that lacked room had booked
 
     def play(self, first: int, futures: int) -> Outcome:
         """Results of the futures `first` to `first + futures - 1`, without their hours."""
