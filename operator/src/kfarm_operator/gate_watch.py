@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 from typing import Any
 
 from kfarm_operator.client import ApiError, KubeClient, Resource
@@ -16,6 +18,8 @@ from kfarm_operator.gate_ready import policy_faults
 from kfarm_operator.health import Finding
 from kfarm_operator.parts import Part, Shared
 
+FRESH_S = 2.0
+"""A look at the policies that is older is repeated before a release."""
 REMEDY = "helm upgrade --install restores the chart's policies"
 _GROUP, _VERSION = "admissionregistration.k8s.io", "v1"
 _LISTS = tuple(
@@ -32,7 +36,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class GateWatch(Part):
-    """Reads the policies of the gate at the start and after each re-list.
+    """Reads the policies of the gate at the start, after each re-list and before releases.
 
     Attributes
     ----------
@@ -44,6 +48,8 @@ class GateWatch(Part):
         self._client: KubeClient = shared.accounts.gate
         self._events = Events(shared.accounts.gate)
         self._after = after
+        self._lock = threading.Lock()
+        self._read_at = 0.0
         self.faults: tuple[str, ...] = _UNSEEN
         shared.instruments.read(lambda: [("kfarm_gate_faults", (), float(len(self.faults)))])
 
@@ -54,16 +60,36 @@ class GateWatch(Part):
     async def relisted(self) -> None:
         """Read the policies; where that changes the picture, say so and look at every plan."""
         try:
-            faults = await asyncio.to_thread(self._read)
+            await asyncio.to_thread(self._look)
         except ApiError as error:
-            if error.status not in (401, 403, 404):
-                _LOG.warning("policies of the gate not read: %s", error)
-                return
-            faults = (f"the policies of the gate cannot be read: {error}",)
-        before, self.faults = self.faults, faults
+            _LOG.warning("policies of the gate not read: %s", error)
+
+    def before_release(self) -> tuple[str, ...]:
+        """What is amiss right now; to be asked in a thread, before pods are given places.
+
+        Raises
+        ------
+        ApiError
+            When nobody can tell; then nothing may be released.
+        """
+        with self._lock:
+            recent = time.monotonic() - self._read_at < FRESH_S
+        return self.faults if recent else self._look()
+
+    def _look(self) -> tuple[str, ...]:
+        with self._lock:
+            try:
+                faults = self._read()
+            except ApiError as error:
+                if error.status not in (401, 403, 404):
+                    raise
+                faults = (f"the policies of the gate cannot be read: {error}",)
+            self._read_at = time.monotonic()
+            before, self.faults = self.faults, faults
         if faults != before:
-            await asyncio.to_thread(self._announce, before)
+            self._announce(before)
             self._after.enqueue_all()
+        return faults
 
     def finding(self) -> Finding:
         """How the gate does, for the verbose form of the probes."""

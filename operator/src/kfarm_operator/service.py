@@ -142,7 +142,7 @@ class Service:
         if shared.does("gate") and shared.pods is not None:
             plans = PlanPart(shared, shared.pods)
             gate = GateWatch(shared, plans)
-            plans.reconciler.gate_faults = lambda: gate.faults
+            plans.reconciler.gate_faults = gate.before_release
             parts += [plans, gate]
         whatif = self.accounts.whatif
         if shared.does("whatif") and whatif is not None and shared.player is not None:
@@ -216,6 +216,8 @@ class Service:
 
     def findings(self) -> list[Finding]:
         """How each part does; the operator is healthy when all are good."""
+        if not self.ready.is_set():
+            return [Finding("start", True, "listing everything, or stopping; see /readyz")]
         now = time.monotonic()
         found = [
             fresh("event-loop", "last tick", now - self._ticked, LOOP_BOUND_S),
@@ -238,7 +240,7 @@ class Service:
 
     def alive(self) -> bool:
         """Whether all watches and lists come through."""
-        return self.ready.is_set() and all(finding.good for finding in self.findings())
+        return all(finding.good for finding in self.findings())
 
     def seen(self, event: str | None, body: dict[str, Any]) -> None:
         """Take in an event of one of our kinds; called on the event loop by kopf."""

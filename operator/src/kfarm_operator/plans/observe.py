@@ -58,8 +58,6 @@ class Observed:
         Pods that name this plan.
     usage
         Accelerators on each node that pods of others hold.
-    gate_faults
-        What is amiss with the gate's own policies; nothing is released while anything is.
     """
 
     plan: PlacementPlan
@@ -72,7 +70,6 @@ class Observed:
     ledgers: Mapping[str, NodeLedger | None]
     now: datetime
     hold_until: datetime | None = field(default=None)
-    gate_faults: tuple[str, ...] = ()
 
     @cached_property
     def workloads(self) -> dict[str, Workload]:

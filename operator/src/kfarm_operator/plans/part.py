@@ -64,7 +64,7 @@ class PlanPart(Part):
             case ValidationPolicy() as policy if respecified(before, after):
                 for plan in self._index.plans_of_policy(policy.metadata.name):
                     self.queue.add_threadsafe(_key(plan), SOON_S)
-            case NodeLedger() if _frees(before, after):
+            case NodeLedger() if frees(before, after):
                 known = after or before
                 kind, _, name = known.metadata.name.partition(".") if known else ("", "", "")
                 full = next((k for k in ("GPUFarm", "NPUFarm") if k.lower() == kind), "")
@@ -147,7 +147,7 @@ def _made(farm: Kind | None) -> tuple[int, int | None]:
     return (status.observed_generation or 0, status.nodes) if status else (0, None)
 
 
-def _frees(before: Kind | None, after: Kind | None) -> bool:
+def frees(before: Kind | None, after: Kind | None) -> bool:
     """Whether a ledger leaves more room than before on any node."""
     return any(count > _claimed(after).get(seat, 0) for seat, count in _claimed(before).items())
 

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol
 
@@ -135,7 +134,10 @@ class PlanReconciler:
     def _decide(self, key: Key, plan: PlacementPlan) -> tuple[Observed, Decision]:
         """In a thread: on a large farm this takes a while, and the event loop must go on."""
         observed = self._observe(key, plan)
-        return observed, while_shut(observed, decide(observed))
+        step = decide(observed)
+        if isinstance(step, Assign | Release):
+            step = while_shut(step, self.gate_faults())
+        return observed, step
 
     def _observe(self, key: Key, plan: PlacementPlan) -> Observed:
         farms = {(ref.kind, ref.name) for ref in plan.spec.farms}
@@ -143,7 +145,7 @@ class PlanReconciler:
             node for farm in farms for node in self._nodes.where("farm", farm) if not node.deleting
         ]
         hold = self._holds.get(key)
-        observed = assemble(
+        return assemble(
             plan,
             self._index,
             nodes,
@@ -152,7 +154,6 @@ class PlanReconciler:
             self._clock(),
             hold[0] if hold else None,
         )
-        return replace(observed, gate_faults=self.gate_faults())
 
     async def _apply(
         self, key: Key, observed: Observed, decision: Decision, body: dict[str, Any]

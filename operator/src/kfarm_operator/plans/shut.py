@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kfarm_operator.plans.decide import Assign, Decision, Release, Report
-from kfarm_operator.plans.observe import Observed
 
 REASON = "GateDegraded"
 
 
-def while_shut(observed: Observed, step: Decision) -> Decision:
+def while_shut(step: Decision, faults: Sequence[str]) -> Decision:
     """Let no pod in while others may enter unvalidated: that would void what was validated.
 
     Verdicts are still given, and pods that lost their place are still evicted.
+
+    Parameters
+    ----------
+    faults
+        What is amiss with the gate's own policies.
     """
-    if not observed.gate_faults or not isinstance(step, Assign | Release):
+    if not faults or not isinstance(step, Assign | Release):
         return step
-    faults = "; ".join(observed.gate_faults)
     return Report(
         REASON,
-        f"nothing is released while the gate is open: {faults}; remedy: helm upgrade --install "
-        "restores the chart's policies",
+        f"nothing is released while the gate is open: {'; '.join(faults)}; remedy: helm upgrade "
+        "--install restores the chart's policies",
     )
