@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections import OrderedDict
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from kfarm_api.v1alpha1 import API_VERSION, Kind
 
@@ -44,21 +44,32 @@ class Events:
     def post(
         self, about: Kind, kind: Literal["Normal", "Warning"], reason: str, message: str
     ) -> None:
-        """Post an Event; a refusal is logged and else ignored."""
+        """Post an Event about an object of ours."""
         meta = about.metadata
+        reference = {
+            "apiVersion": API_VERSION,
+            "kind": about.kind,
+            "name": meta.name,
+            "namespace": meta.namespace or "",
+            "uid": meta.uid,
+        }
+        self.post_about(reference, kind, reason, message)
+
+    def post_about(
+        self,
+        reference: dict[str, Any],
+        kind: Literal["Normal", "Warning"],
+        reason: str,
+        message: str,
+    ) -> None:
+        """Post an Event about any object; a refusal is logged and else ignored."""
         now = timestamp(datetime.now(UTC))
-        namespace = meta.namespace or "default"
+        name, namespace = reference["name"], reference.get("namespace") or "default"
         body = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{meta.name}.{uuid.uuid4().hex[:16]}", "namespace": namespace},
-            "involvedObject": {
-                "apiVersion": API_VERSION,
-                "kind": about.kind,
-                "name": meta.name,
-                "namespace": meta.namespace or "",
-                "uid": meta.uid,
-            },
+            "metadata": {"name": f"{name}.{uuid.uuid4().hex[:16]}", "namespace": namespace},
+            "involvedObject": reference,
             "type": kind,
             "reason": reason,
             "message": shorten(message, 1000),

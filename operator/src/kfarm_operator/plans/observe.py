@@ -165,10 +165,8 @@ def observe(
     now: datetime,
     hold_until: datetime | None = None,
 ) -> Observed:
-    """Gather from the mirrors what concerns one plan. `pods` are all pods that may use devices."""
-    farms: dict[tuple[str, str], Farm | None] = {
-        (ref.kind, ref.name): index.farm(ref.kind, ref.name) for ref in plan.spec.farms
-    }
+    """Pick from all nodes and pods what concerns one plan; `pods` may be all that use devices."""
+    farms = {(ref.kind, ref.name) for ref in plan.spec.farms}
     mine = {node.name: node for node in nodes if node.farm in farms and not node.deleting}
     hostnames = {hostname(node): node.name for node in mine.values()}
     own = (plan.metadata.namespace or "", plan.metadata.name)
@@ -181,13 +179,29 @@ def observe(
             used = pod_usage(pod, hostnames)
             if used is not None and used.node in mine:
                 usages.append(used)
+    return assemble(plan, index, mine.values(), own_pods, usages, now, hold_until)
+
+
+def assemble(
+    plan: PlacementPlan,
+    index: Index,
+    nodes: Iterable[NodeView],
+    own_pods: Iterable[PodView],
+    usages: Iterable[Usage],
+    now: datetime,
+    hold_until: datetime | None = None,
+) -> Observed:
+    """Put together what concerns one plan: nodes of its farms, its pods, what others hold there."""
+    farms: dict[tuple[str, str], Farm | None] = {
+        (ref.kind, ref.name): index.farm(ref.kind, ref.name) for ref in plan.spec.farms
+    }
     ledgers = {ledger_name(*farm): index.ledger(ledger_name(*farm)) for farm in farms}
     observed = Observed(
         plan=plan,
         policy=index.policy(plan.spec.policy),
         farms=farms,
         profiles=index.profiles(),
-        nodes=mine,
+        nodes={node.name: node for node in nodes},
         pods=tuple(sorted(own_pods, key=lambda pod: pod.order)),
         usage={},
         ledgers=ledgers,
