@@ -21,6 +21,7 @@ from kfarm_api.v1alpha1 import (
     ValidationPolicy,
 )
 
+from kfarm_operator.admission.part import Admissions
 from kfarm_operator.catalogue import CatalogueReconciler
 from kfarm_operator.client import NODES, PODS, ApiError, KubeClient, bearer, kfarm_resource
 from kfarm_operator.farms.reconcile import FarmReconciler
@@ -110,6 +111,7 @@ class Service:
         )
         self.plan_queue = WorkQueue[tuple[str, str]](self._plan_reconciler.reconcile)
         self._plan_reconciler.interrupted = self.plan_queue.changed_meanwhile
+        self._admissions = self._admission_part(runner)
         self.catalogue_queue = WorkQueue[tuple[str, str]](self._catalogue().reconcile, workers=1)
         self._runs: Mirror[RunView] | None = None
         self.run_queue = WorkQueue[tuple[str, str]](self._no_run)
@@ -127,7 +129,16 @@ class Service:
     def _mirrors(self) -> list[Mirror[Any]]:
         """Those that this role needs."""
         nodes = [] if self.role == "whatif" else [self._nodes]
-        return [*nodes, *self._pods, *([self._runs] if self._runs else [])]
+        kueue = self._admissions.mirrors if self._admissions else []
+        return [*nodes, *self._pods, *kueue, *([self._runs] if self._runs else [])]
+
+    def _admission_part(self, runner: Runner) -> Admissions | None:
+        """What answers Kueue, for the role that lifts gates."""
+        if not self._does("gate"):
+            return None
+        return Admissions(
+            self.accounts.gate, self._index, self._nodes, self._pods, runner, self._threads
+        )
 
     def connection(self) -> kopf.ConnectionInfo:
         """How kopf reaches the API server: as the account that reads."""
@@ -166,6 +177,8 @@ class Service:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for queue in (self.catalogue_queue, self.farm_queue, self.plan_queue, self.run_queue):
             await queue.stop()
+        for queue in self._admissions.queues if self._admissions else ():
+            await queue.stop()
         for mirror in self._mirrors():
             mirror.stop()
         for client in self.accounts.all():
@@ -177,6 +190,7 @@ class Service:
         queues = [self.catalogue_queue]
         queues += [self.farm_queue] if self._does("farm") else []
         queues += [self.plan_queue] if self._does("gate") else []
+        queues += self._admissions.queues if self._admissions else []
         return queues + ([self.run_queue] if self._runs else [])
 
     def alive(self) -> bool:
@@ -199,6 +213,8 @@ class Service:
     def _enqueue(self, kind: str, namespace: str, name: str) -> None:
         if kind == "PlacementPlan":
             self.plan_queue.add_threadsafe((namespace, name), 0.0)
+            if self._admissions:
+                self._admissions.plan_changed(namespace, name)
         elif kind in _FARM_KINDS:
             self.farm_queue.add_threadsafe((kind, name), 0.0)
             self._plans_of((kind, name), PLAN_DEBOUNCE_S)
@@ -209,6 +225,8 @@ class Service:
             for plan in self._index.all(PlacementPlan):
                 if plan.spec.policy == name:
                     self.plan_queue.add_threadsafe(_plan_key(plan), PLAN_DEBOUNCE_S)
+            if self._admissions:
+                self._admissions.policy_changed()
         elif kind == "NodeLedger":
             self._waiting_plans()
 
@@ -225,6 +243,8 @@ class Service:
             self.plan_queue.add_threadsafe(_plan_key(plan), 0.0)
         for run in self._runs.values() if self._runs else ():
             self.run_queue.add_threadsafe((run.namespace, run.name), 0.0)
+        if self._admissions:
+            self._admissions.enqueue_all()
 
     def _plans_of(self, farm: tuple[str, str], delay_s: float) -> None:
         for plan in self._index.all(PlacementPlan):
@@ -262,6 +282,8 @@ class Service:
             if node is not None:
                 self.farm_queue.add_threadsafe(node.farm, FARM_DEBOUNCE_S)
                 self._plans_of(node.farm, NODE_DEBOUNCE_S)
+                if self._admissions:
+                    self._admissions.node_changed(node)
 
     def _pod_mirrors(self) -> list[Mirror[PodView]]:
         """Pods that name a plan, and bound pods that do not (they may hold devices)."""
@@ -274,6 +296,8 @@ class Service:
         pod = new or old
         if pod is not None and pod.plan:
             self.plan_queue.add_threadsafe((pod.namespace, pod.plan), PLAN_DEBOUNCE_S)
+            if self._admissions:
+                self._admissions.pod_changed(pod)
 
     def _foreign_changed(self, old: PodView | None, new: PodView | None) -> None:
         pod = new or old
@@ -300,6 +324,8 @@ class Service:
                 self._enqueue_all()
                 if self._does("gate"):
                     await self._plan_reconciler.collect()
+                if self._admissions:
+                    await self._admissions.collect()
             except ApiError as error:
                 _LOG.warning("re-list failed: %s", error)
 
