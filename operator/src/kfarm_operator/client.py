@@ -185,9 +185,10 @@ class KubeClient:
     def apply(
         self,
         resource: Resource,
+        name: str,
         body: JSON,
         *,
-        manager: str,
+        manager: str = FIELD_MANAGER,
         namespace: str | None = None,
         sub: str = "",
     ) -> JSON:
@@ -195,7 +196,7 @@ class KubeClient:
 
         With ``metadata.uid`` and ``resourceVersion`` in `body` it fails on any change in between.
         """
-        path = resource.path(namespace, body["metadata"]["name"], sub)
+        path = resource.path(namespace, name, sub)
         query = {"fieldManager": manager, "force": "true"}
         return self._json("PATCH", path, query, body, APPLY_PATCH)
 

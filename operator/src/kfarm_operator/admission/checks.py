@@ -49,6 +49,6 @@ class CheckReconciler:
         wanted = active_body(check, active_wanted(check, policies), self._clock())
         if wanted is not None:
             answer = self._client.apply(
-                ADMISSION_CHECKS, wanted, manager=FIELD_MANAGER, sub="status"
+                ADMISSION_CHECKS, name, wanted, manager=FIELD_MANAGER, sub="status"
             )
             self._checks.put(answer)

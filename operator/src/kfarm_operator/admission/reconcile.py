@@ -258,7 +258,7 @@ class AdmissionReconciler:
     def _answer(self, key: Key, found: Found, answer: Answer) -> None:
         body = answer_body(found.workload, found.entries, answer, self._clock())
         done = self._client.apply(
-            WORKLOADS, body, manager=FIELD_MANAGER, namespace=key[0], sub="status"
+            WORKLOADS, key[1], body, manager=FIELD_MANAGER, namespace=key[0], sub="status"
         )
         self._mirrors.workloads.put(done)
         self._known.pop(key, None)
