@@ -18,8 +18,9 @@ import kopf
 
 from kfarm_operator.client import KubeClient
 from kfarm_operator.handlers import register
+from kfarm_operator.parts import Accounts
 from kfarm_operator.runner import TwinRunner, WhatIfRunner
-from kfarm_operator.service import Accounts, Service
+from kfarm_operator.service import Service
 
 _LOG = logging.getLogger(__name__)
 

@@ -28,9 +28,12 @@ _NOT_READY_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreach
 _UNDECLARED = ("affinity", "topologySpreadConstraints", "resourceClaims", "overhead", "resources")
 _STANDARD_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 
-OUR_NODES = {"labelSelector": LABEL_FARM}
-PLANNED_PODS = {"labelSelector": LABEL_PLAN}
-FOREIGN_PODS = {"labelSelector": f"!{LABEL_PLAN}", "fieldSelector": "spec.nodeName!="}
+OUR_NODES: dict[str, Any] = {"labelSelector": LABEL_FARM}
+PLANNED_PODS: dict[str, Any] = {"labelSelector": LABEL_PLAN}
+FOREIGN_PODS: dict[str, Any] = {
+    "labelSelector": f"!{LABEL_PLAN}",
+    "fieldSelector": "spec.nodeName!=",
+}
 """Queries for the nodes of farms, pods that name a plan, and other pods that hold a node."""
 
 

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from kfarm_api.policy import ValidationPolicy
 
 from kfarm_operator.admission.kueue import ADMISSION_CHECKS
-from kfarm_operator.admission.mirrors import OptionalMirror
 from kfarm_operator.admission.status import active_body, active_wanted, ours
 from kfarm_operator.admission.views import CheckView, check_view
 from kfarm_operator.client import KubeClient
 from kfarm_operator.index import Index
+from kfarm_operator.mirror import Mirror
 
 FIELD_MANAGER = "kfarm-twin"
 
@@ -25,7 +25,7 @@ class CheckReconciler:
         self,
         client: KubeClient,
         index: Index,
-        checks: OptionalMirror[CheckView],
+        checks: Mirror[CheckView],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = client

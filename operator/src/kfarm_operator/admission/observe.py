@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -24,9 +24,9 @@ from kfarm_operator.admission.views import (
     WorkloadView,
 )
 from kfarm_operator.index import Index
-from kfarm_operator.plans.observe import Observed, observe
+from kfarm_operator.plans.observe import Observed
 from kfarm_operator.plans.request import build_snapshot
-from kfarm_operator.views import NodeView, PodView
+from kfarm_operator.views import PodView
 
 UNLIMITED = "9999-12-31T23:59:59Z"
 """When a claim of a Workload expires: never by itself, but with the Workload's admission."""
@@ -189,18 +189,17 @@ def gather(
     checks: Mapping[str, CheckView],
     flavors: Mapping[str, FlavorView],
     index: Index,
-    nodes: Iterable[NodeView],
-    pods: Iterable[PodView],
+    look: Callable[[PlacementPlan], Observed],
     now: datetime,
 ) -> Found:
-    """Gather from the mirrors what concerns one Workload.
+    """Gather what concerns one Workload.
 
     Parameters
     ----------
     checks
         AdmissionChecks of ours, by name.
-    pods
-        All pods that may use devices.
+    look
+        Observes a plan as held by this Workload: its pods alone are the plan's own.
     """
     entries = tuple(entry for entry in workload.entries if entry.name in checks)
     policies = tuple(_policy(checks[entry.name], index) for entry in entries)
@@ -220,7 +219,7 @@ def gather(
     plan = index.plan(workload.namespace, names.pop()) if len(names) == 1 else None
     if plan is None:
         return bare
-    seen = observe(_admitted_plan(plan, bare), index, nodes, pods, now, workload=workload.name)
+    seen = look(_admitted_plan(plan, bare))
     # Its own pods are no usage, and none of them is a survivor: the assignment says where all go.
     return replace(bare, observed=replace(seen, pods=()), pods=seen.pods)
 

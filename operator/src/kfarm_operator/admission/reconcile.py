@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from kfarm_api.plan import PlacementPlan
 from kfarm_api.policy import ValidationPolicy
 from kfarm_api.snapshot import synthetic_snapshot
 from kfarm_twin.request import InputError, ValidationRequest, Verdict
 
 from kfarm_operator.admission.decide import (
     Answer,
+    Decision,
     Leave,
     Outcome,
     Release,
@@ -25,7 +27,6 @@ from kfarm_operator.admission.decide import (
     judged,
 )
 from kfarm_operator.admission.kueue import KUEUE_GROUP, KUEUE_VERSION, WORKLOADS
-from kfarm_operator.admission.mirrors import OptionalMirror
 from kfarm_operator.admission.observe import UNLIMITED, Found, gather
 from kfarm_operator.admission.status import answer_body, ours
 from kfarm_operator.admission.views import CheckView, FlavorView, WorkloadView, workload_view
@@ -34,8 +35,9 @@ from kfarm_operator.events import Events, Subject
 from kfarm_operator.index import Index
 from kfarm_operator.mirror import Mirror
 from kfarm_operator.plans.claims import Ledgers, LostRace, seats_of
-from kfarm_operator.plans.observe import Observed
+from kfarm_operator.plans.observe import Observed, assemble
 from kfarm_operator.plans.reconcile import Runner
+from kfarm_operator.podmirrors import PodMirrors
 from kfarm_operator.runner import TwinFailed
 from kfarm_operator.views import NodeView, PodView
 
@@ -52,11 +54,11 @@ class Mirrors:
 
     def __init__(
         self,
-        workloads: OptionalMirror[WorkloadView],
-        checks: OptionalMirror[CheckView],
-        flavors: OptionalMirror[FlavorView],
+        workloads: Mirror[WorkloadView],
+        checks: Mirror[CheckView],
+        flavors: Mirror[FlavorView],
         nodes: Mirror[NodeView],
-        pods: list[Mirror[PodView]],
+        pods: PodMirrors,
     ) -> None:
         self.workloads = workloads
         self.checks = checks
@@ -99,13 +101,13 @@ class AdmissionReconciler:
     async def reconcile(self, key: Key) -> float | None:
         """Take steps for one Workload until there is nothing left to do."""
         for _ in range(STEPS):
-            found = await self._in_thread(self._gather, key)
+            found, decision = await self._in_thread(self._decide, key)
             if found is None:
                 self._known.pop(key, None)
                 await self.collect()
                 return None
             try:
-                done, again_s = await self._apply(key, found)
+                done, again_s = await self._apply(key, found, decision)
             except LostRace as error:
                 _LOG.info("workload %s/%s lost a race: %s", *key, error)
                 continue
@@ -125,6 +127,11 @@ class AdmissionReconciler:
     async def _in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(None, work, *args)
 
+    def _decide(self, key: Key) -> tuple[Found | None, Decision]:
+        """In a thread: on a large farm this takes a while, and the event loop must go on."""
+        found = self._gather(key)
+        return found, Leave() if found is None else decide(found, self._known.get(key))
+
     def _gather(self, key: Key) -> Found | None:
         """Read the Workload and its plan anew; the rest comes from the mirrors."""
         body = self._client.get(WORKLOADS, key[1], key[0])
@@ -139,20 +146,39 @@ class AdmissionReconciler:
         return self._look(workload)
 
     def _look(self, workload: WorkloadView) -> Found:
-        mirrors = self._mirrors
         return gather(
             workload,
-            mirrors.our_checks(),
-            {flavor.name: flavor for flavor in mirrors.flavors.values()},
+            self._mirrors.our_checks(),
+            {flavor.name: flavor for flavor in self._mirrors.flavors.values()},
             self._index,
-            mirrors.nodes.values(),
-            [pod for mirror in mirrors.pods for pod in mirror.values()],
+            lambda plan: self._observe(plan, workload.name),
             self._clock(),
         )
 
-    async def _apply(self, key: Key, found: Found) -> tuple[bool, float | None]:
+    def _observe(self, plan: PlacementPlan, workload: str) -> Observed:
+        """A plan on its farms, held by a Workload."""
+        own = (plan.metadata.namespace or "", plan.metadata.name)
+        farms = {(ref.kind, ref.name) for ref in plan.spec.farms}
+        nodes = [
+            node
+            for farm in farms
+            for node in self._mirrors.nodes.where("farm", farm)
+            if not node.deleting
+        ]
+        pods = self._mirrors.pods
+        return assemble(
+            plan,
+            self._index,
+            nodes,
+            [pod for pod in pods.of_plan(own) if pod.admitted_by == workload],
+            pods.usages(nodes, own, workload),
+            self._clock(),
+            workload=workload,
+        )
+
+    async def _apply(self, key: Key, found: Found, decision: Decision) -> tuple[bool, float | None]:
         """Carry out one step; returns whether it was the last, and when to look again."""
-        match decision := decide(found, self._known.get(key)):
+        match decision:
             case Simulate():
                 return await self._simulate(key, found, decision)
             case Answer():
@@ -197,12 +223,14 @@ class AdmissionReconciler:
     async def _under(self, key: Key, found: Found, name: str) -> Answer | None:
         policy = next(p for p in found.policies if p is not None and p.metadata.name == name)
         try:
-            verdict = await self._ask(key, found, found.request(policy, found.snapshot()))
+            request = await self._in_thread(_on_this_farm, found, policy)
+            verdict = await self._ask(key, found, request)
             if verdict is None:
                 return None
             empty = None
             if verdict.verdict == "Rejected":
-                empty = await self._ask(key, found, _on_empty_farm(found, policy))
+                request = await self._in_thread(_on_empty_farm, found, policy)
+                empty = await self._ask(key, found, request)
                 if empty is None:
                     return None
         except TwinFailed as error:
@@ -297,7 +325,7 @@ class AdmissionReconciler:
             raise errors[0]
 
     def _release_one(self, pod: PodView) -> ApiError | None:
-        pods = self._mirrors.pods[0]
+        pods = self._mirrors.pods
         try:
             pods.put(self._client.patch(PODS, pod.name, lift_body(pod), namespace=pod.namespace))
         except ApiError as error:
@@ -332,6 +360,10 @@ def lift_body(pod: PodView) -> dict[str, Any]:
         "metadata": {"uid": pod.uid, "resourceVersion": pod.resource_version},
         "spec": {"schedulingGates": [{"name": name} for name in pod.other_gates] or None},
     }
+
+
+def _on_this_farm(found: Found, policy: ValidationPolicy) -> ValidationRequest:
+    return found.request(policy, found.snapshot())
 
 
 def _on_empty_farm(found: Found, policy: ValidationPolicy) -> ValidationRequest:

@@ -176,14 +176,12 @@ def observe(
     hold_until: datetime | None = None,
     workload: str | None = None,
 ) -> Observed:
-    """Gather from the mirrors what concerns one plan. `pods` are all pods that may use devices.
+    """Pick from all nodes and pods what concerns one plan; `pods` may be all that use devices.
 
     With `workload`, only the pods of that Kueue Workload are its own; those of others that name
     the same plan count as usage.
     """
-    farms: dict[tuple[str, str], Farm | None] = {
-        (ref.kind, ref.name): index.farm(ref.kind, ref.name) for ref in plan.spec.farms
-    }
+    farms = {(ref.kind, ref.name) for ref in plan.spec.farms}
     mine = {node.name: node for node in nodes if node.farm in farms and not node.deleting}
     hostnames = {hostname(node): node.name for node in mine.values()}
     own = (plan.metadata.namespace or "", plan.metadata.name)
@@ -196,13 +194,30 @@ def observe(
             used = pod_usage(pod, hostnames)
             if used is not None and used.node in mine:
                 usages.append(used)
+    return assemble(plan, index, mine.values(), own_pods, usages, now, hold_until, workload)
+
+
+def assemble(
+    plan: PlacementPlan,
+    index: Index,
+    nodes: Iterable[NodeView],
+    own_pods: Iterable[PodView],
+    usages: Iterable[Usage],
+    now: datetime,
+    hold_until: datetime | None = None,
+    workload: str | None = None,
+) -> Observed:
+    """Put together what concerns one plan: nodes of its farms, its pods, what others hold there."""
+    farms: dict[tuple[str, str], Farm | None] = {
+        (ref.kind, ref.name): index.farm(ref.kind, ref.name) for ref in plan.spec.farms
+    }
     ledgers = {ledger_name(*farm): index.ledger(ledger_name(*farm)) for farm in farms}
     observed = Observed(
         plan=plan,
         policy=index.policy(plan.spec.policy),
         farms=farms,
         profiles=index.profiles(),
-        nodes=mine,
+        nodes={node.name: node for node in nodes},
         pods=tuple(sorted(own_pods, key=lambda pod: pod.order)),
         usage={},
         ledgers=ledgers,

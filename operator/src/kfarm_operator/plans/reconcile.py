@@ -27,7 +27,7 @@ from kfarm_operator.plans.decide import (
     Wait,
     decide,
 )
-from kfarm_operator.plans.observe import Observed, observe
+from kfarm_operator.plans.observe import Observed, assemble
 from kfarm_operator.plans.request import Survivors, build_request, find_survivors
 from kfarm_operator.plans.status import (
     assigned_status,
@@ -36,6 +36,7 @@ from kfarm_operator.plans.status import (
     same,
     verdict_status,
 )
+from kfarm_operator.podmirrors import PodMirrors
 from kfarm_operator.runner import TwinFailed
 from kfarm_operator.views import NodeView, PodView
 
@@ -66,7 +67,7 @@ class PlanReconciler:
         client: KubeClient,
         index: Index,
         nodes: Mirror[NodeView],
-        pods: list[Mirror[PodView]],
+        pods: PodMirrors,
         runner: Runner,
         threads: ThreadPoolExecutor,
         *,
@@ -95,8 +96,7 @@ class PlanReconciler:
             if plan is None or body is None:
                 await self._in_thread(self._forget, key)
                 return None
-            observed = self._observe(key, plan)
-            decision = decide(observed)
+            observed, decision = await self._in_thread(self._decide, key, plan)
             try:
                 done, again_s = await self._apply(key, observed, decision, body)
             except LostRace as error:
@@ -126,11 +126,25 @@ class PlanReconciler:
         plan = self._index.put(body)
         return (plan, body) if isinstance(plan, PlacementPlan) else (None, None)
 
+    def _decide(self, key: Key, plan: PlacementPlan) -> tuple[Observed, Decision]:
+        """In a thread: on a large farm this takes a while, and the event loop must go on."""
+        observed = self._observe(key, plan)
+        return observed, decide(observed)
+
     def _observe(self, key: Key, plan: PlacementPlan) -> Observed:
-        pods = [pod for mirror in self._pods for pod in mirror.values()]
+        farms = {(ref.kind, ref.name) for ref in plan.spec.farms}
+        nodes = [
+            node for farm in farms for node in self._nodes.where("farm", farm) if not node.deleting
+        ]
         hold = self._holds.get(key)
-        return observe(
-            plan, self._index, self._nodes.values(), pods, self._clock(), hold[0] if hold else None
+        return assemble(
+            plan,
+            self._index,
+            nodes,
+            self._pods.of_plan(key),
+            self._pods.usages(nodes, but=key),
+            self._clock(),
+            hold[0] if hold else None,
         )
 
     async def _apply(
@@ -160,8 +174,8 @@ class PlanReconciler:
     async def _simulate(
         self, key: Key, observed: Observed, decision: Simulate
     ) -> tuple[bool, float | None]:
-        survivors = find_survivors(observed)
-        request = build_request(observed, survivors, decision.epoch)
+        survivors = await self._in_thread(find_survivors, observed)
+        request = await self._in_thread(build_request, observed, survivors, decision.epoch)
         _LOG.info("%s/%s: epoch %d: %s", *key, decision.epoch, decision.why)
         verdict, attempts = await self._ask(key, observed, request, decision.attempts)
         if verdict is None:
@@ -264,7 +278,7 @@ class PlanReconciler:
     def _release_one(self, pair: tuple[Any, PodView, str]) -> ApiError | None:
         _, pod, host = pair
         try:
-            self._pods[0].put(
+            self._pods.put(
                 self._client.patch(PODS, pod.name, release_body(pod, host), namespace=pod.namespace)
             )
         except ApiError as error:
@@ -272,7 +286,7 @@ class PlanReconciler:
                 return error
             fresh = self._client.get(PODS, pod.name, pod.namespace)
             if fresh is not None:
-                self._pods[0].put(fresh)
+                self._pods.put(fresh)
             return error if error.conflict else None
         return None
 
