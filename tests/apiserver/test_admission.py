@@ -88,6 +88,11 @@ class Queue:
         """Queue the Job of a plan."""
         self.world.cluster.apply(queued(self.world.job(name, pods=pods), level))
 
+    def submit_again(self, name: str = "train", *, pods: int) -> None:
+        """Delete a Job and queue it anew."""
+        self.world.cluster.kubectl("delete", "job", name, "-n", self.world.namespace)
+        self.submit(name, pods=pods)
+
     def workload(self, job: str = "train") -> Body:
         """The Workload of a Job, or nothing."""
         for item in self.world.cluster.get("workloads", "-n", self.world.namespace)["items"]:
@@ -116,15 +121,6 @@ class Queue:
         ledger = self.world.get("nodeledger", f"gpufarm.{self.world.farm_name}")
         return list((ledger.get("spec") or {}).get("claims") or ())
 
-
-@pytest.fixture
-def queue(with_kueue: ControlPlane, world: Any) -> Queue:
-    """Queues over the test's farm."""
-    del with_kueue
-    made = Queue(world)
-    made.prepare()
-    return made
-
     def limit(self, metric: str, bound: str, **admission: Any) -> None:
         """Replace the policy's check."""
         made = self.world.policy(bound=bound, metric=metric)
@@ -143,6 +139,15 @@ def queue(with_kueue: ControlPlane, world: Any) -> Queue:
         """Status of a condition of a Job's Workload."""
         conditions = self.workload(job).get("status", {}).get("conditions", ())
         return next((str(c["status"]) for c in conditions if c["type"] == kind), "none")
+
+
+@pytest.fixture
+def queue(with_kueue: ControlPlane, world: Any) -> Queue:
+    """Queues over the test's farm."""
+    del with_kueue
+    made = Queue(world)
+    made.prepare()
+    return made
 
 
 def test_a_gang_that_kueue_places_is_validated_and_released_there(queue: Queue) -> None:
@@ -169,7 +174,7 @@ def test_a_gang_that_kueue_places_is_validated_and_released_there(queue: Queue) 
 
 
 def test_heat_that_even_an_empty_farm_cannot_hold_is_rejected(queue: Queue) -> None:
-    """The rooms' supply air is at 22 degC; mended, the Workload goes on when it is set active."""
+    """The room's supply air is at 22 degC; the same job is admitted once the farm is mended."""
     world = queue.world
     queue.limit("rack_inlet_temperature_max", "20")
     world.cluster.apply(queue.plan(pods=4))
@@ -184,7 +189,7 @@ def test_heat_that_even_an_empty_farm_cannot_hold_is_rejected(queue: Queue) -> N
     farm["spec"]["clusters"][0]["cooling"] = {"type": "Air", "supplyTemperature": 18}
     world.cluster.apply(farm)
     world.wait_farm()
-    queue.activate()
+    queue.submit_again(pods=4)
     world.until(lambda: len(world.bound()) == 4)
 
 
@@ -258,7 +263,9 @@ def test_two_checks_and_we_touch_our_entry_alone(queue: Queue) -> None:
     queue.until_state("Ready")
     assert queue.entry(name=other)["state"] == "Pending"
     assert queue.condition("Admitted") != "True"
-    managers = queue.workload()["metadata"]["managedFields"]
+    name = queue.workload()["metadata"]["name"]
+    where = ("-n", world.namespace, "--show-managed-fields")
+    managers = world.cluster.get("workload", name, *where)["metadata"]["managedFields"]
     (mine,) = (m for m in managers if m["manager"] == "kfarm-twin")
     assert set(mine["fieldsV1"]) == {"f:status"}
     (owned,) = mine["fieldsV1"]["f:status"].values()
@@ -315,7 +322,7 @@ def test_a_workload_that_fits_no_plan_is_tried_and_then_given_up(queue: Queue) -
     assert any("no PlacementPlan train" in message for message in told)
     assert any("Given up after 2 retries" in message for message in told)
     world.cluster.apply(queue.plan(pods=2))
-    queue.activate()
+    queue.submit_again(pods=2)
     world.until(lambda: len(world.bound()) == 2)
 
 

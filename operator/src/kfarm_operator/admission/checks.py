@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from kfarm_api.policy import ValidationPolicy
 
 from kfarm_operator.admission.kueue import ADMISSION_CHECKS
-from kfarm_operator.admission.status import active_body, active_wanted, ours
+from kfarm_operator.admission.status import active_body, active_wanted
 from kfarm_operator.admission.views import CheckView, check_view
-from kfarm_operator.client import KubeClient
+from kfarm_operator.client import ApiError, KubeClient
 from kfarm_operator.index import Index
 from kfarm_operator.mirror import Mirror
 
 FIELD_MANAGER = "kfarm-twin"
+CONFLICT_S = 0.1
 
 
 class CheckReconciler:
@@ -35,7 +36,12 @@ class CheckReconciler:
 
     async def reconcile(self, key: tuple[str, str]) -> float | None:
         """Bring the condition of one check up to date; `key` is ("", name)."""
-        await asyncio.get_running_loop().run_in_executor(None, self._reconcile, key[1])
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self._reconcile, key[1])
+        except ApiError as error:
+            if not error.conflict:
+                raise
+            return CONFLICT_S
         return None
 
     def _reconcile(self, name: str) -> None:
@@ -43,7 +49,7 @@ class CheckReconciler:
         if body is None or "deletionTimestamp" in body["metadata"]:
             return
         check = check_view(body)
-        if not ours(check):
+        if not check.ours:
             return
         policies = {policy.metadata.name for policy in self._index.all(ValidationPolicy)}
         wanted = active_body(check, active_wanted(check, policies), self._clock())

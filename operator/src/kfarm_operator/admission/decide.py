@@ -168,9 +168,7 @@ def bounded(found: Found, reason: str, message: str) -> Answer:
     tried = max(entry.retries for entry in found.entries)
     if tried < found.settings.retries:
         return _retry(reason, message, found.settings.retry_after_s)
-    tail = (
-        f". Given up after {tried} retries; put it right and set spec.active: true on the Workload"
-    )
+    tail = f". Given up after {tried} retries; put it right and submit the job again"
     return Answer("Rejected", reason, f"{_cut(message, tail)}{tail}")
 
 
@@ -195,7 +193,7 @@ def judged(found: Found, verdict: Verdict, policy: str, empty: Verdict | None) -
             found.settings.retry_after_s,
         )
     if empty is not None and empty.verdict == "Rejected" and empty.reason != "Unplaceable":
-        tail = ". Change the plan, the policy or the farm, then set spec.active: true"
+        tail = ". Change the plan, the policy or the farm, then submit the job again"
         text = f"not even the empty farm would hold it. {why}"
         return Answer("Rejected", "NeverFits", f"{_cut(text, tail)}{tail}")
     return bounded(found, "Rejected", why)

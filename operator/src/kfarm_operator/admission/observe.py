@@ -197,11 +197,11 @@ def gather(
     Parameters
     ----------
     checks
-        AdmissionChecks of ours, by name.
+        All AdmissionChecks by name; those of other controllers are left out.
     look
         Observes a plan as held by this Workload: its pods alone are the plan's own.
     """
-    entries = tuple(entry for entry in workload.entries if entry.name in checks)
+    entries = tuple(e for e in workload.entries if e.name in checks and checks[e.name].ours)
     policies = tuple(_policy(checks[entry.name], index) for entry in entries)
     devices = frozenset(n for p in index.profiles().values() for n in p.spec.resource_names)
     bare = Found(

@@ -11,7 +11,6 @@ from kfarm_api.v1alpha1 import Kind
 from kfarm_operator.admission.checks import CheckReconciler
 from kfarm_operator.admission.kueue import ADMISSION_CHECKS, RESOURCE_FLAVORS, WORKLOADS
 from kfarm_operator.admission.reconcile import AdmissionReconciler, Mirrors
-from kfarm_operator.admission.status import ours
 from kfarm_operator.admission.views import (
     CheckView,
     FlavorView,
@@ -99,12 +98,12 @@ class AdmissionPart(Part):
 
     def _enqueue_checks(self) -> None:
         for check in self._checks.values():
-            if ours(check):
+            if check.ours:
                 self._check_queue.add_threadsafe(("", check.name))
 
     def _check_changed(self, old: CheckView | None, new: CheckView | None) -> None:
         """From the mirror's thread."""
-        if new is not None and ours(new):
+        if new is not None and new.ours:
             self._check_queue.add_threadsafe(("", new.name))
         names = {check.name for check in (old, new) if check is not None}
         self._enqueue(lambda w: any(entry.name in names for entry in w.entries))
@@ -117,7 +116,7 @@ class AdmissionPart(Part):
                 return
 
     def _concerns(self, workload: WorkloadView) -> bool:
-        names = {check.name for check in self._checks.values() if ours(check)}
+        names = {check.name for check in self._checks.values() if check.ours}
         return any(entry.name in names for entry in workload.entries)
 
     def _enqueue(self, which: Callable[[WorkloadView], bool]) -> None:

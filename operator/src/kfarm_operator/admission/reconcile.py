@@ -28,7 +28,7 @@ from kfarm_operator.admission.decide import (
 )
 from kfarm_operator.admission.kueue import KUEUE_GROUP, KUEUE_VERSION, WORKLOADS
 from kfarm_operator.admission.observe import UNLIMITED, Found, gather
-from kfarm_operator.admission.status import answer_body, ours
+from kfarm_operator.admission.status import answer_body
 from kfarm_operator.admission.views import CheckView, FlavorView, WorkloadView, workload_view
 from kfarm_operator.client import PODS, ApiError, KubeClient, kfarm_resource
 from kfarm_operator.events import Events, Subject
@@ -65,10 +65,6 @@ class Mirrors:
         self.flavors = flavors
         self.nodes = nodes
         self.pods = pods
-
-    def our_checks(self) -> dict[str, CheckView]:
-        """AdmissionChecks that are for kfarm to answer, by name."""
-        return {check.name: check for check in self.checks.values() if ours(check)}
 
 
 class AdmissionReconciler:
@@ -148,7 +144,7 @@ class AdmissionReconciler:
     def _look(self, workload: WorkloadView) -> Found:
         return gather(
             workload,
-            self._mirrors.our_checks(),
+            {check.name: check for check in self._mirrors.checks.values()},
             {flavor.name: flavor for flavor in self._mirrors.flavors.values()},
             self._index,
             lambda plan: self._observe(plan, workload.name),

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from kfarm_api.layout import CHECK_CONTROLLER
-
 from kfarm_operator.admission.decide import Answer
 from kfarm_operator.admission.views import CheckView, Entry, WorkloadView
 from kfarm_operator.conditions import shorten, timestamp
@@ -92,8 +90,3 @@ def active_body(check: CheckView, wanted: tuple[str, str, str], now: datetime) -
         },
         "status": {"conditions": [condition]},
     }
-
-
-def ours(check: CheckView) -> bool:
-    """Whether an AdmissionCheck is for kfarm to answer."""
-    return check.controller == CHECK_CONTROLLER

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kfarm_api.layout import LABEL_HOSTNAME, LABEL_PLAN, LABEL_WORKLOAD
+from kfarm_api.layout import CHECK_CONTROLLER, LABEL_HOSTNAME, LABEL_PLAN, LABEL_WORKLOAD
 
 from kfarm_operator.admission.topology import decode
 from kfarm_operator.views import Shape, shape_of, tolerations_of
@@ -26,6 +26,11 @@ class CheckView:
     controller: str
     parameters: tuple[str, str, str] | None
     active: tuple[str, str, str, str, int] | None
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is for kfarm to answer."""
+        return self.controller == CHECK_CONTROLLER
 
 
 @dataclass(frozen=True)
