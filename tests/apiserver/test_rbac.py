@@ -37,6 +37,7 @@ FORBIDDEN_RESOURCES = {
 FORBIDDEN_OF_CONFIG_MAPS = {"list", "watch", "update", "patch"}
 READ = frozenset({"get", "list", "watch"})
 KINDS = ("acceleratorprofiles", "gpufarms", "npufarms")
+KUEUE = ("workloads", "admissionchecks", "resourceflavors")
 POLICIES = ("mutatingadmissionpolicies", "validatingadmissionpolicies")
 BINDINGS = ("mutatingadmissionpolicybindings", "validatingadmissionpolicybindings")
 RIGHTS: dict[str, dict[str, frozenset[str]]] = {
@@ -50,6 +51,9 @@ RIGHTS: dict[str, dict[str, frozenset[str]]] = {
         "pods/eviction.": frozenset({"create"}),
         "nodes.": READ,
         "namespaces.": READ,
+        **{f"{name}.kueue.x-k8s.io": READ for name in KUEUE},
+        "workloads/status.kueue.x-k8s.io": frozenset({"patch"}),
+        "admissionchecks/status.kueue.x-k8s.io": frozenset({"patch"}),
         **{f"{name}.admissionregistration.k8s.io": READ for name in (*POLICIES, *BINDINGS)},
         "events.": frozenset({"create", "patch"}),
         "events.events.k8s.io": frozenset({"create", "patch"}),

@@ -23,6 +23,7 @@ from kubernetes.client.exceptions import ApiException
 
 JSON = dict[str, Any]
 MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
 FIELD_MANAGER = "kfarm"
 PAGE = 500
 CONNECTIONS = 24
@@ -184,6 +185,24 @@ class KubeClient:
         """Patch an object; put ``metadata.uid`` and ``resourceVersion`` into `body`."""
         query = {"fieldManager": FIELD_MANAGER}
         return self._json("PATCH", resource.path(namespace, name, sub), query, body, content_type)
+
+    def apply(
+        self,
+        resource: Resource,
+        name: str,
+        body: JSON,
+        *,
+        manager: str = FIELD_MANAGER,
+        namespace: str | None = None,
+        sub: str = "",
+    ) -> JSON:
+        """Server-side apply of just the fields in `body`, which thereby become `manager`'s.
+
+        With ``metadata.uid`` and ``resourceVersion`` in `body` it fails on any change in between.
+        """
+        path = resource.path(namespace, name, sub)
+        query = {"fieldManager": manager, "force": "true"}
+        return self._json("PATCH", path, query, body, APPLY_PATCH)
 
     def delete(
         self, resource: Resource, name: str, *, uid: str | None, namespace: str | None = None

@@ -10,10 +10,9 @@ import asyncio
 import logging
 import threading
 import time
-from typing import Any
 
 from kfarm_operator.client import ApiError, KubeClient, Resource
-from kfarm_operator.events import Events
+from kfarm_operator.events import Events, Subject
 from kfarm_operator.gate_ready import policy_faults
 from kfarm_operator.health import Finding
 from kfarm_operator.parts import Part, Shared
@@ -44,7 +43,7 @@ class GateWatch(Part):
         What is amiss; empty when the gate is shut. Kept while the API server does not answer.
     """
 
-    def __init__(self, shared: Shared, after: Part) -> None:
+    def __init__(self, shared: Shared, after: tuple[Part, ...]) -> None:
         self._client: KubeClient = shared.accounts.gate
         self._events = Events(shared.accounts.gate)
         self._after = after
@@ -88,7 +87,8 @@ class GateWatch(Part):
             before, self.faults = self.faults, faults
         if faults != before:
             self._announce(before)
-            self._after.enqueue_all()
+            for part in self._after:
+                part.enqueue_all()
         return faults
 
     def finding(self) -> Finding:
@@ -103,15 +103,11 @@ class GateWatch(Part):
         return policy_faults(mutating, its_bindings, validating, their_bindings)
 
     def _announce(self, before: tuple[str, ...]) -> None:
-        about: dict[str, Any] = {
-            "apiVersion": f"{_GROUP}/{_VERSION}",
-            "kind": "MutatingAdmissionPolicy",
-            "name": "kfarm-gate",
-        }
+        about = Subject(f"{_GROUP}/{_VERSION}", "MutatingAdmissionPolicy", "", "kfarm-gate", "")
         if self.faults:
             message = f"nothing is released: {'; '.join(self.faults)}. {REMEDY}"
             _LOG.error("the gate is open: %s", message)
-            self._events.post_about(about, "Warning", "GateDegraded", message)
+            self._events.tell(about, "Warning", "GateDegraded", message)
         elif before != _UNSEEN:
             _LOG.info("the gate is shut again")
-            self._events.post_about(about, "Normal", "GateShut", "all policies are back")
+            self._events.tell(about, "Normal", "GateShut", "all policies are back")

@@ -14,11 +14,15 @@ Place = tuple[bool, str]
 Changed = Callable[[PodView | None, PodView | None], None]
 
 
+Holder = tuple[Key, str]
+"""The plan that a pod names, and the Kueue Workload that it belongs to, if any."""
+
+
 class Holdings:
-    """Accelerators by place and plan, kept by adding and taking away one pod at a time."""
+    """Accelerators by place and holder, kept by adding and taking away one pod at a time."""
 
     def __init__(self) -> None:
-        self._held: dict[Place, dict[Key, int]] = {}
+        self._held: dict[Place, dict[Holder, int]] = {}
 
     def replace(self, _: Key, before: PodView | None, after: PodView | None) -> None:
         """Count one pod anew."""
@@ -32,15 +36,15 @@ class Holdings:
         if place is None or not count:
             return
         at = self._held.setdefault(place, {})
-        plan = (pod.namespace, pod.plan)
-        at[plan] = at.get(plan, 0) + sign * count
-        if not at[plan]:
-            del at[plan]
+        holder = ((pod.namespace, pod.plan), pod.admitted_by)
+        at[holder] = at.get(holder, 0) + sign * count
+        if not at[holder]:
+            del at[holder]
         if not at:
             del self._held[place]
 
-    def on(self, node: NodeView) -> Iterable[tuple[Key, int]]:
-        """What each plan's pods hold of a node, those included that are on their way."""
+    def on(self, node: NodeView) -> Iterable[tuple[Holder, int]]:
+        """What each holder's pods hold of a node, those included that are on their way."""
         yield from self._held.get((True, node.name), {}).items()
         yield from self._held.get((False, hostname(node)), {}).items()
 
@@ -96,13 +100,15 @@ class PodMirrors:
         """Take in a pod that a write returned."""
         self.planned.put(body)
 
-    def usages(self, nodes: Iterable[NodeView], but: Key) -> list[Usage]:
+    def usages(
+        self, nodes: Iterable[NodeView], but: Key, workload: str | None = None
+    ) -> list[Usage]:
         """What pods of others hold of these nodes.
 
         Parameters
         ----------
-        but
-            The plan whose own pods are left out.
+        but, workload
+            The plan whose own pods are left out; with `workload`, only those of that Workload.
         """
         wanted = list(nodes)
         found: list[Usage] = []
@@ -112,9 +118,9 @@ class PodMirrors:
         ):
             with mirror.reading:
                 found += [
-                    Usage(node.name, plan, count)
+                    Usage(node.name, plan, count, admitted_by)
                     for node in wanted
-                    for plan, count in held.on(node)
-                    if plan != but
+                    for (plan, admitted_by), count in held.on(node)
+                    if plan != but or workload not in (None, admitted_by)
                 ]
         return found

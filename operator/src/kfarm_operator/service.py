@@ -15,6 +15,7 @@ from typing import Any
 import kopf
 from kfarm_api.v1alpha1 import AcceleratorProfile, GPUFarm, Kind, NPUFarm
 
+from kfarm_operator.admission.part import AdmissionPart
 from kfarm_operator.catalogue import CataloguePart
 from kfarm_operator.client import NODES, ApiError, bearer, kfarm_resource
 from kfarm_operator.farms.part import FarmPart
@@ -141,9 +142,11 @@ class Service:
             parts.append(FarmPart(shared))
         if shared.does("gate") and shared.pods is not None:
             plans = PlanPart(shared, shared.pods)
-            gate = GateWatch(shared, plans)
+            admission = AdmissionPart(shared, shared.pods, self.timing.mirrors)
+            gate = GateWatch(shared, (plans, admission))
             plans.reconciler.gate_faults = gate.before_release
-            parts += [plans, gate]
+            admission.reconciler.gate_faults = gate.before_release
+            parts += [plans, admission, gate]
         whatif = self.accounts.whatif
         if shared.does("whatif") and whatif is not None and shared.player is not None:
             parts.append(RunPart(shared, whatif, shared.player, self.timing.mirrors))

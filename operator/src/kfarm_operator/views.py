@@ -9,6 +9,8 @@ from typing import Any
 
 from kfarm_api.layout import (
     GATE,
+    KUEUE_POD_SET,
+    KUEUE_WORKLOAD,
     LABEL_CLUSTER,
     LABEL_FARM,
     LABEL_FARM_KIND,
@@ -68,7 +70,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class PodView:
-    """A pod that names a plan."""
+    """A pod that names a plan.
+
+    `admitted_by` is the Kueue Workload that it belongs to and `pod_set` its part of it; empty
+    where Kueue has no hand in it.
+    """
 
     namespace: str
     name: str
@@ -84,6 +90,8 @@ class PodView:
     deleting: bool
     order: tuple[int, str]
     shape: Shape
+    admitted_by: str = ""
+    pod_set: str = ""
 
     @property
     def live(self) -> bool:
@@ -194,7 +202,9 @@ def pod_view(body: dict[str, Any]) -> PodView:
         terminal=status.get("phase") in ("Succeeded", "Failed"),
         deleting="deletionTimestamp" in meta,
         order=(int(index) if index.isascii() and index.isdigit() else -1, meta["name"]),
-        shape=_shape(spec),
+        shape=shape_of(spec),
+        admitted_by=(meta.get("annotations") or {}).get(KUEUE_WORKLOAD, ""),
+        pod_set=labels.get(KUEUE_POD_SET, ""),
     )
 
 
@@ -203,7 +213,8 @@ def _requests(container: dict[str, Any]) -> dict[str, Any]:
     return {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
 
 
-def _shape(spec: dict[str, Any]) -> Shape:
+def shape_of(spec: dict[str, Any]) -> Shape:
+    """What a pod's spec, or that of a template, asks for; see `Shape`."""
     totals: dict[str, Decimal] = {}
     for container in spec.get("containers") or ():
         for name, amount in _requests(container).items():
@@ -221,14 +232,15 @@ def _shape(spec: dict[str, Any]) -> Shape:
         cpu=totals.get("cpu", Decimal(0)),
         memory=totals.get("memory", Decimal(0)),
         node_selector=tuple(sorted(selector.items())),
-        tolerations=tuple(sorted(_tolerations(spec))),
+        tolerations=tuple(sorted(tolerations_of(spec))),
         priority_class=spec.get("priorityClassName") or "",
         scheduler=spec.get("schedulerName") or "default-scheduler",
         oddities=tuple(_oddities(spec)),
     )
 
 
-def _tolerations(spec: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+def tolerations_of(spec: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Tolerations beside those that Kubernetes and kfarm add."""
     return [
         (t.get("key", ""), t.get("operator") or "Equal", t.get("value", ""), t.get("effect", ""))
         for t in spec.get("tolerations") or ()

@@ -28,6 +28,9 @@ from kfarm_operator.views import NodeView, PodView
 
 MAX_ATTEMPTS = 3
 RETRY_S = 5.0
+PLACED_BY_KUEUE = (
+    "Kueue places these workloads; the verdict on each stands in admissionChecks of its Workload"
+)
 TWIN_REASONS = ("DeadlineExceeded", "MemoryExceeded", "Crashed")
 
 
@@ -90,6 +93,8 @@ Decision = Wait | Evict | Simulate | Assign | Release | Report
 
 def decide(observed: Observed) -> Decision:
     """The next step for the plan."""
+    if observed.placed_by_kueue:
+        return _missing_farm(observed) or Report("PlacedByKueue", PLACED_BY_KUEUE)
     waiting = _missing_reference(observed)
     if waiting is not None:
         return waiting
@@ -114,6 +119,10 @@ def _missing_reference(observed: Observed) -> Wait | None:
             f"no ValidationPolicy named {observed.plan.spec.policy!r}; apply it or correct "
             "spec.policy",
         )
+    return _missing_farm(observed)
+
+
+def _missing_farm(observed: Observed) -> Wait | None:
     for (kind, farm_name), farm in observed.farms.items():
         if farm is None or farm.metadata.deletion_timestamp:
             return Wait(

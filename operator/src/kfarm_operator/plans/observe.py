@@ -58,6 +58,8 @@ class Observed:
         Pods that name this plan.
     usage
         Accelerators on each node that pods of others hold.
+    workload
+        Name of the Kueue Workload whose placement this is; the plan then carries its uid.
     """
 
     plan: PlacementPlan
@@ -70,11 +72,17 @@ class Observed:
     ledgers: Mapping[str, NodeLedger | None]
     now: datetime
     hold_until: datetime | None = field(default=None)
+    workload: str | None = field(default=None)
 
     @cached_property
     def workloads(self) -> dict[str, Workload]:
         """Workloads of the plan by name."""
         return {workload.name: workload for workload in self.plan.spec.workloads}
+
+    @property
+    def placed_by_kueue(self) -> bool:
+        """Whether Kueue chooses the nodes, so that the plan only describes behaviour."""
+        return self.plan.spec.placement == "Kueue"
 
     @cached_property
     def hostnames(self) -> dict[str, str]:
@@ -130,11 +138,12 @@ class Observed:
 
 @dataclass(frozen=True)
 class Usage:
-    """Accelerators that one pod holds on one node; the plan it names, if any."""
+    """Accelerators that one pod holds on one node; the plan it names and its Workload, if any."""
 
     node: str
     plan: tuple[str, str]
     accelerators: int
+    workload: str = ""
 
 
 def hostname(node: NodeView) -> str:
@@ -154,7 +163,8 @@ def pod_usage(pod: PodView, hostnames: Mapping[str, str]) -> Usage | None:
     if node is None or pod.terminal:
         return None
     held = sum(count for _, count in pod.shape.devices if count > 0)
-    return Usage(node, (pod.namespace, pod.plan), held) if held else None
+    owner = (pod.namespace, pod.plan)
+    return Usage(node, owner, held, pod.admitted_by) if held else None
 
 
 def observe(
@@ -164,8 +174,13 @@ def observe(
     pods: Iterable[PodView],
     now: datetime,
     hold_until: datetime | None = None,
+    workload: str | None = None,
 ) -> Observed:
-    """Pick from all nodes and pods what concerns one plan; `pods` may be all that use devices."""
+    """Pick from all nodes and pods what concerns one plan; `pods` may be all that use devices.
+
+    With `workload`, only the pods of that Kueue Workload are its own; those of others that name
+    the same plan count as usage.
+    """
     farms = {(ref.kind, ref.name) for ref in plan.spec.farms}
     mine = {node.name: node for node in nodes if node.farm in farms and not node.deleting}
     hostnames = {hostname(node): node.name for node in mine.values()}
@@ -173,13 +188,13 @@ def observe(
     own_pods: list[PodView] = []
     usages: list[Usage] = []
     for pod in pods:
-        if (pod.namespace, pod.plan) == own:
+        if (pod.namespace, pod.plan) == own and workload in (None, pod.admitted_by):
             own_pods.append(pod)
         else:
             used = pod_usage(pod, hostnames)
             if used is not None and used.node in mine:
                 usages.append(used)
-    return assemble(plan, index, mine.values(), own_pods, usages, now, hold_until)
+    return assemble(plan, index, mine.values(), own_pods, usages, now, hold_until, workload)
 
 
 def assemble(
@@ -190,6 +205,7 @@ def assemble(
     usages: Iterable[Usage],
     now: datetime,
     hold_until: datetime | None = None,
+    workload: str | None = None,
 ) -> Observed:
     """Put together what concerns one plan: nodes of its farms, its pods, what others hold there."""
     farms: dict[tuple[str, str], Farm | None] = {
@@ -207,22 +223,28 @@ def assemble(
         ledgers=ledgers,
         now=now,
         hold_until=hold_until,
+        workload=workload,
     )
     return replace_usage(observed, usages)
 
 
 def replace_usage(observed: Observed, usages: Iterable[Usage]) -> Observed:
-    """Add claims to what pods hold: a claim counts for what its plan's pods do not hold yet."""
+    """Add claims to what pods hold: a claim counts for what its own pods do not hold yet.
+
+    Its own are those of its plan, or, where Kueue placed them, those of its Workload.
+    """
     held: dict[str, int] = {}
-    by_plan: dict[tuple[tuple[str, str], str], int] = {}
+    by_holder: dict[tuple[tuple[str, str], str | None, str], int] = {}
     for used in usages:
         held[used.node] = held.get(used.node, 0) + used.accelerators
-        seat = (used.plan, used.node)
-        by_plan[seat] = by_plan.get(seat, 0) + used.accelerators
+        for workload in (None, used.workload):
+            seat = (used.plan, workload, used.node)
+            by_holder[seat] = by_holder.get(seat, 0) + used.accelerators
     for farm in observed.farms:
         for claim in observed.others_claims(farm):
             for claimed in claim.nodes:
-                present = by_plan.get(((claim.namespace, claim.plan), claimed.node), 0)
+                holder = (claim.namespace, claim.plan)
+                present = by_holder.get((holder, claim.workload, claimed.node), 0)
                 missing = max(0, claimed.accelerators - present)
                 held[claimed.node] = held.get(claimed.node, 0) + missing
     return replace(observed, usage=held)

@@ -326,6 +326,8 @@ class PlanReconciler:
                 message = f"pod {pod.name} stays gated: it {difference}"
                 self._events.once(observed.plan, pod.uid, "Warning", "PodDiffers", message)
             self._shrink_claims(observed)
+        if observed.placed_by_kueue and any(observed.claim(farm) for farm in observed.farms):
+            self._ledgers.withdraw(observed.plan.metadata.uid or "", list(observed.farms))
 
     def _shrink_claims(self, observed: Observed) -> None:
         """A plan whose pods have all ended holds nothing any more."""
@@ -347,6 +349,8 @@ class PlanReconciler:
             name = (farm.kind, farm.metadata.name)
             ledger = self._index.ledger(f"{farm.kind.lower()}.{farm.metadata.name}")
             for claim in ledger.spec.claims if ledger else ():
+                if claim.workload is not None:
+                    continue
                 known = self._index.plan(claim.namespace, claim.plan)
                 if known is not None and known.metadata.uid == claim.uid:
                     continue
