@@ -22,6 +22,7 @@ from kubernetes.client.exceptions import ApiException
 
 JSON = dict[str, Any]
 MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
 FIELD_MANAGER = "kfarm"
 PAGE = 500
 CONNECTIONS = 24
@@ -180,6 +181,24 @@ class KubeClient:
         """Patch an object; put ``metadata.uid`` and ``resourceVersion`` into `body`."""
         query = {"fieldManager": FIELD_MANAGER}
         return self._json("PATCH", resource.path(namespace, name, sub), query, body, content_type)
+
+    def apply(self, resource: Resource, name: str, body: JSON) -> JSON:
+        """Server-side apply: the fields of `body` become ours, those left out are given up.
+
+        Put ``metadata.uid`` and ``resourceVersion`` into `body` to change only that very object.
+        """
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return self._json("PATCH", resource.path(None, name), query, body, APPLY_PATCH)
+
+    def served(self, group: str, version: str) -> frozenset[str]:
+        """Plurals of the kinds that the API server serves of a group; empty when it knows none."""
+        try:
+            body = self._json("GET", f"/apis/{group}/{version}")
+        except ApiError as error:
+            if error.not_found:
+                return frozenset()
+            raise
+        return frozenset(str(item["name"]) for item in body.get("resources") or ())
 
     def delete(
         self, resource: Resource, name: str, *, uid: str | None, namespace: str | None = None

@@ -9,10 +9,19 @@ from kfarm_api.farm import Farm
 
 from kfarm_operator.conditions import condition
 from kfarm_operator.farms.decide import FarmDecision
+from kfarm_operator.queues.status import CONDITION
 
 
-def farm_status(farm: Farm, decision: FarmDecision, now: datetime) -> dict[str, Any]:
-    """The whole status as it should stand."""
+def farm_status(
+    farm: Farm, decision: FarmDecision, now: datetime, queues: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The fields of the status that follow from nodes and queues, as they should stand.
+
+    Parameters
+    ----------
+    queues
+        Condition of the queues, if there is anything to say. Conditions of other types stay.
+    """
     clusters: list[dict[str, Any]] = []
     accelerators = 0
     for cluster in farm.spec.clusters:
@@ -31,8 +40,18 @@ def farm_status(farm: Farm, decision: FarmDecision, now: datetime) -> dict[str, 
         "readyNodes": sum(int(c["ready"]) for c in clusters),
         "accelerators": accelerators,
         "clusters": clusters,
-        "conditions": [_ready(farm, decision, clusters, now)],
+        "conditions": [
+            _ready(farm, decision, clusters, now),
+            *([queues] if queues else []),
+            *_others(farm),
+        ],
     }
+
+
+def _others(farm: Farm) -> list[dict[str, Any]]:
+    """Conditions that somebody else sees to."""
+    listed = farm.status.conditions if farm.status else ()
+    return [c.as_manifest() for c in listed if c.type not in ("Ready", CONDITION)]
 
 
 def _ready(
