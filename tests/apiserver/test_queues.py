@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from kfarm_controlplane import ControlPlane
-from kfarm_controlplane.client import Cluster
+from kfarm_controlplane.client import Cluster, KubectlError
 from kfarm_controlplane.cluster import wait_until
-from kfarm_controlplane.inprocess import HeldTwin, InProcessOperator
-from kfarm_controlplane.installation import Installation, install
+from kfarm_controlplane.inprocess import InProcessOperator
+from kfarm_controlplane.installation import Installation
 from kfarm_operator import service
 from kfarm_operator.queues import keep
 
@@ -34,7 +34,7 @@ def clean_cluster(control_plane: object) -> Iterator[Cluster]:
 def _quick() -> Iterator[None]:
     """Re-lists every few seconds, so that nothing waits half a minute for one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service, "RELIST_S", 2.0)
+        patch.setattr(service, "RELIST_S", 1.0)
         patch.setattr(keep, "DISCOVERY_S", 1.0)
         patch.setattr(keep, "FRESH_S", 1.0)
         patch.setattr(keep, "RETRY_S", 2.0)
@@ -171,6 +171,7 @@ TWO: tuple[Body, ...] = (
 )
 SHARES = [{"name": "government", "guaranteed": 32}, {"name": "own", "guaranteed": 16}]
 READY = "QueuesReady"
+FABRIC = {"topology": "RailOptimizedFatTree", "nodesPerScalableUnit": 8}
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +204,7 @@ def shared(bare: Shared, kueue: Cluster) -> Shared:
     return bare
 
 
-def rest(operator: InProcessOperator, rounds: int = 6) -> int:
+def rest(operator: InProcessOperator, rounds: int = 4) -> int:
     """Writes while the operator looks at everything a few times."""
     begin, writes = operator.reconciles, operator.writes
     wait_until(lambda: operator.reconciles >= begin + rounds, 60, "reconciles")
@@ -233,3 +234,204 @@ def test_kueue_is_noticed_when_it_comes(
     assert all(has(body, "Active") for body in bare.objects("clusterqueues").values())
     assert bare.nominal("government") == {"gov": 32, "own": 0}
     assert bare.nominal("own") == {"own": 16, "gov": 0}
+
+
+def test_idle_quota_flows_to_who_waits_and_is_reclaimed(shared: Shared) -> None:
+    shared.apply()
+    shared.until(READY)
+    shared.line("government")
+    shared.line("own")
+    shared.job("guest", "own", 4)
+    wait_until(lambda: shared.admitted("guest"), 60, "a job on idle devices of another share")
+    assert shared.flavor("guest") == "gov"
+    shared.job("host", "government", 4)
+    wait_until(lambda: shared.admitted("host"), 60, "reclaim")
+    assert shared.flavor("host") == "gov"
+    assert not shared.admitted("guest")
+    assert has(shared.workload("guest"), "Preempted")
+    shared.cluster.kubectl("delete", "job", "host", "-n", shared.world.namespace)
+    wait_until(lambda: shared.admitted("guest"), 60, "the guest again")
+
+
+def test_a_lending_limit_holds(shared: Shared, operator: InProcessOperator) -> None:
+    shares = [{**SHARES[0], "lendingLimit": 16}, SHARES[1]]
+    shared.apply(shares=shares)
+    shared.until(READY)
+    assert shared.quota("government")["gov"]["lendingLimit"] == "16"
+    shared.line("own")
+    for job in ("first", "second"):
+        shared.job(job, "own", 2)
+        wait_until(lambda job=job: shared.admitted(job), 60, job)  # type: ignore[misc]
+    assert {shared.flavor("first"), shared.flavor("second")} == {"own", "gov"}
+    shared.job("third", "own", 1)
+    wait_until(lambda: has(shared.workload("third"), "QuotaReserved", "False"), 60, "a refusal")
+    shared.apply(shares=[{**SHARES[0], "lendingLimit": 24}, SHARES[1]])
+    wait_until(lambda: shared.admitted("third"), 60, "the third once more is lent")
+    assert shared.flavor("third") == "gov"
+    wait_until(lambda: rest(operator) == 0, 60, "no writes")
+
+
+def test_a_gang_lands_in_one_rack_and_one_unit(shared: Shared) -> None:
+    shared.apply(
+        {"name": "big", "nodes": 16, "fabric": {**FABRIC, "nodesPerScalableUnit": 8}},
+        shares=[{"name": "all", "guaranteed": 128}],
+    )
+    shared.until(READY)
+    shared.line("all")
+    shared.job("split", "all", 3)
+    wait_until(lambda: shared.admitted("split"), 60, "the first gang")
+    shared.job("rack", "all", 4, within=RACK)
+    shared.job("unit", "all", 8, within=UNIT)
+    wait_until(lambda: shared.admitted("rack") and shared.admitted("unit"), 60, "both gangs")
+    for job, label, pods in (("rack", RACK, 4), ("unit", UNIT, 8)):
+        labels = [node["metadata"]["labels"] for node in shared.nodes(job)]
+        assert len(labels) == pods
+        assert len({found[label] for found in labels}) == 1
+    shared.cluster.kubectl("delete", "job", "unit", "-n", shared.world.namespace)
+    shared.job("wide", "all", 5, within=RACK)
+
+    def refused() -> bool:
+        listed = (shared.workload("wide").get("status") or {}).get("conditions") or ()
+        return any("topology" in c["message"] for c in listed if c["type"] == "QuotaReserved")
+
+    wait_until(refused, 60, "a gang that no rack can hold")
+
+
+def test_queues_follow_the_farm(shared: Shared, operator: InProcessOperator) -> None:
+    shared.apply()
+    shared.until(READY)
+    shared.apply(
+        {**TWO[0], "nodes": 6}, TWO[1], shares=[{**SHARES[0], "guaranteed": 48}, SHARES[1]]
+    )
+    shared.until(READY, "share 64 devices")
+    assert shared.nominal("government") == {"gov": 48, "own": 0}
+    shared.apply({**TWO[0], "nodes": 3}, TWO[1], {"name": "new", "nodes": 2})
+    shared.until(READY, "share 56 devices of 3 flavors")
+    assert shared.nominal("government") == {"gov": 24, "new": 8, "own": 0}
+    assert shared.nominal("", "cohorts") == {"new": 8}
+    shared.apply(TWO[0], shares=[SHARES[0]])
+    shared.until(READY, "1 ClusterQueues share 32 devices of 1 flavors")
+    farm = shared.farm
+    wait_until(
+        lambda: shared.names() == [farm, f"{farm}-gov", farm, f"{farm}-government"], 60, "the rest"
+    )
+    queue = f"{farm}-government"
+    tampered = {"spec": {"preemption": {"reclaimWithinCohort": "Never"}, "stopPolicy": "Hold"}}
+    patch = ("patch", "clusterqueue", queue, "--type=merge", "-p")
+    shared.cluster.kubectl(*patch, json.dumps(tampered))
+    wait_until(
+        lambda: (
+            shared.objects("clusterqueues")[queue]["spec"]["preemption"]["reclaimWithinCohort"]
+            == "Any"
+        ),
+        60,
+        "what was altered",
+    )
+    shared.until("QueuesInactive", queue, "stopPolicy")
+    shared.cluster.kubectl(*patch, json.dumps({"spec": {"stopPolicy": "None"}}))
+    shared.until(READY)
+    shared.apply({"name": "gov", "nodes": 4}, shares=[])
+    wait_until(lambda: shared.names() == [farm, f"{farm}-gov"], 60, "the end of the queues")
+    wait_until(lambda: rest(operator) == 0, 60, "no writes")
+
+
+def test_a_share_is_divided_further(shared: Shared) -> None:
+    parts = [{"name": "a", "guaranteed": 16}, {"name": "b", "guaranteed": 8}]
+    limited = {**SHARES[0], "queues": parts, "lendingLimit": 8, "weight": 3}
+    shared.apply(shares=[limited, SHARES[1]], parent="nation", furtherResources=["rdma/hca"])
+    shared.until(READY, "3 ClusterQueues")
+    assert shared.nominal("government-a") == {"gov": 16, "own": 0}
+    assert shared.nominal("government-b") == {"gov": 8, "own": 0}
+    assert shared.nominal("government", "cohorts") == {"gov": 8, "own": 0}
+    assert shared.objects("cohorts")[shared.farm]["spec"]["parentName"] == "nation"
+    shared.line("own")
+    shared.line("government-a")
+    shared.job("one", "own", 1)
+    shared.job("two", "own", 1)
+    wait_until(lambda: shared.admitted("one") and shared.admitted("two"), 60, "own devices")
+    shared.job("three", "own", 1)
+    wait_until(lambda: shared.admitted("three"), 60, "what government lends")
+    shared.job("four", "own", 1)
+    wait_until(lambda: has(shared.workload("four"), "QuotaReserved", "False"), 60, "the limit")
+    shared.job("sibling", "government-a", 3)
+    wait_until(lambda: shared.admitted("sibling"), 60, "what its share has in common")
+
+
+def test_what_others_made_is_left_alone(shared: Shared, operator: InProcessOperator) -> None:
+    name = f"{shared.farm}-government"
+    foreign = {
+        "apiVersion": "kueue.x-k8s.io/v1beta2",
+        "kind": "ClusterQueue",
+        "metadata": {"name": name},
+        "spec": {"queueingStrategy": "StrictFIFO"},
+    }
+    shared.cluster.apply(foreign)
+    account = shared.world.installation.farm
+    for verb in (("delete",), ("patch", "--type=merge", '-p={"spec":{"stopPolicy":"Hold"}}')):
+        with pytest.raises(KubectlError, match="kfarm-farm-queues"):
+            shared.cluster.kubectl(verb[0], "clusterqueue", name, *verb[1:], kubeconfig=account)
+    unmarked = {**foreign, "metadata": {"name": f"{name}-too"}}
+    with pytest.raises(KubectlError, match="kfarm-farm-queues"):
+        shared.cluster.kubectl("create", "-f", "-", input=json.dumps(unmarked), kubeconfig=account)
+    before = shared.cluster.get("clusterqueue", name)
+    shared.apply()
+    shared.until("NameTaken", f"ClusterQueue {name}", "rename")
+    wait_until(lambda: f"{shared.farm}-own" in shared.objects("clusterqueues"), 60, "the other")
+    wait_until(lambda: rest(operator) == 0, 60, "no writes")
+    after = shared.cluster.get("clusterqueue", name)
+    assert (after["metadata"]["uid"], after["spec"]) == (before["metadata"]["uid"], before["spec"])
+    shared.cluster.kubectl("delete", "clusterqueue", name)
+    shared.until(READY)
+    assert shared.nominal("government") == {"gov": 32, "own": 0}
+
+
+def test_a_farm_that_goes_leaves_nothing(shared: Shared) -> None:
+    shared.apply()
+    shared.until(READY)
+    shared.line("own")
+    shared.job("late", "own", 2)
+    wait_until(lambda: shared.admitted("late"), 60, "a job")
+    shared.cluster.kubectl("delete", "gpufarm", shared.farm, "--timeout=60s")
+    queues = shared.objects("clusterqueues")
+    assert set(queues) == {f"{shared.farm}-own"}
+    assert "deletionTimestamp" in queues[f"{shared.farm}-own"]["metadata"]
+    said = shared.cluster.get("events", "-n", "default", "--field-selector=reason=QueuesDraining")
+    assert any(shared.farm in event["message"] for event in said["items"])
+    shared.apply()
+    shared.until("NameTaken", "being deleted")
+    shared.cluster.kubectl("delete", "job", "late", "-n", shared.world.namespace)
+    shared.until(READY)
+    shared.cluster.kubectl("delete", "gpufarm", shared.farm, "--timeout=60s")
+    wait_until(lambda: shared.names() == [], 60, "the end of all queues")
+
+
+def test_shares_and_levels_that_cannot_be(shared: Shared) -> None:
+    shared.apply(shares=[{**SHARES[0], "guaranteed": 40}, SHARES[1]])
+    shared.until("SharesExceedFarm", "government lacks 8 of 40", "add nodes")
+    assert shared.nominal("own") == {"own": 16, "gov": 0}
+    shared.apply(admissionCheck="nobody")
+    shared.until("QueuesInactive", "AdmissionCheckNotFound", "create the AdmissionCheck")
+    shared.apply(
+        shares=[{**SHARES[0], "namespaces": {"matchLabels": {"a": "b"}}, "weight": 2}, SHARES[1]]
+    )
+    shared.until(READY)
+    shared.apply()
+    shared.until(READY)
+    assert (
+        shared.objects("clusterqueues")[f"{shared.farm}-government"]["spec"]["namespaceSelector"]
+        == {}
+    )
+    shared.apply({**TWO[0], "rack": {"nodes": 3}}, TWO[1])
+    shared.until("TopologyFixed", "kueue.manage")
+    shared.apply({**TWO[0], "rack": {"nodes": 3}}, TWO[1], manage=False)
+    wait_until(lambda: shared.names() == [] and not shared.condition(), 60, "the end of the queues")
+    shared.apply({**TWO[0], "rack": {"nodes": 3}}, TWO[1])
+    shared.until(READY)
+    levels = shared.objects("topologies")[shared.farm]["spec"]["levels"]
+    assert [level["nodeLabel"].rsplit("/")[1] for level in levels] == [
+        "hall",
+        "scalable-unit",
+        "row",
+        "rack",
+        "hostname",
+    ]

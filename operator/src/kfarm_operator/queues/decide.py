@@ -186,7 +186,7 @@ def _bring(decision: QueueDecision, farm: Farm, body: Body, seen: Mapping[Key, K
         return True
     if live.farm != owner(farm):
         decision.problems.append(_taken(live))
-        return body["kind"] == "ClusterQueue"
+        return bool(body["kind"] == "ClusterQueue")
     if live.deleting:
         decision.draining.append(live)
         return False

@@ -93,13 +93,16 @@ def levels(farm: Farm) -> list[str]:
 
 
 def _nested(cluster: Cluster, level: int) -> bool:
-    """Whether each scalable unit lies within one hall (level 0), row (1) or rack (2)."""
+    """Whether units end where halls (level 0), rows (1) or racks (2) do.
+
+    Whatever the number of nodes: a farm that grows keeps its levels, which Kueue never changes.
+    """
     if cluster.fabric is None:
         return level < 2  # all nodes carry one unit, which is no domain to ask for
     rack = cluster.rack.nodes
     row = rack * cluster.rack.per_row
     size = (row * cluster.rack.rows_per_hall, row, rack)[level]
-    return size >= cluster.nodes or size % cluster.fabric.nodes_per_scalable_unit == 0
+    return size % cluster.fabric.nodes_per_scalable_unit == 0
 
 
 def _topology(farm: Farm) -> Body:
@@ -120,13 +123,18 @@ def _flavor(farm: Farm, flavor: Flavor) -> Body:
 
 def _root(farm: Farm, shared: Spread, flavors: Sequence[Flavor]) -> Body:
     """The farm's Cohort; what no share claims is its own and so common to all."""
-    spec: Body = {}
+    spec = _weighted(None)
     if farm.spec.kueue is not None and farm.spec.kueue.parent is not None:
         spec["parentName"] = farm.spec.kueue.parent
     common = [flavor for flavor in flavors if flavor.name in shared.rest]
     if common:
         spec["resourceGroups"] = [_pool(common, shared.rest, None, None)]
     return _object("Cohort", farm.metadata.name, spec)
+
+
+def _weighted(weight: int | None) -> Body:
+    """Always said: a spec whose last field is given up would be null, which is refused."""
+    return {"fairSharing": {"weight": str(1 if weight is None else weight)}}
 
 
 def _pool(
@@ -181,10 +189,8 @@ def _share(farm: Farm, share: Share, given: Amounts, flavors: Sequence[Flavor]) 
     parts = [
         (queue, take(queue.guaranteed, [f.name for f in order], left)) for queue in share.queues
     ]
-    spec: Body = {"parentName": farm.metadata.name}
+    spec = {"parentName": farm.metadata.name, **_weighted(share.weight)}
     spec["resourceGroups"] = [_pool(order, left, *limits)]
-    if share.weight is not None:
-        spec["fairSharing"] = {"weight": str(share.weight)}
     made = [_object("Cohort", name, spec)]
     for queue, part in parts:
         group = _group(farm, order, part, None, None)
@@ -239,9 +245,8 @@ def _queue(
             "whenCanBorrow": "TryNextFlavor",
             "whenCanPreempt": "TryNextFlavor",
         },
+        **_weighted(owner.weight),
     }
-    if owner.weight is not None:
-        spec["fairSharing"] = {"weight": str(owner.weight)}
     if farm.spec.kueue is not None and farm.spec.kueue.admission_check is not None:
         check = {"name": farm.spec.kueue.admission_check}
         spec["admissionChecksStrategy"] = {"admissionChecks": [check]}
