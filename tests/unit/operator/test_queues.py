@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kfarm_api.queues import Share
-from kfarm_api.v1alpha1 import AcceleratorProfile, GPUFarm
+from kfarm_api.v1alpha1 import AcceleratorProfile, GPUFarm, NPUFarm
 from kfarm_operator.queues.decide import QueueDecision, covers, decide, decide_deletion, kueue_view
 from kfarm_operator.queues.manifests import levels, objects_of
 from kfarm_operator.queues.quota import Flavor, borrowed, lent, preference, spread
 from kfarm_operator.queues.status import QueueState, queues_condition
+from kfarm_twin.load import load_files
 
+ROOT = Path(__file__).parents[3]
+EXAMPLES = sorted((ROOT / "examples/farms").glob("*.yaml"))
 Body = dict[str, Any]
 FABRIC = {"topology": "FatTree", "nodesPerScalableUnit": 8}
 
@@ -317,12 +321,22 @@ def test_without_its_profile_everything_stays(estate: Estate) -> None:
 
 
 def test_too_much_is_promised(estate: Estate) -> None:
-    estate.farm["spec"]["shares"][0]["guaranteed"] = 80
+    estate.farm["spec"]["shares"][0]["guaranteed"] = 88
     decision = estate.settle()
     assert [reason for reason, _ in decision.problems] == ["SharesExceedFarm"]
-    assert "gov lacks 8 of 80" in decision.problems[0][1]
+    assert "gov lacks 8 of 88" in decision.problems[0][1]
+    assert estate.quota("ClusterQueue", "f-gov")["f-a"] == nominal(56)
+
+
+def test_spares_count_for_a_guarantee_but_are_in_no_quota(estate: Estate) -> None:
+    estate.farm["spec"]["shares"][0]["guaranteed"] = 80
+    decision = estate.settle()
+    assert decision.problems == []
+    assert decision.summary.endswith("in no quota, 8 of gov's among them")
+    assert estate.quota("ClusterQueue", "f-gov")["f-a"] == nominal(56)
     estate.farm["spec"]["kueue"] = {"spares": "Use"}
-    assert estate.settle().problems == []
+    estate.settle()
+    assert estate.quota("ClusterQueue", "f-gov")["f-a"] == nominal(64)
 
 
 def test_names_that_collide_are_refused(estate: Estate) -> None:
@@ -358,10 +372,12 @@ def test_what_is_said_without_kueue_and_with_one_that_fails(estate: Estate) -> N
 
 
 _FLAVORS = st.lists(
-    st.tuples(st.sampled_from([None, "s0", "s1", "s2"]), st.integers(0, 40)), max_size=6
+    st.tuples(st.sampled_from([None, "s0", "s1", "s2"]), st.integers(0, 40), st.integers(0, 9)),
+    max_size=6,
 ).map(
     lambda rows: [
-        Flavor(f"f{i}", share, "x/y", count, 0, "1", "1Gi") for i, (share, count) in enumerate(rows)
+        Flavor(f"f{i}", share, "x/y", count, spares, "1", "1Gi")
+        for i, (share, count, spares) in enumerate(rows)
     ]
 )
 _LIMIT = st.none() | st.integers(0, 80)
@@ -386,7 +402,8 @@ def test_no_device_is_given_twice_and_none_is_lost(
         assert given_away + shared.rest.get(flavor.name, 0) == flavor.devices
     for share in shares:
         given_to = shared.given[share.name]
-        assert sum(given_to.values()) + shared.missing.get(share.name, 0) == share.guaranteed
+        wanting = shared.spared.get(share.name, 0) + shared.missing.get(share.name, 0)
+        assert sum(given_to.values()) + wanting == share.guaranteed
         order = preference(share, flavors)
         assert sorted(order, key=id) == sorted(flavors, key=id)
         lends, borrows = lent(share, given_to, order), borrowed(share, given_to, order)
@@ -415,3 +432,15 @@ def test_the_largest_farm_keeps_within_kueues_limits(scenes: Any) -> None:
     for body in bodies:
         for group in body["spec"].get("resourceGroups", ()):
             assert len(group["flavors"]) <= 64
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples/farms").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_the_example_farms_keep_their_promises(path: Path) -> None:
+    farm = next(o.object for o in load_files([path]) if isinstance(o.object, GPUFarm | NPUFarm))
+    loaded = [document.object for document in load_files([ROOT / "examples/catalogue"])]
+    profiles = {o.metadata.name: o for o in loaded if isinstance(o, AcceleratorProfile)}
+    decision = decide(farm, profiles, {})
+    assert decision.problems == []
+    assert len(decision.apply) >= 1 + len(farm.spec.clusters)

@@ -18,6 +18,7 @@ from kfarm_operator.client import (
     kfarm_resource,
 )
 from kfarm_operator.events import Events
+from kfarm_operator.farms.contest import contest_condition, contests
 from kfarm_operator.farms.decide import FarmDecision, NodePatch, decide, decide_deletion
 from kfarm_operator.farms.status import farm_status
 from kfarm_operator.index import Index
@@ -190,7 +191,9 @@ class FarmReconciler:
         now = self._clock()
         said = queues_condition(farm, queues, now)
         before = body.get("status") or {}
-        wanted = {**before, **farm_status(farm, decision, now, said)}
+        contested = contests(farm, self._index.farms(), decision.members)
+        further = (said, contest_condition(farm, contested, now))
+        wanted = {**before, **farm_status(farm, decision, now, further)}
         if before == wanted:
             return
         meta = body["metadata"]

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from kfarm_api.farm import Farm
 
 from kfarm_operator.conditions import condition
+from kfarm_operator.farms.contest import CONDITION as EXCLUSIVE
 from kfarm_operator.farms.decide import FarmDecision
-from kfarm_operator.queues.status import CONDITION
+from kfarm_operator.queues.status import CONDITION as QUEUES
+
+FURTHER = (QUEUES, EXCLUSIVE)
 
 
 def farm_status(
-    farm: Farm, decision: FarmDecision, now: datetime, queues: dict[str, Any] | None = None
+    farm: Farm,
+    decision: FarmDecision,
+    now: datetime,
+    further: Sequence[dict[str, Any] | None] = (),
 ) -> dict[str, Any]:
     """The fields of the status that follow from nodes and queues, as they should stand.
 
     Parameters
     ----------
-    queues
-        Condition of the queues, if there is anything to say. Conditions of other types stay.
+    further
+        Conditions of `FURTHER` types that there are. Conditions of still other types stay.
     """
     clusters: list[dict[str, Any]] = []
     accelerators = 0
@@ -42,7 +49,7 @@ def farm_status(
         "clusters": clusters,
         "conditions": [
             _ready(farm, decision, clusters, now),
-            *([queues] if queues else []),
+            *(said for said in further if said is not None),
             *_others(farm),
         ],
     }
@@ -51,7 +58,7 @@ def farm_status(
 def _others(farm: Farm) -> list[dict[str, Any]]:
     """Conditions that somebody else sees to."""
     listed = farm.status.conditions if farm.status else ()
-    return [c.as_manifest() for c in listed if c.type not in ("Ready", CONDITION)]
+    return [c.as_manifest() for c in listed if c.type not in ("Ready", *FURTHER)]
 
 
 def _ready(

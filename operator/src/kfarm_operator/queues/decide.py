@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from kfarm_api.profile import AcceleratorProfile
 
 from kfarm_operator.farms.decide import ANNOTATION_DIGEST, ANNOTATION_OWNER
 from kfarm_operator.queues.manifests import objects_of
+from kfarm_operator.queues.quota import Flavor, Spread
 from kfarm_operator.views import quantity
 
 Body = dict[str, Any]
@@ -162,12 +163,20 @@ def decide(
     _clear(decision, farm, seen, set(wanted))
     if shared.missing:
         decision.problems.append(_exceeds(farm, shared.missing))
+    decision.summary = _summary(bodies, shared, flavors)
+    return decision
+
+
+def _summary(bodies: Iterable[Body], shared: Spread, flavors: Sequence[Flavor]) -> str:
     queues = sum(body["kind"] == "ClusterQueue" for body in bodies)
     devices, spares = sum(f.devices for f in flavors), sum(f.spares for f in flavors)
-    decision.summary = f"{queues} ClusterQueues share {devices} devices of {len(flavors)} flavors"
+    said = f"{queues} ClusterQueues share {devices} devices of {len(flavors)} flavors"
     if spares:
-        decision.summary += f"; {spares} devices of spare nodes are in no quota"
-    return decision
+        said += f"; {spares} devices of spare nodes are in no quota"
+    if shared.spared:
+        listed = ", ".join(f"{count} of {share}'s" for share, count in shared.spared.items())
+        said += f", {listed} among them"
+    return said
 
 
 def decide_deletion(farm: Farm, seen: Mapping[Key, KueueView]) -> QueueDecision:
@@ -301,7 +310,6 @@ def _exceeds(farm: Farm, missing: Mapping[str, int]) -> tuple[str, str]:
     )
     return (
         "SharesExceedFarm",
-        f"shares are guaranteed more devices than the clusters that name them, and those that name "
-        f"none, have: {listed}; lower guaranteed, or add nodes (spares do not count unless "
-        "kueue.spares says Use); the rest is served",
+        "the clusters that name a share, and those that name none, have too few devices, spares "
+        f"included: {listed}; lower guaranteed, or add nodes; the rest is served",
     )

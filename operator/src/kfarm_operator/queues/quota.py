@@ -2,7 +2,8 @@
 
 A share's guarantee is met by the clusters that name the share, in the farm's order, then by those
 that name none; shares are served in the farm's order. Spares are held back (``kueue.spares``), so
-that a node that fails can be replaced. What no share claims is common to all.
+that a node that fails can be replaced: they count for a guarantee, but are in no quota. What no
+share claims is common to all.
 """
 
 from __future__ import annotations
@@ -55,12 +56,15 @@ class Spread:
         By share; what it is guaranteed.
     rest
         What no share claims.
+    spared
+        By share: devices that are guaranteed and held back as spares.
     missing
         By share: devices that are guaranteed but not there.
     """
 
     given: Mapping[str, Amounts]
     rest: Amounts
+    spared: Mapping[str, int]
     missing: Mapping[str, int]
 
 
@@ -96,16 +100,34 @@ def _flavor(farm: Farm, cluster: Cluster, profile: AcceleratorProfile, keep: boo
 def spread(shares: Sequence[Share], flavors: Sequence[Flavor]) -> Spread:
     """Meet the guarantees of all shares, each from its own clusters first."""
     left = {flavor.name: flavor.devices for flavor in flavors}
-    given: dict[str, Amounts] = {share.name: {} for share in shares}
+    spares = {flavor.name: flavor.spares for flavor in flavors}
     owed = {share.name: share.guaranteed for share in shares}
+    given = _meet(shares, flavors, owed, left)
+    held = _meet(shares, flavors, owed, spares)
+    return Spread(
+        given=given,
+        rest=_counted(left),
+        spared=_counted({name: sum(amounts.values()) for name, amounts in held.items()}),
+        missing=_counted(owed),
+    )
+
+
+def _meet(
+    shares: Sequence[Share], flavors: Sequence[Flavor], owed: Amounts, left: Amounts
+) -> dict[str, Amounts]:
+    """Take what is owed from what is left; both are reduced."""
+    given: dict[str, Amounts] = {share.name: {} for share in shares}
     for own in (True, False):
         for share in shares:
             source = [f.name for f in flavors if f.share == (share.name if own else None)]
             taken = take(owed[share.name], source, left)
-            _add(given[share.name], taken)
+            given[share.name] |= taken
             owed[share.name] -= sum(taken.values())
-    rest = {name: count for name, count in left.items() if count}
-    return Spread(given, rest, {name: count for name, count in owed.items() if count})
+    return given
+
+
+def _counted(amounts: Amounts) -> Amounts:
+    return {name: count for name, count in amounts.items() if count}
 
 
 def take(wanted: int, order: Sequence[str], left: Amounts) -> Amounts:
@@ -118,11 +140,6 @@ def take(wanted: int, order: Sequence[str], left: Amounts) -> Amounts:
             left[name] -= count
             wanted -= count
     return taken
-
-
-def _add(into: Amounts, more: Amounts) -> None:
-    for name, count in more.items():
-        into[name] = into.get(name, 0) + count
 
 
 def preference(share: Share, flavors: Sequence[Flavor]) -> list[Flavor]:
