@@ -38,6 +38,8 @@ FORBIDDEN_OF_CONFIG_MAPS = {"list", "watch", "update", "patch"}
 READ = frozenset({"get", "list", "watch"})
 KINDS = ("acceleratorprofiles", "gpufarms", "npufarms")
 KUEUE = ("workloads", "admissionchecks", "resourceflavors")
+QUEUES = ("topologies", "resourceflavors", "cohorts", "clusterqueues")
+QUEUE_VERBS = frozenset({"get", "list", "create", "patch", "delete"})
 POLICIES = ("mutatingadmissionpolicies", "validatingadmissionpolicies")
 BINDINGS = ("mutatingadmissionpolicybindings", "validatingadmissionpolicybindings")
 RIGHTS: dict[str, dict[str, frozenset[str]]] = {
@@ -65,6 +67,7 @@ RIGHTS: dict[str, dict[str, frozenset[str]]] = {
         **{f"{kind}/status.kfarm.dev": frozenset({"patch", "update"}) for kind in KINDS},
         "nodes.": READ | {"create", "patch", "delete"},
         "nodes/status.": frozenset({"patch"}),
+        **{f"{kind}.kueue.x-k8s.io": QUEUE_VERBS for kind in QUEUES},
         "events.": frozenset({"create", "patch"}),
         "events.events.k8s.io": frozenset({"create", "patch"}),
     },

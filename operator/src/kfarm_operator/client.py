@@ -204,6 +204,16 @@ class KubeClient:
         query = {"fieldManager": manager, "force": "true"}
         return self._json("PATCH", path, query, body, APPLY_PATCH)
 
+    def served(self, group: str, version: str) -> frozenset[str]:
+        """Plurals of the kinds that the API server serves of a group; empty when it knows none."""
+        try:
+            body = self._json("GET", f"/apis/{group}/{version}")
+        except ApiError as error:
+            if error.not_found:
+                return frozenset()
+            raise
+        return frozenset(str(item["name"]) for item in body.get("resources") or ())
+
     def delete(
         self, resource: Resource, name: str, *, uid: str | None, namespace: str | None = None
     ) -> None:
