@@ -15,10 +15,12 @@ from threading import Thread
 from urllib.parse import urlsplit
 
 import kopf
+from kfarm_twin.work.backend import ELSEWHERE
+from kfarm_twin.work.daskclient import DaskBackend, check_address
 
 from kfarm_operator.client import KubeClient
 from kfarm_operator.handlers import register
-from kfarm_operator.runner import TwinRunner, WhatIfRunner
+from kfarm_operator.runner import VERDICTS, WHATIFS, TwinFailed, TwinRunner, WhatIfRunner
 from kfarm_operator.service import Accounts, Service
 
 _LOG = logging.getLogger(__name__)
@@ -39,8 +41,17 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--context", help="context in the kubeconfigs")
     parser.add_argument("--probes", default="127.0.0.1:0", help="host:port of /healthz and /readyz")
     parser.add_argument("--runs", type=int, default=0, help="twin runs at a time; 0: one per core")
+    parser.add_argument(
+        "--scheduler", help="Dask scheduler that plays verdicts and what-ifs: tcp://host:port"
+    )
     parser.add_argument("--verbose", action="store_true", help="log every decision")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.scheduler:
+        try:
+            check_address(arguments.scheduler)
+        except ValueError as error:
+            parser.error(f"--scheduler: {error}")
+    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -58,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 async def _run(arguments: argparse.Namespace) -> int:
     accounts = _accounts(arguments)
-    runner = TwinRunner(concurrency=arguments.runs or None)
-    player = WhatIfRunner(concurrency=arguments.runs or None) if accounts.whatif else None
+    runner = make_runner(arguments)
+    player = make_player(arguments) if accounts.whatif else None
     service = Service(accounts, arguments.role, runner, player)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -67,9 +78,9 @@ async def _run(arguments: argparse.Namespace) -> int:
         loop.add_signal_handler(number, stop.set)
     probes = _serve_probes(arguments.probes, service)
     if arguments.role in ("gate", "all"):
-        await runner.start()
+        await _begin(runner, arguments)
     if arguments.role == "whatif" and player is not None:
-        await player.start()
+        await _begin(player, arguments)
     try:
         return await _serve(service, stop)
     finally:
@@ -78,6 +89,32 @@ async def _run(arguments: argparse.Namespace) -> int:
         await runner.close()
         if player is not None:
             await player.close()
+
+
+def make_runner(arguments: argparse.Namespace) -> TwinRunner:
+    """What asks the twin for verdicts: a fork server, or a Dask scheduler where one is named."""
+    runs = arguments.runs or None
+    if not arguments.scheduler:
+        return TwinRunner(concurrency=runs)
+    return TwinRunner(backend=DaskBackend(arguments.scheduler, VERDICTS, runs))
+
+
+def make_player(arguments: argparse.Namespace) -> WhatIfRunner:
+    """What plays TwinRuns; the same choice."""
+    runs = arguments.runs or None
+    if not arguments.scheduler:
+        return WhatIfRunner(concurrency=runs)
+    return WhatIfRunner(backend=DaskBackend(arguments.scheduler, WHATIFS, runs))
+
+
+async def _begin(runner: TwinRunner, arguments: argparse.Namespace) -> None:
+    """Get ready; a scheduler that does not answer yet keeps nobody from starting."""
+    try:
+        await runner.start()
+    except TwinFailed as error:
+        if not arguments.scheduler or error.reason not in ELSEWHERE:
+            raise
+        _LOG.warning("verdicts wait for their scheduler: %s", error.message)
 
 
 def _accounts(arguments: argparse.Namespace) -> Accounts:

@@ -110,9 +110,7 @@ class TwinRunner:
 
     async def exchange(self, body: bytes, *, deadline_s: float, memory_bytes: int) -> bytes:
         """Send bytes to a process of its own and return what it answers."""
-        return await self._backend.exchange(
-            body, deadline_s=deadline_s, memory_bytes=memory_bytes
-        )
+        return await self._backend.exchange(body, deadline_s=deadline_s, memory_bytes=memory_bytes)
 
 
 WHATIF_COMMAND = ServerCommand(entry=WHATIFS.entry, warm=WHATIFS.warm)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from kfarm_api.plan import PlacementPlanStatus
+from kfarm_twin.work.backend import ELSEWHERE
 
 from kfarm_operator.conditions import parse_timestamp
 from kfarm_operator.plans.match import mismatch
@@ -28,7 +29,7 @@ from kfarm_operator.views import NodeView, PodView
 
 MAX_ATTEMPTS = 3
 RETRY_S = 5.0
-TWIN_REASONS = ("DeadlineExceeded", "MemoryExceeded", "Crashed")
+TWIN_REASONS = ("DeadlineExceeded", "MemoryExceeded", "Crashed", *sorted(ELSEWHERE))
 
 
 @dataclass(frozen=True)
