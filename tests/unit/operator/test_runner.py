@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kfarm_twin.work.forkclient import ServerCommand
 from kfarm_operator.runner import Reply, TwinFailed, TwinRunner
 from kfarm_twin.warm import warm_request
+from kfarm_twin.work.forkclient import ServerCommand
 
 HERE = Path(__file__).parent
 MIB = 1 << 20

@@ -162,13 +162,14 @@ def _ask_validate(inputs: Inputs, options: SweepOptions) -> _Asked:
 def _ask_compare(inputs: Inputs, options: SweepOptions) -> _Asked:
     from kfarm_twin.cli_compare import CompareOptions, run_source, select_run  # noqa: PLC0415
     from kfarm_twin.request import InputError  # noqa: PLC0415
-    from kfarm_twin.whatif_request import WhatIfRequest, jobs_workload  # noqa: PLC0415
+    from kfarm_twin.whatif_request import WhatIfRequest, jobs_workload, source_key  # noqa: PLC0415
 
     runs = [d.object for d in inputs.documents if isinstance(d.object, TwinRun)]
     if not runs:
         refuse(f"--run {options.run}: no TwinRun in the files given with -f")
     chosen = select_run(runs, options.run).metadata.name
     given = CompareOptions(files=options.files, trace=options.trace)
+    sources: dict[Any, Any] = {}
 
     def ask(varied: Inputs) -> Any:
         [run] = [
@@ -179,9 +180,11 @@ def _ask_compare(inputs: Inputs, options: SweepOptions) -> _Asked:
             jobs_workload(run.spec)
         except InputError as error:
             raise ManifestError([trouble(error.where, error.found, error.expected)]) from error
-        source = run_source(run, given)
+        key = source_key(run.spec)
+        if key not in sources:  # a trace is read once, not at every point
+            sources[key] = run_source(run, given)
         return WhatIfRequest(
-            name=chosen, spec=run.spec, farms=varied.farms(), source=source,
+            name=chosen, spec=run.spec, farms=varied.farms(), source=sources[key],
             profiles=varied.profiles(),
         )  # fmt: skip
 

@@ -83,13 +83,18 @@ def print_table(console: Console, result: SweepResult) -> None:
     for axis in result.axes:
         table.add_column(Text(axis.label), overflow="fold")
     for header in _headers(result):
-        table.add_column(Text(header), overflow="fold")
+        table.add_column(Text(header), overflow="fold", no_wrap=header == "Verdict")
     for outcome in result.outcomes:
         values = [Text(str(value)) for value in outcome.point.values]
         for cells in _cells(result, outcome):
             word = Text(outcome.word, style=_STYLES[outcome.word])
             table.add_row(*values, word, *(Text(cell) for cell in cells))
     console.print(table)
+    for outcome in result.outcomes:
+        message = outcome.told or str((outcome.played.result or {}).get("message", ""))
+        if outcome.word not in ("Approved", "Compared"):
+            line = f"point {outcome.point.index}, {outcome.word}: {message}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(headline(result), markup=False, highlight=False)
 
 
@@ -103,7 +108,7 @@ def headline(result: SweepResult) -> str:
 def _headers(result: SweepResult) -> list[str]:
     if result.question == "compare":
         return ["Verdict", "Policy", "Mean wait", "99 % wait", "Used", "Goodput"]
-    return ["Verdict", "Reason", *check_columns(result)]
+    return ["Verdict", *(name.removeprefix("check ") for name in check_columns(result))]
 
 
 def check_columns(result: SweepResult) -> list[str]:
@@ -115,11 +120,11 @@ def check_columns(result: SweepResult) -> list[str]:
 def _cells(result: SweepResult, outcome: Outcome) -> list[list[str]]:
     found = outcome.played.result
     if found is None:
-        return [[outcome.played.reason, outcome.told]]
+        return [[]]
     if result.question == "compare":
         return [_policy_cells(found, policy) for policy in found["policies"]]
     checks = dict(zip(check_names(found), found["checks"], strict=True))
-    return [[found["reason"], *(_check(checks.get(name)) for name in check_columns(result))]]
+    return [[_check(checks.get(name)) for name in check_columns(result)]]
 
 
 def _check(check: dict[str, Any] | None) -> str:

@@ -197,11 +197,12 @@ class DaskBackend:
         check_size(body)
         if self._slots is None:
             self._slots = asyncio.Semaphore(await self.width())
+        hung: set[str] = set()
         async with self._slots:
             for attempt in range(1, MOST_ATTEMPTS + 1):
                 try:
                     link = await self._connected()
-                    return await self._once(link, body, deadline_s, memory_bytes)
+                    return await self._once(link, body, deadline_s, memory_bytes, hung)
                 except _Lost as error:
                     if self._closed:
                         raise TwinFailed("Crashed", "the runner is closed") from error
@@ -209,16 +210,24 @@ class DaskBackend:
                     last = error
             raise TwinFailed(last.reason, f"{last.message} (tried {MOST_ATTEMPTS} times)")
 
-    async def _once(self, link: _Link, body: bytes, deadline_s: float, memory_bytes: int) -> bytes:
+    async def _once(
+        self, link: _Link, body: bytes, deadline_s: float, memory_bytes: int, hung: set[str]
+    ) -> bytes:
+        """One try; a worker that says nothing is added to `hung` and not asked again."""
         loop, name = asyncio.get_running_loop(), f"kfarm-{uuid.uuid4().hex}"
         order = Order(name, link.topic, self._entry, body, deadline_s, memory_bytes, identity())
-        link.runs[name] = run = _Run(loop.time(), loop.create_future())
         parcel = pickle.dumps(Parcel(order))
-        future = link.client.submit(pickle.loads, parcel, key=name, pure=False)
+        choice = await self._others(link, hung) if hung else None
+        link.runs[name] = run = _Run(loop.time(), loop.create_future())
+        future = link.client.submit(pickle.loads, parcel, key=name, pure=False, workers=choice)
         answer = asyncio.ensure_future(_answer(future))
         try:
             await self._wait(link, run, answer, deadline_s)
             return self._opened(answer)
+        except _Lost as error:
+            if error.reason == "WorkerLost":
+                hung.add(run.worker)
+            raise
         finally:
             del link.runs[name]
             if not answer.done():
@@ -248,6 +257,15 @@ class DaskBackend:
             await asyncio.wait(
                 {answer, link.lost, run.news}, timeout=left, return_when=asyncio.FIRST_COMPLETED
             )
+
+    async def _others(self, link: _Link, hung: set[str]) -> list[str] | None:
+        """Workers but those that hang; None, and so all, where there are no others."""
+        try:
+            async with asyncio.timeout(self._patience.silence):
+                found = await link.client.scheduler.identity()
+        except (OSError, TimeoutError) as error:
+            raise _Lost("SchedulerLost", self._unreachable(_sentence(error))) from error
+        return [address for address in found["workers"] if address not in hung] or None
 
     def _opened(self, answer: asyncio.Task[Any]) -> bytes:
         """The reply in an answer, or what it failed of."""
