@@ -14,13 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import kopf
+from kfarm_twin.work.backend import ELSEWHERE
+from kfarm_twin.work.daskclient import DaskBackend, check_address
 
 from kfarm_operator.client import KubeClient
 from kfarm_operator.handlers import register
 from kfarm_operator.logs import set_up
 from kfarm_operator.parts import Accounts
 from kfarm_operator.probes import serve
-from kfarm_operator.runner import TwinRunner, WhatIfRunner
+from kfarm_operator.runner import VERDICTS, WHATIFS, TwinFailed, TwinRunner, WhatIfRunner
 from kfarm_operator.service import Service
 
 EXIT_S = 8.0
@@ -49,8 +51,17 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--log-format", choices=("text", "json"), default="text", help="json: one object a line"
     )
+    parser.add_argument(
+        "--scheduler", help="Dask scheduler that plays verdicts and what-ifs: tcp://host:port"
+    )
     parser.add_argument("--verbose", action="store_true", help="log every decision")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.scheduler:
+        try:
+            check_address(arguments.scheduler)
+        except ValueError as error:
+            parser.error(f"--scheduler: {error}")
+    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -62,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 async def _run(arguments: argparse.Namespace) -> int:
     accounts = _accounts(arguments)
-    runner = TwinRunner(concurrency=arguments.runs or None)
-    player = WhatIfRunner(concurrency=arguments.runs or None) if accounts.whatif else None
+    runner = make_runner(arguments)
+    player = make_player(arguments) if accounts.whatif else None
     service = Service(accounts, arguments.role, runner, player)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -71,9 +82,9 @@ async def _run(arguments: argparse.Namespace) -> int:
         loop.add_signal_handler(number, _told_to_stop, stop)
     probes = serve(arguments.probes, service)
     if arguments.role in ("gate", "all"):
-        await runner.start()
+        await _begin(runner, arguments)
     if arguments.role == "whatif" and player is not None:
-        await player.start()
+        await _begin(player, arguments)
     try:
         return await _serve(service, stop)
     finally:
@@ -103,6 +114,32 @@ def _leave() -> None:
     _LOG.warning("work did not end within %g s; leaving it behind", EXIT_S)
     logging.shutdown()
     os._exit(0)
+
+
+def make_runner(arguments: argparse.Namespace) -> TwinRunner:
+    """What asks the twin for verdicts: a fork server, or a Dask scheduler where one is named."""
+    runs = arguments.runs or None
+    if not arguments.scheduler:
+        return TwinRunner(concurrency=runs)
+    return TwinRunner(backend=DaskBackend(arguments.scheduler, VERDICTS, runs))
+
+
+def make_player(arguments: argparse.Namespace) -> WhatIfRunner:
+    """What plays TwinRuns; the same choice."""
+    runs = arguments.runs or None
+    if not arguments.scheduler:
+        return WhatIfRunner(concurrency=runs)
+    return WhatIfRunner(backend=DaskBackend(arguments.scheduler, WHATIFS, runs))
+
+
+async def _begin(runner: TwinRunner, arguments: argparse.Namespace) -> None:
+    """Get ready; a scheduler that does not answer yet keeps nobody from starting."""
+    try:
+        await runner.start()
+    except TwinFailed as error:
+        if not arguments.scheduler or error.reason not in ELSEWHERE:
+            raise
+        _LOG.warning("verdicts wait for their scheduler: %s", error.message)
 
 
 def _accounts(arguments: argparse.Namespace) -> Accounts:

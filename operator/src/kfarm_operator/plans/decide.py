@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from kfarm_api.plan import PlacementPlanStatus
+from kfarm_twin.work.backend import ELSEWHERE
 
 from kfarm_operator.conditions import parse_timestamp
 from kfarm_operator.plans.match import mismatch
@@ -31,7 +32,7 @@ RETRY_S = 5.0
 PLACED_BY_KUEUE = (
     "Kueue places these workloads; the verdict on each stands in admissionChecks of its Workload"
 )
-TWIN_REASONS = ("DeadlineExceeded", "MemoryExceeded", "Crashed")
+TWIN_REASONS = ("DeadlineExceeded", "MemoryExceeded", "Crashed", *sorted(ELSEWHERE))
 
 
 @dataclass(frozen=True)
