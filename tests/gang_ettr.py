@@ -85,7 +85,9 @@ def played(case: Case) -> Floats:
         fabric={"topology": "FatTree", "nodesPerScalableUnit": 4096},
         cooling={"type": "Air", "supplyTemperature": 24}, feed=None,
     )  # fmt: skip
-    farm = farms.farm(cluster)
+    # two of its chillers carry 16 kW a node, more than one draws: this is about failures alone
+    plant = {"chillers": 3, "chillerCapacity": f"{8 * (case.nodes + SPARES)}k", "redundancy": 1}
+    farm = farms.farm(cluster, plant=plant)
     seen = farms.snapshot(farm)
     model = compile_farm([farm], [farms.profile()], farms.plan(workload), seen)
     placed = place(model)

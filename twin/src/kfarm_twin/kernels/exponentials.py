@@ -36,7 +36,10 @@ _RATES = 16  # sorted rates of a convolution
 _TABLE = 24  # its divided differences
 _ZEROS = 32  # zeros of the derivatives of a stage, and of the one above from _ABOVE on
 _ABOVE = 40
-SCRATCH = 48
+SEEN = 48
+"""For callers: what `greatest` was last asked for, in `SEEN_PLACES` places, then its answer."""
+SEEN_PLACES = 7
+SCRATCH = 57
 
 NEVER = math.inf
 _CLOSE = 0.5

@@ -13,7 +13,7 @@ import math
 from kfarm_twin._jit import inner
 from kfarm_twin.arrays import Floats, Ints
 from kfarm_twin.kernels import heat_columns as c
-from kfarm_twin.kernels.exponentials import A1, Q1, slope
+from kfarm_twin.kernels.exponentials import A1, Q1, SEEN, slope
 from kfarm_twin.kernels.heat_columns import Heat, HeatState
 from kfarm_twin.kernels.heat_nodes import (
     BACK_OFF,
@@ -36,6 +36,7 @@ from kfarm_twin.kernels.heat_nodes import (
 )
 from kfarm_twin.kernels.heat_times import (
     first_due,
+    mark_draw,
     mark_node,
     mark_plant,
     mark_zone,
@@ -185,6 +186,7 @@ def set_up(heat: Heat, hs: HeatState, now: int, node: int, up: int) -> None:
     else:
         _free(heat, hs, node)
     row[c.SPEED_NOW] = c.FULL_PPM
+    mark_draw(hs, node)
     mark_node(hs, node)
 
 
@@ -293,6 +295,7 @@ def _overheat(heat: Heat, hs: HeatState, node: int, device: int) -> None:
     tally[c.FIRST_SHUTDOWN] = min(tally[c.FIRST_SHUTDOWN], hs.now[c.TIME])
     row[c.UP], row[c.HOT_OFF], row[c.SPEED_NOW] = 0, c.RESTS, c.FULL_PPM
     row[c.COOL_DUE] = hs.now[c.TIME] + heat.rules[cluster, c.RESTART]
+    mark_draw(hs, node)
     _free(heat, hs, node)
     _tell(hs, c.OVERHEATED, node, device, 0)
 
@@ -571,7 +574,7 @@ def _clear(heat: Heat, hs: HeatState, horizon: int) -> None:
         hs.due[at] = FAR_NS
     for at in range(hs.now.shape[0]):
         hs.now[at] = 0
-    hs.now[c.HORIZON] = horizon
+    hs.now[c.HORIZON], hs.w[SEEN] = horizon, -1.0
     for cluster in range(hs.cluster.shape[0]):
         hs.cluster[cluster, c.FIRST_THROTTLE] = FAR_NS
         hs.cluster[cluster, c.FIRST_SHUTDOWN] = FAR_NS

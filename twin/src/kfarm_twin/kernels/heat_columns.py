@@ -82,11 +82,12 @@ class Heat(NamedTuple):
 # Columns of HeatState.node.
 (
     UP, BRANCH, SINCE, OTHERS_MW, POWER_MW, DEVICES_MW, AIR_MW, LIQUID_MW, SPEED_NOW, TELLS, CROSS,
-    FAN_DUE, GOVERN, COOL_DUE, CHANGED, MARK, HOT_OFF, WATCH, GUARD, ALIKE,
-) = range(20)  # fmt: skip
+    FAN_DUE, GOVERN, COOL_DUE, CHANGED, MARK, HOT_OFF, WATCH, GUARD, ALIKE, DRAWS,
+) = range(21)  # fmt: skip
 """POWER_MW: the whole node. SPEED_NOW: of its slowest working device [ppm]. HOT_OFF: as below.
-ALIKE: its devices are and do the same: temperatures of the first are those of all."""
-NODE_STATE = 20
+ALIKE: its devices are and do the same: temperatures of the first are those of all. DRAWS: whether
+its power or speed changed since whoever books power asked."""
+NODE_STATE = 21
 RESTS, COOLS, COOLED = 1, 2, 3
 """A node that was shut down by heat waits for its restart time, for its devices to cool, for
 `set_up`; else 0."""
@@ -142,11 +143,11 @@ CLUSTER_TALLIES = 5
 # Columns of HeatState.unit.
 IS_DOWN, ORDINAL, UNIT_DUE = 0, 1, 2
 # Rows of HeatState.dirty.
-D_NODES, D_RACKS, D_ZONES, D_PLANTS, D_TELL = range(5)
-DIRTY = 5
+D_NODES, D_RACKS, D_ZONES, D_PLANTS, D_TELL, D_DRAWS = range(6)
+DIRTY = 6
 # Places of HeatState.now: the first are numbers of entries in the rows of `dirty`.
-TIME, HORIZON, CHANGES, TOTAL_MW, EVENTS, FANS_TURNED, SEARCHES = range(5, 12)
-NOW = 12
+TIME, HORIZON, CHANGES, TOTAL_MW, EVENTS, FANS_TURNED, SEARCHES = range(6, 13)
+NOW = 13
 """EVENTS: how many `step` let happen. TOTAL_MW: of all nodes. SEARCHES: crossings looked for."""
 # Purposes of draws (those of failures end at 28).
 SPREADS, UNIT_DOWN, UNIT_TIME = 40, 41, 42

@@ -19,6 +19,8 @@ from kfarm_twin.kernels.exponentials import (
     REFERENCE,
     S3,
     S4,
+    SEEN,
+    SEEN_PLACES,
     first_fall,
     first_rise,
     greatest,
@@ -33,6 +35,7 @@ from kfarm_twin.kernels.heat_times import (
     PER_S,
     enlist,
     horizon_s,
+    mark_draw,
     mark_zone,
     node_entity,
     seconds_since,
@@ -134,6 +137,28 @@ def own_bound(hs: HeatState, node: int, device: int) -> float:
 
 
 @inner
+def _is_seen(hs: HeatState, branch: int, start: int, span: float) -> bool:
+    """Whether the device in `w` goes just as the one whose peak was found last."""
+    w, seen = hs.w, True
+    asked = (float(branch), float(start), span, w[S3], w[S4], w[C3], w[C4])
+    for place in range(SEEN_PLACES):
+        if w[SEEN + place] != asked[place]:
+            w[SEEN + place], seen = asked[place], False
+    return seen
+
+
+@inner
+def _find_peak(hs: HeatState, branch: int, start: int, span: float) -> None:
+    """Greatest temperature of the device in `w` within `span` [s], and when, behind `SEEN`.
+
+    In a farm whose nodes do the same, thousands that go alike come one after the other.
+    """
+    if not _is_seen(hs, branch, start, span):
+        hs.w[SEEN + SEEN_PLACES] = hs.w[REFERENCE] + greatest(hs.w, 4, span)
+        hs.w[SEEN + SEEN_PLACES + 1] = greatest_at(hs.w)
+
+
+@inner
 def _peaks(heat: Heat, hs: HeatState, node: int, least: float) -> None:
     """Records of devices between the later of a node's and its zone's last look, and now.
 
@@ -160,9 +185,9 @@ def _peaks(heat: Heat, hs: HeatState, node: int, least: float) -> None:
         sink += w[C3] + away * sinks
         die += w[C3] + w[C4] + (own[c.DIE_C] - w[C3] - w[C4]) * dies + away * mixed
         w[S3], w[S4] = sink - w[REFERENCE], die - w[REFERENCE]
-        celsius = w[REFERENCE] + greatest(w, 4, span)
-        when = start + int(greatest_at(w) * PER_S)
-        _note(hs, cluster, node, device, celsius, when)
+        _find_peak(hs, branch, start, span)
+        when = start + int(w[SEEN + SEEN_PLACES + 1] * PER_S)
+        _note(hs, cluster, node, device, w[SEEN + SEEN_PLACES], when)
 
 
 @inner
@@ -260,6 +285,8 @@ def apply(heat: Heat, hs: HeatState, node: int) -> None:
         if hs.rack[rack, c.RACK_MARK] == 0.0 and heat.racks[rack, 0] > 0.0:
             hs.rack[rack, c.RACK_MARK] = 1.0
             enlist(hs, c.D_RACKS, rack)
+    if whole != row[c.POWER_MW] or devices_mw != row[c.DEVICES_MW]:
+        mark_draw(hs, node)
     hs.now[c.TOTAL_MW] += whole - row[c.POWER_MW]
     row[c.POWER_MW], row[c.DEVICES_MW] = whole, devices_mw
     row[c.AIR_MW], row[c.LIQUID_MW] = air, liquid
@@ -548,6 +575,7 @@ def look(heat: Heat, hs: HeatState, node: int) -> None:
     if row[c.UP] == 1:
         if speed != row[c.SPEED_NOW]:
             row[c.SPEED_NOW] = speed
+            mark_draw(hs, node)
             tell(hs, node)
         supply = supply_at(heat, hs, zone)
         row[c.GOVERN] = FAR_NS

@@ -78,6 +78,14 @@ def mark_node(hs: HeatState, node: int) -> None:
 
 
 @inner
+def mark_draw(hs: HeatState, node: int) -> None:
+    """A node draws other power, or goes at another speed: who books power has to look at it."""
+    if hs.node[node, c.DRAWS] == 0:
+        hs.node[node, c.DRAWS] = 1
+        enlist(hs, c.D_DRAWS, node)
+
+
+@inner
 def mark_zone(hs: HeatState, zone: int, bits: int) -> None:
     """A zone's heat, units, or the times of its events are to be looked at."""
     if hs.zone[zone, c.Z_MARK] == 0:

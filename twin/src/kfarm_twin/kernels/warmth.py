@@ -267,15 +267,22 @@ def _cool(farm: Farm, state: State, log: EventLog, node: int, seed: int, future:
 
 @inner
 def book_power(farm: Farm, state: State) -> bool:
-    """Let all nodes draw what the heat engine says; True where power supplies lose otherwise."""
-    now, lost = state.tally.counts[NOW], False
-    for node in range(state.heat.node.shape[0]):
+    """Let nodes draw what the heat engine says; True where power supplies lose otherwise.
+
+    Only nodes whose power or speed changed are looked at: thousands of fans turn one by one.
+    """
+    now, heat, lost = state.tally.counts[NOW], state.heat, False
+    for at in range(heat.now[h.D_DRAWS]):
+        node = heat.dirty[h.D_DRAWS, at]
         if state.nodes.up[node] == 1:
             lost = _tell_losses(farm, state, now, node) or lost
     if lost:
-        settle(farm.heat, state.heat)
-    for node in range(state.heat.node.shape[0]):
+        settle(farm.heat, heat)
+    for at in range(heat.now[h.D_DRAWS]):
+        node = heat.dirty[h.D_DRAWS, at]
+        heat.node[node, h.DRAWS] = 0
         redraw(farm, state, node)
+    heat.now[h.D_DRAWS] = 0
     return lost
 
 
