@@ -10,10 +10,9 @@ import asyncio
 import logging
 import threading
 import time
-from typing import Any
 
 from kfarm_operator.client import ApiError, KubeClient, Resource
-from kfarm_operator.events import Events
+from kfarm_operator.events import Events, Subject
 from kfarm_operator.gate_ready import policy_faults
 from kfarm_operator.health import Finding
 from kfarm_operator.parts import Part, Shared
@@ -103,15 +102,11 @@ class GateWatch(Part):
         return policy_faults(mutating, its_bindings, validating, their_bindings)
 
     def _announce(self, before: tuple[str, ...]) -> None:
-        about: dict[str, Any] = {
-            "apiVersion": f"{_GROUP}/{_VERSION}",
-            "kind": "MutatingAdmissionPolicy",
-            "name": "kfarm-gate",
-        }
+        about = Subject(f"{_GROUP}/{_VERSION}", "MutatingAdmissionPolicy", "", "kfarm-gate", "")
         if self.faults:
             message = f"nothing is released: {'; '.join(self.faults)}. {REMEDY}"
             _LOG.error("the gate is open: %s", message)
-            self._events.post_about(about, "Warning", "GateDegraded", message)
+            self._events.tell(about, "Warning", "GateDegraded", message)
         elif before != _UNSEEN:
             _LOG.info("the gate is shut again")
-            self._events.post_about(about, "Normal", "GateShut", "all policies are back")
+            self._events.tell(about, "Normal", "GateShut", "all policies are back")
