@@ -126,7 +126,7 @@ def plan(name: str, number: int) -> Body:
     """A training on one device of the smallest farm of the examples."""
     workload = {
         "name": "w", "class": "Training", "pods": 1, "acceleratorsPerPod": 1,
-        "accelerators": ["b200"], "gang": True, "duration": "24h",
+        "accelerators": ["b200"], "gang": True, "duration": "8h",
         "checkpoint": {"interval": "30m", "save": "20s", "restart": "5m"}, "load": 80,
     }  # fmt: skip
     return {

@@ -66,7 +66,8 @@ class PlanPart(Part):
         """Enqueue the plans that a change may concern."""
         match after or before:
             case PlacementPlan() as plan:
-                self.queue.add_threadsafe(_key(plan))
+                if after is None or not self.reconciler.is_own(plan):
+                    self.queue.add_threadsafe(_key(plan))
             case GPUFarm() | NPUFarm() as farm:
                 if respecified(before, after) or _made(before) != _made(after):
                     self._gather((farm.kind, farm.metadata.name), None, SOON_S)
