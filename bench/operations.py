@@ -111,14 +111,14 @@ def namespace_of(number: int) -> str:
 
 
 def light_policy() -> Body:
-    """Decided after few futures of a day: what is measured here is the operator, not the twin."""
+    """Few futures of a day, inputs as stated: what is measured here is the operator alone."""
     check = {"metric": "nodes_down_max", "atMost": "100", "quantile": 50, "confidence": 50}
     simulation = {"horizon": "24h", "futures": {"min": 8, "max": 64}, "seed": 7}
     return {
         "apiVersion": "kfarm.dev/v1alpha1",
         "kind": "ValidationPolicy",
         "metadata": {"name": "light"},
-        "spec": {"checks": [check], "simulation": simulation},
+        "spec": {"checks": [check], "simulation": simulation, "assumptions": {"draws": 0}},
     }
 
 
