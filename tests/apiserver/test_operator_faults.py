@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,33 @@ def test_two_replicas_are_harmless(lone_world: Any) -> None:
         assert world.bound("two") == world.validated("two")
         assert not set(world.bound("one")) & set(world.bound("two"))
         assert (world.status("one")["epoch"], world.status("two")["epoch"]) == (0, 0)
+
+
+def test_a_replica_that_sleeps_in_the_middle_and_wakes_up_late_does_no_harm(
+    lone_world: Any, tmp_path: Path
+) -> None:
+    """Stopped in its simulation as a paused machine is; a second one does the work meanwhile."""
+    world = lone_world
+    log = tmp_path / "first.log"
+    with Operator(world.installation, log) as first:
+        world.prepare()
+        world.cluster.apply(world.plan(pods=4), world.job(pods=4))
+        world.until(lambda: f"{world.namespace}/train: epoch 0" in log.read_text())
+        first.process.send_signal(signal.SIGSTOP)
+        try:
+            with Operator(world.installation, tmp_path / "second.log"):
+                world.until(lambda: world.status().get("bound") == 4)
+        finally:
+            first.process.send_signal(signal.SIGCONT)
+        before = {p["metadata"]["uid"]: p["spec"]["nodeName"] for p in world.pods()}
+        status = world.status()
+        rested = 'kfarm_queue_depth{queue="plans",state="working"} 0.0'
+        world.until(lambda: rested in first.read("metrics"), "the first to come to rest")
+        assert {p["metadata"]["uid"]: p["spec"]["nodeName"] for p in world.pods()} == before
+        assert {**world.status(), "conditions": 0} == {**status, "conditions": 0}
+        assert status["epoch"] == 0
+        ledger = world.get("nodeledger", f"gpufarm.{world.farm_name}")
+        assert len(ledger["spec"]["claims"]) == 1
 
 
 @pytest.mark.parametrize("kill_at", [0, 3])

@@ -156,7 +156,7 @@ def test_sigterm_ends_the_process_its_twins_and_its_streams(
         children = _children(operator.pid)
         assert children
         world.cluster.apply(*(world.plan(f"p{n}", pods=1, duration="2400h") for n in range(8)))
-        world.until(lambda: '"epoch"' in log.read_text(), "a simulation")
+        world.until(lambda: f'"namespace": "{world.namespace}"' in log.read_text(), "a simulation")
         if silent:
             proxy.silence()
         process = operator.process
@@ -165,9 +165,10 @@ def test_sigterm_ends_the_process_its_twins_and_its_streams(
     assert not any(Path(f"/proc/{child}/exe").exists() for child in children)
     lines = [json.loads(line) for line in log.read_text().splitlines() if line]
     assert all({"ts", "level", "logger", "msg"} <= line.keys() for line in lines)
-    begun = next(line for line in lines if "epoch" in line)
-    assert (begun["kind"], begun["namespace"]) == ("PlacementPlan", world.namespace)
-    assert begun["uid"] and begun["generation"] == 1
+    begun = next(line for line in lines if line.get("namespace") == world.namespace)
+    assert (begun["kind"], begun["generation"], begun["epoch"]) == ("PlacementPlan", 1, 0)
+    assert begun["uid"]
+    assert begun["name"].startswith("p")
 
 
 def test_the_processs_probes_answer_over_http(lone_world: Any, tmp_path: Path) -> None:

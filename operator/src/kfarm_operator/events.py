@@ -56,7 +56,7 @@ class Events:
     def post(
         self, about: Kind, kind: Literal["Normal", "Warning"], reason: str, message: str
     ) -> None:
-        """Post an Event about an object of ours."""
+        """Post an Event; a refusal is logged and else ignored."""
         meta = about.metadata
         subject = Subject(API_VERSION, about.kind, meta.namespace or "", meta.name, meta.uid or "")
         self.tell(subject, kind, reason, message)

@@ -77,9 +77,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     player = make_player(arguments) if accounts.whatif else None
     service = Service(accounts, arguments.role, runner, player)
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _told_to_stop, stop)
+    _heed_signals(stop)
     probes = serve(arguments.probes, service)
     if arguments.role in ("gate", "all"):
         await _begin(runner, arguments)
@@ -93,6 +91,12 @@ async def _run(arguments: argparse.Namespace) -> int:
         await runner.close()
         if player is not None:
             await player.close()
+
+
+def _heed_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _told_to_stop, stop)
 
 
 def _told_to_stop(stop: asyncio.Event) -> None:
@@ -171,7 +175,11 @@ async def _serve(service: Service, stop: asyncio.Event) -> int:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(operator, timeout=KOPF_S)
             return 0
-        _LOG.error("kopf ended: %s", operator.exception() if not operator.cancelled() else "")
+        error = None if operator.cancelled() else operator.exception()
+        if error is None:
+            _LOG.info("kopf was told to stop")
+            return 0
+        _LOG.error("kopf ended: %s", error)
         return 1
     finally:
         for task in (stopping, operator):
@@ -182,7 +190,20 @@ async def _serve(service: Service, stop: asyncio.Event) -> int:
 async def _start(service: Service, registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
     """List everything first, so that our kinds are served by the time kopf looks for them."""
     await service.start()
-    await kopf.operator(registry=registry, clusterwide=True, standalone=True, stop_flag=stop)
+    ready = asyncio.Event()
+    heeding = asyncio.create_task(_heed_again(ready, stop))
+    try:
+        await kopf.operator(
+            registry=registry, clusterwide=True, standalone=True, stop_flag=stop, ready_flag=ready
+        )
+    finally:
+        heeding.cancel()
+
+
+async def _heed_again(ready: asyncio.Event, stop: asyncio.Event) -> None:
+    """Take signals back from kopf, which takes them for itself when it starts."""
+    await ready.wait()
+    _heed_signals(stop)
 
 
 if __name__ == "__main__":

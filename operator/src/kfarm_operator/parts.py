@@ -116,7 +116,11 @@ class Part:
         """Take note of a bound pod that names no plan."""
 
     def enqueue_all(self) -> None:
-        """Look at everything again: at the start and after each re-list."""
+        """Look at everything, at the start."""
+
+    def look_again(self) -> None:
+        """Look again after a re-list, although nothing is known to have changed."""
+        self.enqueue_all()
 
     def finding(self) -> Finding | None:
         """How the part does, for the verbose form of /readyz; it does not decide it."""

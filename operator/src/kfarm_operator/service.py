@@ -199,7 +199,8 @@ class Service:
         for queue in self.queues():
             queue.start()
         self._tasks.append(asyncio.create_task(self._relist()))
-        self._enqueue_all()
+        for part in self.parts:
+            part.enqueue_all()
         self.ready.set()
         _LOG.info("ready: role %s", self.role)
 
@@ -277,10 +278,6 @@ class Service:
         for part in self.parts:
             part.foreign_changed(before, after)
 
-    def _enqueue_all(self) -> None:
-        for part in self.parts:
-            part.enqueue_all()
-
     async def _tick(self) -> None:
         """Show that the event loop turns."""
         while True:
@@ -294,8 +291,8 @@ class Service:
             await asyncio.sleep(self.timing.relist_s)
             try:
                 await asyncio.to_thread(self._list_kinds)
-                self._enqueue_all()
                 for part in self.parts:
+                    part.look_again()
                     await part.relisted()
             except ApiError as error:
                 _LOG.warning("re-list failed: %s", error)

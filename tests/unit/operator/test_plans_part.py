@@ -10,7 +10,7 @@ from kfarm_api.ledger import NodeLedger
 from kfarm_operator.conditions import transitions
 from kfarm_operator.index import Index, parse
 from kfarm_operator.plans.decide import Assign, Release, Report, Simulate, decide
-from kfarm_operator.plans.part import concerns, frees
+from kfarm_operator.plans.part import LEAST_AGAIN, ROUNDS, concerns, frees, turn
 from kfarm_operator.plans.shut import REASON, while_shut
 
 
@@ -125,3 +125,22 @@ def test_transitions_are_turns_and_new_reasons_not_new_messages() -> None:
     assert turned([waits], made("False", "Missing"))
     assert turned([waits], made("True", "Approved"))
     assert not turned([made("True", "Approved")], made("True", "Releasing"))
+
+
+@pytest.mark.parametrize("count", [0, 1, 49, 50, 51, 499, 1000])
+def test_every_plan_is_looked_at_again_within_ten_rounds(count: int) -> None:
+    keys = [(f"team{number % 7}", f"p{number:04}") for number in range(count)]
+    keys.sort()
+    last, seen = ("", ""), []
+    for _ in range(ROUNDS):
+        chosen = turn(keys, last)
+        assert len(chosen) == len(set(chosen)) <= max(LEAST_AGAIN, count // ROUNDS + 1)
+        seen += chosen
+        last = chosen[-1] if chosen else last
+    assert set(seen) == set(keys)
+
+
+def test_turns_go_on_where_the_last_plan_is_gone() -> None:
+    keys = [("a", f"p{number:03}") for number in range(100)]
+    assert turn(keys, ("a", "p050x"))[0] == ("a", "p051")
+    assert turn(keys, ("z", "z"))[0] == ("a", "p000")

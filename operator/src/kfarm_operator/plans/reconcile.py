@@ -90,6 +90,7 @@ class PlanReconciler:
         self._ledgers = Ledgers(client, index)
         self._events = Events(client)
         self._holds: dict[Key, tuple[datetime, float]] = {}
+        self._wrote: dict[Key, str] = {}
         self.interrupted: Callable[[Key], bool] = lambda _: False
         self.gate_faults: Callable[[], tuple[str, ...]] = tuple
         self.told: Callable[[Decision | Verdict], None] = lambda _: None
@@ -116,6 +117,11 @@ class PlanReconciler:
             if done:
                 return again_s
         return 0.05
+
+    def is_own(self, plan: PlacementPlan) -> bool:
+        """Whether the plan stands as it was last written here; then there is nothing new in it."""
+        key = (plan.metadata.namespace or "", plan.metadata.name)
+        return self._wrote.get(key) == plan.metadata.resource_version
 
     async def collect(self) -> None:
         """Drop claims whose plan does not exist any more."""
@@ -278,6 +284,7 @@ class PlanReconciler:
             "status": status,
         }
         answer = self._client.patch(PLANS, meta.name, body, namespace=meta.namespace, sub="status")
+        self._wrote[meta.namespace or "", meta.name] = answer["metadata"]["resourceVersion"]
         self._index.put(answer)
 
     def _announce(self, observed: Observed, wanted: dict[str, Any]) -> None:
@@ -338,6 +345,7 @@ class PlanReconciler:
 
     def _forget(self, key: Key) -> None:
         self._holds.pop(key, None)
+        self._wrote.pop(key, None)
         self._index.remove(
             {"kind": "PlacementPlan", "metadata": {"namespace": key[0], "name": key[1]}}
         )
