@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kfarm_controlplane import Cluster, ControlPlane, wait_until
 from kfarm_controlplane.inprocess import InProcessOperator
 from kfarm_operator import mirror
+from kfarm_operator.admission.kueue import WORKLOADS
 from kfarm_operator.client import KubeClient
-from kueue_objects import LEVELS, Queue, check, cluster_queue, flavor
+from kueue_objects import LEVELS, Queue, check, cluster_queue, flavor, kueue
 
 Body = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[2]
 KUEUE = ("workloads", "admissionchecks", "resourceflavors")
 
 
@@ -285,6 +288,44 @@ def test_a_node_that_fails_is_replaced_and_its_successor_validated(queue: Queue)
     assert lost not in {s.node for s in world.asked[-1].snapshot.survivors}
     (claim,) = queue.claims()
     assert sorted(item["node"] for item in claim["nodes"]) == world.bound()
+
+
+def test_a_workload_of_a_megabyte_is_answered_like_any_other(queue: Queue) -> None:
+    """A bare Workload whose template carries 1.2 MB that nobody needs."""
+    world = queue.world
+    world.cluster.apply(queue.plan(pods=2))
+    template = world.job(pods=2)["spec"]["template"]
+    container = template["spec"]["containers"][0]
+    container["env"] = [{"name": f"E{i}", "value": "x" * 100_000} for i in range(12)]
+    request = {"topologyRequest": {"required": LEVELS[0]}}
+    spec = {"queueName": "main", "podSets": [{"name": "main", "count": 2, "template": template,
+                                              **request}]}  # fmt: skip
+    KubeClient.connect(world.cluster.kubeconfig).create(
+        WORKLOADS, kueue("Workload", "huge", spec, world.namespace), world.namespace
+    )
+
+    def state() -> str:
+        entries = world.get("workload", "huge").get("status", {}).get("admissionChecks", ())
+        return str([entry["state"] for entry in entries])
+
+    world.until(lambda: state() == "['Ready']", "the answer")
+    assert [claim["workload"] for claim in queue.claims()] == ["huge"]
+    world.cluster.kubectl("delete", "workload", "huge", "-n", world.namespace)
+    world.until(lambda: queue.claims() == [])
+
+
+def test_the_example_behind_kueue_runs(with_kueue: ControlPlane, world: Any) -> None:
+    """Everything in examples/kueue, as it stands, on the farm that it names."""
+    cluster, examples = with_kueue, ROOT / "examples"
+    cluster.kubectl("apply", "-f", str(examples / "farms/elice.yaml"))
+    cluster.kubectl("wait", "gpufarm/elice", "--for=condition=Ready", "--timeout=90s")
+    cluster.kubectl("apply", "-f", str(examples / "kueue/queues.yaml"))
+    for name in ("plan", "job"):
+        cluster.kubectl("apply", "-f", str(examples / f"kueue/{name}.yaml"))
+    where = ("pods", "-n", "fine-tuning", "--field-selector=status.phase=Running")
+    world.until(lambda: len(cluster.get(*where)["items"]) == 16, "the example's gang")
+    nodes = {pod["spec"]["nodeName"] for pod in cluster.get(*where)["items"]}
+    assert len(nodes) == 16
 
 
 def _own_plan(world: Any) -> Body:

@@ -375,6 +375,15 @@ def test_a_policy_may_start_anew_at_any_replacement(scene: KueueScene) -> None:
     assert (decision.state, decision.reason, decision.requeue_s) == ("Retry", "Replaced", 2)
 
 
+def test_a_lost_claim_is_no_replacement(scene: KueueScene) -> None:
+    """Whatever the policy says of replacements: the nodes are the same, only the ledger is empty."""
+    assert scene.policy is not None
+    scene.policy["spec"]["admission"] = {"onReplacement": "Retry"}
+    scene.admit()
+    scene.claims.clear()
+    assert isinstance(scene.next(), Simulate)
+
+
 def test_edits_concern_only_pods_that_still_wait(scene: KueueScene) -> None:
     scene.admit()
     scene.edit(load=40)

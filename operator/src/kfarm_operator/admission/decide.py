@@ -123,7 +123,8 @@ def _admitted(found: Found, known: Outcome | None) -> Decision:
     waiting = any(pod.gated and pod.live for pod in found.pods)
     if found.same_nodes and not waiting:
         return Leave()
-    if not found.same_nodes and found.settings.on_replacement == "Retry":
+    replaced = bool(found.claims) and not found.same_nodes
+    if replaced and found.settings.on_replacement == "Retry":
         return Answer(
             "Retry",
             "Replaced",

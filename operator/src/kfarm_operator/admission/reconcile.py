@@ -278,6 +278,8 @@ class AdmissionReconciler:
             digest=found.digest,
             expires_at=UNLIMITED,
         )
+        left = [farm for farm in found.claims if farm not in found.wanted]
+        self._ledgers.withdraw(found.workload.uid, left)
 
     def _answer(self, key: Key, found: Found, answer: Answer) -> None:
         body = answer_body(found.workload, found.entries, answer, self._clock())
