@@ -106,6 +106,7 @@ class AdmissionReconciler:
                 done, again_s = await self._apply(key, found, decision)
             except LostRace as error:
                 _LOG.info("workload %s/%s lost a race: %s", *key, error)
+                self._known.pop(key, None)
                 continue
             except ApiError as error:
                 if not error.conflict:
@@ -179,7 +180,7 @@ class AdmissionReconciler:
                 return await self._simulate(key, found, decision)
             case Answer():
                 await self._in_thread(self._answer, key, found, decision)
-                return True, None
+                return decision.state != "Ready", None
             case Release():
                 await self._in_thread(self._release, found, decision)
                 return True, None
@@ -195,15 +196,11 @@ class AdmissionReconciler:
     async def _simulate(
         self, key: Key, found: Found, decision: Simulate
     ) -> tuple[bool, float | None]:
-        """Ask under every policy, claim what is approved, and keep the answer for the next step."""
+        """Ask under every policy, and keep the answer for the next step, which reads anew."""
         _LOG.info("workload %s/%s: simulated: %s", *key, decision.why)
         answer = await self._judge(key, found)
         if answer is None:
             return True, 0.0
-        if answer.state == "Ready":
-            await self._in_thread(self._claim, found)
-        elif found.claims:
-            await self._in_thread(self._ledgers.withdraw, found.workload.uid, list(found.claims))
         self._known[key] = Outcome(found.digest, answer, self._clock())
         return False, None
 
@@ -282,6 +279,9 @@ class AdmissionReconciler:
         self._ledgers.withdraw(found.workload.uid, left)
 
     def _answer(self, key: Key, found: Found, answer: Answer) -> None:
+        """Claim what is approved, then say so; what is said is in the ledger before."""
+        if answer.state == "Ready" and found.pod_sets and not found.claimed:
+            self._claim(found)
         body = answer_body(found.workload, found.entries, answer, self._clock())
         done = self._client.apply(
             WORKLOADS, key[1], body, manager=FIELD_MANAGER, namespace=key[0], sub="status"
