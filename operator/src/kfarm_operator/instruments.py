@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 Type = Literal["counter", "gauge", "histogram"]
 SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
-VERBS = {"POST": "create", "PATCH": "patch", "DELETE": "delete", "PUT": "update", "GET": "get"}
+VERBS = {"POST": "create", "PATCH": "patch", "DELETE": "delete", "PUT": "update"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ CATALOGUE: dict[str, Described] = {
     ),
     "kfarm_verdicts_total": Described(
         "counter", "Verdicts written by this process.", ("verdict", "reason")
+    ),
+    "kfarm_admission_answers_total": Described(
+        "counter", "Answers to Kueue's AdmissionChecks.", ("state", "reason")
     ),
     "kfarm_gate_releases_total": Described("counter", "Pods whose gate was lifted.", ()),
     "kfarm_gate_faults": Described(
@@ -123,7 +126,7 @@ class Instruments(Collector):
         self._histograms: dict[str, Histogram] = {}
         self._counted = {
             "kfarm_verdicts_total", "kfarm_gate_releases_total", "kfarm_reconcile_errors_total",
-            "kfarm_api_requests_total", "kfarm_watch_missed_total", "kfarm_twin_failures_total",
+            "kfarm_api_requests_total", "kfarm_twin_failures_total",
         }  # fmt: skip
         for name, described in CATALOGUE.items():
             if described.type == "histogram":
@@ -135,10 +138,10 @@ class Instruments(Collector):
                     name, described.help, described.labels, registry=self.registry
                 )
         build = (version("kfarm-operator"), platform.python_version(), role)
-        self.read("build", lambda: [("kfarm_build_info", build, 1.0)])
+        self.read(lambda: [("kfarm_build_info", build, 1.0)])
         self.registry.register(self)
 
-    def read(self, _: str, source: Source) -> None:
+    def read(self, source: Source) -> None:
         """Ask `source` at each scrape."""
         self._sources.append(source)
 
@@ -180,20 +183,20 @@ def _family(name: str, described: Described) -> Metric:
 
 def resource_of(path: str) -> str:
     """The resource and subresource in a URL path, without names of objects."""
-    parts = path.strip("/").split("/")
-    parts = parts[3:] if parts[0] == "apis" else parts[2:]
-    if parts[:1] == ["namespaces"] and len(parts) > 2:
-        parts = parts[2:]
-    kind = parts[0] if parts else ""
-    return f"{kind}/{parts[2]}" if len(parts) > 2 else kind
+    parts = _parts(path)
+    return f"{parts[0]}/{parts[2]}" if len(parts) > 2 else "".join(parts[:1])
 
 
 def verb_of(method: str, path: str) -> str:
-    """The Kubernetes verb of a request of ours."""
+    """The Kubernetes verb of a request; a watch is none of those that are timed."""
     if method != "GET":
         return VERBS[method]
+    return "get" if len(_parts(path)) > 1 else "list"
+
+
+def _parts(path: str) -> list[str]:
+    """Resource, name, subresource."""
     parts = path.strip("/").split("/")
     parts = parts[3:] if parts[0] == "apis" else parts[2:]
-    if parts[:1] == ["namespaces"] and len(parts) > 2:
-        parts = parts[2:]
-    return "get" if len(parts) > 1 else "list"
+    namespaced = parts[:1] == ["namespaces"] and len(parts) > 2
+    return parts[2:] if namespaced else parts

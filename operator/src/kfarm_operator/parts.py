@@ -14,6 +14,7 @@ from typing import Any, Literal
 from kfarm_api.v1alpha1 import Kind
 
 from kfarm_operator.client import KubeClient
+from kfarm_operator.health import Finding
 from kfarm_operator.index import Index
 from kfarm_operator.instruments import Instruments
 from kfarm_operator.mirror import Mirror
@@ -99,6 +100,9 @@ class Part:
     queues: Sequence[WorkQueue[Any]] = ()
     mirrors: Sequence[Mirror[Any]] = ()
 
+    async def prepare(self) -> None:
+        """Find out what must be known before the queues start."""
+
     def object_changed(self, before: Kind | None, after: Kind | None) -> None:
         """Take note that an object of ours came, changed (its status too) or went."""
 
@@ -113,6 +117,10 @@ class Part:
 
     def enqueue_all(self) -> None:
         """Look at everything again: at the start and after each re-list."""
+
+    def finding(self) -> Finding | None:
+        """How the part does, for the verbose form of /readyz; it does not decide it."""
+        return None
 
     async def relisted(self) -> None:
         """Do what is due after each re-list beside that."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from kfarm_operator.admission.part import AdmissionPart
 from kfarm_operator.catalogue import CataloguePart
 from kfarm_operator.client import NODES, ApiError, bearer, kfarm_resource
 from kfarm_operator.farms.part import FarmPart
+from kfarm_operator.gate_watch import GateWatch
 from kfarm_operator.health import Finding, Hearing, fresh
 from kfarm_operator.index import GATE_KINDS, Index
 from kfarm_operator.instruments import Instruments
@@ -26,6 +28,17 @@ from kfarm_operator.parts import Accounts, Part, Role, Shared
 from kfarm_operator.plans.part import PlanPart
 from kfarm_operator.plans.reconcile import Runner
 from kfarm_operator.podmirrors import PodMirrors
+from kfarm_operator.readings import (
+    farm_samples,
+    health_samples,
+    hearing_samples,
+    measure_queue,
+    measure_requests,
+    mirror_samples,
+    plans_now,
+    queue_samples,
+)
+from kfarm_operator.twinmeter import MeteredPlayer, MeteredRunner
 from kfarm_operator.twinruns.part import RunPart
 from kfarm_operator.twinruns.reconcile import Player
 from kfarm_operator.views import OUR_NODES, NodeView, PodView, node_view
@@ -89,16 +102,37 @@ class Service:
             groups={"farm": lambda node: node.farm}, cadence=self.timing.mirrors, **OUR_NODES,
         )  # fmt: skip
         self._pods = self._pod_mirrors() if role in ("gate", "all") else None
+        metered = MeteredRunner(runner, self.instruments, _cores)
         self.shared = Shared(
             role, accounts, self._index, self._nodes, self._pods, self._threads,
-            runner, player, self.instruments,
+            metered, MeteredPlayer(player, self.instruments, _cores) if player else None,
+            self.instruments,
         )  # fmt: skip
         self.parts = self._make_parts()
         self._index.listen(self._object_changed)
         self._tasks: list[asyncio.Task[None]] = []
         self._listed = 0.0
         self._ticked = 0.0
+        self._lag = 0.0
         self.ready = threading.Event()
+        self._measure()
+
+    def _measure(self) -> None:
+        """Let the metrics read what there is to know."""
+        read = self.instruments.read
+        read(lambda: [("kfarm_event_loop_lag_seconds", (), self._lag)])
+        read(lambda: health_samples([*self.findings(), *self.informed()]))
+        read(lambda: queue_samples(self.queues()))
+        read(lambda: mirror_samples(self.mirrors()))
+        read(lambda: hearing_samples(self.hearing, self.plurals, self._listed))
+        if self.shared.does("gate"):
+            read(plans_now(self._index))
+        if self.shared.does("farm"):
+            read(lambda: farm_samples(self._index))
+        for queue in self.queues():
+            measure_queue(self.instruments, queue)
+        for client in self.accounts.all():
+            client.observer = measure_requests(self.instruments)
 
     def _make_parts(self) -> list[Part]:
         """The controllers of this role, in the order in which they start."""
@@ -107,8 +141,12 @@ class Service:
         if shared.does("farm"):
             parts.append(FarmPart(shared))
         if shared.does("gate") and shared.pods is not None:
-            parts.append(PlanPart(shared, shared.pods))
-            parts.append(AdmissionPart(shared, shared.pods, self.timing.mirrors))
+            plans = PlanPart(shared, shared.pods)
+            gate = GateWatch(shared, plans)
+            plans.reconciler.gate_faults = gate.before_release
+            kueue = AdmissionPart(shared, shared.pods, self.timing.mirrors)
+            kueue.reconciler.gate_faults = gate.before_release
+            parts += [plans, gate, kueue]
         whatif = self.accounts.whatif
         if shared.does("whatif") and whatif is not None and shared.player is not None:
             parts.append(RunPart(shared, whatif, shared.player, self.timing.mirrors))
@@ -156,6 +194,8 @@ class Service:
         for mirror in self.mirrors():
             while not mirror.synced.is_set():
                 await asyncio.sleep(0.02)
+        for part in self.parts:
+            await part.prepare()
         for queue in self.queues():
             queue.start()
         self._tasks.append(asyncio.create_task(self._relist()))
@@ -179,6 +219,8 @@ class Service:
 
     def findings(self) -> list[Finding]:
         """How each part does; the operator is healthy when all are good."""
+        if not self.ready.is_set():
+            return [Finding("start", True, "listing everything, or stopping; see /readyz")]
         now = time.monotonic()
         found = [
             fresh("event-loop", "last tick", now - self._ticked, LOOP_BOUND_S),
@@ -193,9 +235,15 @@ class Service:
             found.append(Finding(f"watch-{plural}", behind <= bound, detail))
         return found
 
+    def informed(self) -> list[Finding]:
+        """What /readyz says beside whether everything was listed once."""
+        ready = self.ready.is_set()
+        done = Finding("listed", ready, "everything listed once" if ready else "still listing")
+        return [done, *(found for part in self.parts if (found := part.finding()) is not None)]
+
     def alive(self) -> bool:
         """Whether all watches and lists come through."""
-        return self.ready.is_set() and all(finding.good for finding in self.findings())
+        return all(finding.good for finding in self.findings())
 
     def seen(self, event: str | None, body: dict[str, Any]) -> None:
         """Take in an event of one of our kinds; called on the event loop by kopf."""
@@ -238,6 +286,7 @@ class Service:
         while True:
             self._ticked = time.monotonic()
             await asyncio.sleep(LOOP_TICK_S)
+            self._lag = max(0.0, time.monotonic() - self._ticked - LOOP_TICK_S)
 
     async def _relist(self) -> None:
         """Catch what a watch missed: list our kinds again and look at every object."""
@@ -275,6 +324,10 @@ def _same(old: NodeView, new: NodeView) -> bool:
         new.deleting,
         new.fingerprint,
     )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 async def _until(work: Callable[[], None]) -> None:

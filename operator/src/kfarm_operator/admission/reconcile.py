@@ -45,6 +45,7 @@ PLANS = kfarm_resource("placementplans")
 FIELD_MANAGER = "kfarm-twin"
 STEPS = 12
 CANCEL_CHECK_S = 0.25
+GATE_AGAIN_S = 10.0
 _LOG = logging.getLogger(__name__)
 Key = tuple[str, str]
 
@@ -93,6 +94,8 @@ class AdmissionReconciler:
         self._ledgers = Ledgers(client, index)
         self._events = Events(client)
         self._known: dict[Key, Outcome] = {}
+        self.gate_faults: Callable[[], tuple[str, ...]] = tuple
+        self.told: Callable[[Answer | Release], None] = lambda _: None
 
     async def reconcile(self, key: Key) -> float | None:
         """Take steps for one Workload until there is nothing left to do."""
@@ -127,7 +130,17 @@ class AdmissionReconciler:
     def _decide(self, key: Key) -> tuple[Found | None, Decision]:
         """In a thread: on a large farm this takes a while, and the event loop must go on."""
         found = self._gather(key)
-        return found, Leave() if found is None else decide(found, self._known.get(key))
+        if found is None:
+            return None, Leave()
+        decision = decide(found, self._known.get(key))
+        faults = self.gate_faults() if isinstance(decision, Release) else ()
+        if not faults:
+            return found, decision
+        plan = self._plan_of(found)
+        if plan is not None:
+            message = f"nothing is released while the gate is open: {'; '.join(faults)}"
+            self._events.once(plan, found.workload.uid, "Warning", "GateDegraded", message)
+        return found, Leave(GATE_AGAIN_S)
 
     def _gather(self, key: Key) -> Found | None:
         """Read the Workload and its plan anew; the rest comes from the mirrors."""
@@ -180,9 +193,11 @@ class AdmissionReconciler:
                 return await self._simulate(key, found, decision)
             case Answer():
                 await self._in_thread(self._answer, key, found, decision)
+                self.told(decision)
                 return decision.state != "Ready", None
             case Release():
                 await self._in_thread(self._release, found, decision)
+                self.told(decision)
                 return True, None
             case Withdraw():
                 self._known.pop(key, None)

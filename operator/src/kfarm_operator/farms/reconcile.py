@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from kfarm_api.farm import Farm
 
@@ -17,6 +17,8 @@ from kfarm_operator.client import (
     KubeClient,
     kfarm_resource,
 )
+from kfarm_operator.conditions import transitions
+from kfarm_operator.events import Events
 from kfarm_operator.farms.decide import FarmDecision, NodePatch, decide, decide_deletion
 from kfarm_operator.farms.status import farm_status
 from kfarm_operator.index import Index
@@ -45,6 +47,7 @@ class FarmReconciler:
         self._nodes = nodes
         self._threads = threads
         self._clock = clock
+        self._events = Events(client)
 
     async def reconcile(self, key: tuple[str, str]) -> float | None:
         """Bring one farm to what it says; `key` is (kind, name)."""
@@ -163,6 +166,10 @@ class FarmReconciler:
         }
         resource = kfarm_resource(f"{farm.kind.lower()}s")
         self._index.put(self._client.patch(resource, farm.metadata.name, patch, sub="status"))
+        before = farm.status.conditions if farm.status else ()
+        for turned in transitions(before, wanted["conditions"]):
+            kind: Literal["Normal", "Warning"] = "Normal" if turned.status == "True" else "Warning"
+            self._events.post(farm, kind, turned.reason, turned.message)
 
 
 def _caught(write: Callable[[Any], None]) -> Callable[[Any], Exception | None]:

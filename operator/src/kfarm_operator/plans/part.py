@@ -9,8 +9,10 @@ from kfarm_api.plan import PlacementPlan
 from kfarm_api.policy import ValidationPolicy
 from kfarm_api.profile import AcceleratorProfile
 from kfarm_api.v1alpha1 import GPUFarm, Kind, NPUFarm
+from kfarm_twin.request import Verdict
 
 from kfarm_operator.parts import Part, Shared, respecified
+from kfarm_operator.plans.decide import Decision, Release
 from kfarm_operator.plans.reconcile import PlanReconciler
 from kfarm_operator.podmirrors import PodMirrors
 from kfarm_operator.views import NodeView, PodView
@@ -33,12 +35,14 @@ class PlanPart(Part):
     def __init__(self, shared: Shared, pods: PodMirrors) -> None:
         self._index = shared.index
         self._nodes = shared.nodes
+        self._instruments = shared.instruments
         self.reconciler = PlanReconciler(
             shared.accounts.gate, shared.index, shared.nodes, pods, shared.runner, shared.threads
         )
         self.queue = WorkQueue[tuple[str, str]](
             self.reconciler.reconcile, name="plans", group=lambda key: key[0]
         )
+        self.reconciler.told = self._count
         self.reconciler.interrupted = self.queue.changed_meanwhile
         self._fans = WorkQueue[Farm](self._fan_out, workers=1, name="plans-of-farms")
         self._touched: dict[Farm, set[str]] = {}
@@ -60,7 +64,7 @@ class PlanPart(Part):
             case ValidationPolicy() as policy if respecified(before, after):
                 for plan in self._index.plans_of_policy(policy.metadata.name):
                     self.queue.add_threadsafe(_key(plan), SOON_S)
-            case NodeLedger() if _frees(before, after):
+            case NodeLedger() if frees(before, after):
                 known = after or before
                 kind, _, name = known.metadata.name.partition(".") if known else ("", "", "")
                 full = next((k for k in ("GPUFarm", "NPUFarm") if k.lower() == kind), "")
@@ -93,6 +97,14 @@ class PlanPart(Part):
         """Look at every plan."""
         for plan in self._index.all(PlacementPlan):
             self.queue.add_threadsafe(_key(plan))
+
+    def _count(self, step: Decision | Verdict) -> None:
+        count = self._instruments.count
+        match step:
+            case Verdict(verdict=verdict, reason=reason):
+                count("kfarm_verdicts_total", verdict, reason)
+            case Release(pairs):
+                count("kfarm_gate_releases_total", by=float(len(pairs)))
 
     async def relisted(self) -> None:
         """Drop claims of plans that are gone."""
@@ -135,7 +147,7 @@ def _made(farm: Kind | None) -> tuple[int, int | None]:
     return (status.observed_generation or 0, status.nodes) if status else (0, None)
 
 
-def _frees(before: Kind | None, after: Kind | None) -> bool:
+def frees(before: Kind | None, after: Kind | None) -> bool:
     """Whether a ledger leaves more room than before on any node."""
     return any(count > _claimed(after).get(seat, 0) for seat, count in _claimed(before).items())
 

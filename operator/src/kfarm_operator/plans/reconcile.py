@@ -7,14 +7,16 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from kfarm_api.plan import PlacementPlan
 from kfarm_twin.request import InputError, ValidationRequest, Verdict
 
 from kfarm_operator.client import PODS, ApiError, KubeClient, kfarm_resource
+from kfarm_operator.conditions import transitions
 from kfarm_operator.events import Events
 from kfarm_operator.index import Index
+from kfarm_operator.logs import about
 from kfarm_operator.mirror import Mirror
 from kfarm_operator.plans.claims import Ledgers, LostRace, Seats, seats_of
 from kfarm_operator.plans.decide import (
@@ -29,6 +31,7 @@ from kfarm_operator.plans.decide import (
 )
 from kfarm_operator.plans.observe import Observed, assemble
 from kfarm_operator.plans.request import Survivors, build_request, find_survivors
+from kfarm_operator.plans.shut import while_shut
 from kfarm_operator.plans.status import (
     assigned_status,
     expiry,
@@ -88,6 +91,8 @@ class PlanReconciler:
         self._events = Events(client)
         self._holds: dict[Key, tuple[datetime, float]] = {}
         self.interrupted: Callable[[Key], bool] = lambda _: False
+        self.gate_faults: Callable[[], tuple[str, ...]] = tuple
+        self.told: Callable[[Decision | Verdict], None] = lambda _: None
 
     async def reconcile(self, key: Key) -> float | None:
         """Take steps for one plan until only a report is left."""
@@ -129,7 +134,10 @@ class PlanReconciler:
     def _decide(self, key: Key, plan: PlacementPlan) -> tuple[Observed, Decision]:
         """In a thread: on a large farm this takes a while, and the event loop must go on."""
         observed = self._observe(key, plan)
-        return observed, decide(observed)
+        step = decide(observed)
+        if isinstance(step, Assign | Release):
+            step = while_shut(step, self.gate_faults())
+        return observed, step
 
     def _observe(self, key: Key, plan: PlacementPlan) -> Observed:
         farms = {(ref.kind, ref.name) for ref in plan.spec.farms}
@@ -163,11 +171,13 @@ class PlanReconciler:
                 return False, None
             case Release():
                 await self._in_thread(self._release, decision)
+                self.told(decision)
                 return False, None
             case Wait() | Report():
                 wanted = report_status(observed, decision)
                 if not same(body.get("status"), wanted):
                     await self._in_thread(self._write, observed, wanted)
+                    await self._in_thread(self._announce, observed, wanted)
                 await self._in_thread(self._afterwards, observed, decision)
                 return True, decision.again_s
 
@@ -176,7 +186,13 @@ class PlanReconciler:
     ) -> tuple[bool, float | None]:
         survivors = await self._in_thread(find_survivors, observed)
         request = await self._in_thread(build_request, observed, survivors, decision.epoch)
-        _LOG.info("%s/%s: epoch %d: %s", *key, decision.epoch, decision.why)
+        _LOG.info(
+            "%s/%s: epoch %d: %s",
+            *key,
+            decision.epoch,
+            decision.why,
+            extra=described(observed, decision.epoch),
+        )
         verdict, attempts = await self._ask(key, observed, request, decision.attempts)
         if verdict is None:
             return True, 0.0
@@ -249,6 +265,7 @@ class PlanReconciler:
         else:
             self._ledgers.withdraw(observed.plan.metadata.uid or "", list(observed.farms))
         self._write(observed, wanted)
+        self.told(verdict)
         approved = verdict.verdict == "Approved"
         self._events.post(
             observed.plan, "Normal" if approved else "Warning", verdict.verdict, verdict.message
@@ -262,6 +279,15 @@ class PlanReconciler:
         }
         answer = self._client.patch(PLANS, meta.name, body, namespace=meta.namespace, sub="status")
         self._index.put(answer)
+
+    def _announce(self, observed: Observed, wanted: dict[str, Any]) -> None:
+        """Events for what turned since the last status; verdicts have their own."""
+        before = observed.plan.status.conditions if observed.plan.status else ()
+        for turned in transitions(before, wanted["conditions"]):
+            good = turned.status == "True"
+            if turned.type == "Ready" or (turned.type == "Released" and good):
+                kind: Literal["Normal", "Warning"] = "Normal" if good else "Warning"
+                self._events.post(observed.plan, kind, turned.reason, turned.message)
 
     def _evict(self, observed: Observed, decision: Evict) -> None:
         for pod in decision.pods:
@@ -331,6 +357,15 @@ class PlanReconciler:
                 body = self._client.get(PLANS, claim.plan, claim.namespace)
                 if body is None or body["metadata"]["uid"] != claim.uid:
                     self._ledgers.withdraw(claim.uid, [name])
+
+
+def described(observed: Observed, epoch: int | None = None) -> dict[str, Any]:
+    """Fields of a log line about a plan."""
+    meta = observed.plan.metadata
+    return about(
+        "PlacementPlan", meta.namespace, meta.name,
+        uid=meta.uid, generation=meta.generation, epoch=epoch,
+    )  # fmt: skip
 
 
 def release_body(pod: PodView, host: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from kfarm_operator.views import PodView
 JSON = dict[str, Any]
 WAITING = (
     "Revalidating",
+    "GateDegraded",
     "WaitingForPods",
     "PolicyNotFound",
     "FarmNotFound",
