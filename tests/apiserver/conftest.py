@@ -6,13 +6,14 @@ import base64
 import gzip
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kfarm_controlplane.client import Cluster
-from kfarm_controlplane.cluster import wait_until
+from kfarm_controlplane.cluster import ControlPlane, wait_until
 from kfarm_controlplane.inprocess import HeldPlayer, HeldTwin, InProcessOperator
 from kfarm_controlplane.installation import Installation, install
 from kfarm_twin.request import ValidationRequest
@@ -28,6 +29,15 @@ JOBS = "\n".join(
 )
 TRACE = f"; a small trace\n{JOBS}\n"
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def kueue_plane() -> Iterator[ControlPlane]:
+    """A control plane for Kueue, whose webhooks would stay in the session's; without it as yet."""
+    if os.environ.get("KFARM_TEST_KUBECONFIG"):
+        pytest.skip("needs a control plane of our own, not $KFARM_TEST_KUBECONFIG")
+    with ControlPlane() as plane:
+        yield plane
 
 
 @pytest.fixture(scope="module")

@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kfarm_controlplane import Cluster, ControlPlane, wait_until
 from kfarm_controlplane.inprocess import InProcessOperator
 from kfarm_operator import mirror
+from kfarm_operator.admission.kueue import WORKLOADS
 from kfarm_operator.client import KubeClient
-from kueue_objects import (
-    LEVELS,
-    check,
-    cluster_queue,
-    flavor,
-    local_queue,
-    queued,
-    topology,
-)
+from kueue_objects import LEVELS, Queue, check, cluster_queue, flavor, kueue
 
 Body = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[2]
 KUEUE = ("workloads", "admissionchecks", "resourceflavors")
 
 
 @pytest.fixture(scope="module")
-def clean_cluster() -> Iterator[Cluster]:
-    """A control plane of its own: Kueue's webhooks would stay in the session's."""
-    if os.environ.get("KFARM_TEST_KUBECONFIG"):
-        pytest.skip("needs a control plane of our own, not $KFARM_TEST_KUBECONFIG")
-    with ControlPlane() as plane:
-        yield plane
+def clean_cluster(kueue_plane: ControlPlane) -> ControlPlane:
+    """The control plane that Kueue runs on, in place of the session's."""
+    return kueue_plane
 
 
 @pytest.fixture(scope="module")
 def with_kueue(clean_cluster: ControlPlane, operator: InProcessOperator) -> ControlPlane:
     """Kueue comes after the operator, which has to notice."""
+    if "kueue" in clean_cluster.pids:
+        return clean_cluster
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mirror, "ABSENT_RETRY_S", 1.0)
         assert operator.service is not None
@@ -46,99 +38,6 @@ def with_kueue(clean_cluster: ControlPlane, operator: InProcessOperator) -> Cont
         assert [m.pulse.errors for m in absent] == [0] * len(KUEUE)
         clean_cluster.start_kueue()
     return clean_cluster
-
-
-class Queue:
-    """A farm behind Kueue: topology, flavor, check and queues of a test's own."""
-
-    def __init__(self, world: Any) -> None:
-        self.world = world
-        self.name = world.farm_name
-
-    def prepare(
-        self, *others: str, levels: tuple[str, ...] = LEVELS, quota: int = 64, **policy: Any
-    ) -> None:
-        """Queues over the farm, with the test's policy."""
-        world, name = self.world, self.name
-        made = world.policy(**policy)
-        made["spec"]["admission"] = {"retryAfter": "2s", "retries": 2}
-        world.cluster.apply(made)
-        world.cluster.apply(
-            topology(name, *levels),
-            flavor(name, world.farm_name, name),
-            check(name, world.farm_name),
-            cluster_queue(name, name, quota, name, *others),
-            local_queue(world.namespace, name),
-        )
-        world.until(lambda: self.active()["status"] == "True", "the check to be active")
-
-    def active(self) -> Body:
-        """The condition Active of the check."""
-        conditions = self.world.cluster.get("admissioncheck", self.name).get("status", {})
-        found = conditions.get("conditions", ())
-        return next((c for c in found if c["type"] == "Active"), {"status": "none"})
-
-    def plan(self, name: str = "train", **more: Any) -> Body:
-        """A plan that Kueue places."""
-        plan = self.world.plan(name, **more)
-        plan["spec"]["placement"] = "Kueue"
-        return dict(plan)
-
-    def submit(self, name: str = "train", *, pods: int = 4, level: str | None = LEVELS[0]) -> None:
-        """Queue the Job of a plan."""
-        self.world.cluster.apply(queued(self.world.job(name, pods=pods), level))
-
-    def submit_again(self, name: str = "train", *, pods: int) -> None:
-        """Delete a Job and queue it anew."""
-        self.world.cluster.kubectl("delete", "job", name, "-n", self.world.namespace)
-        self.submit(name, pods=pods)
-
-    def workload(self, job: str = "train") -> Body:
-        """The Workload of a Job, or nothing."""
-        for item in self.world.cluster.get("workloads", "-n", self.world.namespace)["items"]:
-            owners = item["metadata"].get("ownerReferences", ())
-            if any(owner["name"] == job for owner in owners):
-                return dict(item)
-        return {}
-
-    def entry(self, job: str = "train", name: str | None = None) -> Body:
-        """Our entry of a Workload's checks, or nothing."""
-        entries = self.workload(job).get("status", {}).get("admissionChecks", ())
-        return next((e for e in entries if e["name"] == (name or self.name)), {})
-
-    def until_state(self, state: str, job: str = "train", says: str = "") -> Body:
-        """Wait until our entry has a state, and its message says something."""
-
-        def there() -> bool:
-            entry = self.entry(job)
-            return entry.get("state") == state and says in entry["message"]
-
-        self.world.until(there, f"{state} {says} of {job}")
-        return self.entry(job)
-
-    def claims(self) -> list[Body]:
-        """Claims on the farm."""
-        ledger = self.world.get("nodeledger", f"gpufarm.{self.world.farm_name}")
-        return list((ledger.get("spec") or {}).get("claims") or ())
-
-    def limit(self, metric: str, bound: str, **admission: Any) -> None:
-        """Replace the policy's check."""
-        made = self.world.policy(bound=bound, metric=metric)
-        made["spec"]["admission"] = {"retryAfter": "2s", "retries": 2, **admission}
-        self.world.cluster.apply(made)
-
-    def activate(self, job: str = "train", *, active: bool = True) -> None:
-        """Set ``spec.active`` of a Job's Workload, as people do."""
-        name = self.workload(job)["metadata"]["name"]
-        patch = f'{{"spec":{{"active":{str(active).lower()}}}}}'
-        self.world.cluster.kubectl(
-            "patch", "workload", name, "-n", self.world.namespace, "--type=merge", "-p", patch
-        )
-
-    def condition(self, kind: str, job: str = "train") -> str:
-        """Status of a condition of a Job's Workload."""
-        conditions = self.workload(job).get("status", {}).get("conditions", ())
-        return next((str(c["status"]) for c in conditions if c["type"] == kind), "none")
 
 
 @pytest.fixture
@@ -173,6 +72,21 @@ def test_a_gang_that_kueue_places_is_validated_and_released_there(queue: Queue) 
     world.until(lambda: queue.claims() == [], "the claim to fall with the Workload")
 
 
+def test_a_gang_of_255_pods(with_kueue: ControlPlane, world: Any) -> None:
+    """As many nodes as the largest example; one validation, one claim, all pods in place."""
+    del with_kueue
+    world.prepare(nodes=256)
+    queue = Queue(world)
+    queue.prepare(levels=("kfarm.dev/cluster", *LEVELS[1:]), quota=2048)
+    world.cluster.apply(queue.plan(pods=255))
+    queue.submit(pods=255, level="kfarm.dev/cluster")
+    world.until(lambda: len(world.bound()) == 255, "the gang", 180)
+    (request,) = world.asked
+    assert world.bound() == sorted(s.node for s in request.snapshot.survivors)
+    (claim,) = queue.claims()
+    assert len(claim["nodes"]) == 255
+
+
 def test_heat_that_even_an_empty_farm_cannot_hold_is_rejected(queue: Queue) -> None:
     """The room's supply air is at 22 degC; the same job is admitted once the farm is mended."""
     world = queue.world
@@ -194,13 +108,25 @@ def test_heat_that_even_an_empty_farm_cannot_hold_is_rejected(queue: Queue) -> N
 
 
 def test_what_does_not_hold_beside_others_is_retried_until_they_are_gone(queue: Queue) -> None:
+    """60 kW alone, 105 kW beside what runs on the other half, of which Kueue knows."""
+    world = queue.world
+    world.cluster.apply(_own_plan(world), world.job("own", pods=4))
+    world.until(lambda: len(world.bound("own")) == 4)
+    queue.limit("it_power_peak", "90k")
+    world.cluster.apply(queue.plan(pods=4))
+    queue.submit(pods=4)
+    world.until(lambda: world.events("NotNow"))
+    assert "though an empty farm would hold it" in world.events("NotNow")[0]
+    assert "it_power_peak" in world.events("NotNow")[0]
+    assert [c["plan"] for c in queue.claims()] == ["own"]
+    world.cluster.kubectl("delete", "job/own", "placementplan/own", "-n", world.namespace)
+    world.until(lambda: len(world.bound()) == 4)
+
+
+def test_nodes_that_kfarm_has_claimed_are_retried_until_they_are_free(queue: Queue) -> None:
     """Half the farm is claimed by a plan of kfarm's own, so that Kueue does not see it yet."""
     world = queue.world
-    alone = world.policy(bound="1G", metric="it_power_peak")
-    alone["metadata"]["name"] = f"{world.farm_name}-alone"
-    own = world.plan("own", pods=4)
-    own["spec"]["policy"] = alone["metadata"]["name"]
-    world.cluster.apply(alone, own)
+    world.cluster.apply(_own_plan(world))
     world.until_verdict("Approved", "own")
     world.cluster.apply(queue.plan(pods=8))
     queue.submit(pods=8)
@@ -362,6 +288,54 @@ def test_a_node_that_fails_is_replaced_and_its_successor_validated(queue: Queue)
     assert lost not in {s.node for s in world.asked[-1].snapshot.survivors}
     (claim,) = queue.claims()
     assert sorted(item["node"] for item in claim["nodes"]) == world.bound()
+
+
+def test_a_workload_of_a_megabyte_is_answered_like_any_other(queue: Queue) -> None:
+    """A bare Workload whose template carries 1.2 MB that nobody needs."""
+    world = queue.world
+    world.cluster.apply(queue.plan(pods=2))
+    template = world.job(pods=2)["spec"]["template"]
+    container = template["spec"]["containers"][0]
+    container["env"] = [{"name": f"E{i}", "value": "x" * 100_000} for i in range(12)]
+    request = {"topologyRequest": {"required": LEVELS[0]}}
+    spec = {"queueName": "main", "podSets": [{"name": "main", "count": 2, "template": template,
+                                              **request}]}  # fmt: skip
+    KubeClient.connect(world.cluster.kubeconfig).create(
+        WORKLOADS, kueue("Workload", "huge", spec, world.namespace), world.namespace
+    )
+
+    def state() -> str:
+        entries = world.get("workload", "huge").get("status", {}).get("admissionChecks", ())
+        return str([entry["state"] for entry in entries])
+
+    world.until(lambda: state() == "['Ready']", "the answer")
+    assert [claim["workload"] for claim in queue.claims()] == ["huge"]
+    world.cluster.kubectl("delete", "workload", "huge", "-n", world.namespace)
+    world.until(lambda: queue.claims() == [])
+
+
+def test_the_example_behind_kueue_runs(with_kueue: ControlPlane, world: Any) -> None:
+    """Everything in examples/kueue, as it stands, on the farm that it names."""
+    cluster, examples = with_kueue, ROOT / "examples"
+    cluster.kubectl("apply", "-f", str(examples / "farms/elice.yaml"))
+    cluster.kubectl("wait", "gpufarm/elice", "--for=condition=Ready", "--timeout=90s")
+    cluster.kubectl("apply", "-f", str(examples / "kueue/queues.yaml"))
+    for name in ("plan", "job"):
+        cluster.kubectl("apply", "-f", str(examples / f"kueue/{name}.yaml"))
+    where = ("pods", "-n", "fine-tuning", "--field-selector=status.phase=Running")
+    world.until(lambda: len(cluster.get(*where)["items"]) == 16, "the example's gang")
+    nodes = {pod["spec"]["nodeName"] for pod in cluster.get(*where)["items"]}
+    assert len(nodes) == 16
+
+
+def _own_plan(world: Any) -> Body:
+    """A plan that kfarm places, under a policy of its own."""
+    policy = world.policy()
+    policy["metadata"]["name"] = f"{world.farm_name}-own"
+    world.cluster.apply(policy)
+    plan = world.plan("own", pods=4)
+    plan["spec"]["policy"] = policy["metadata"]["name"]
+    return dict(plan)
 
 
 def _nodes(world: Any) -> list[str]:

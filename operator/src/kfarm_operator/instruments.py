@@ -39,6 +39,9 @@ CATALOGUE: dict[str, Described] = {
     "kfarm_verdicts_total": Described(
         "counter", "Verdicts written by this process.", ("verdict", "reason")
     ),
+    "kfarm_admission_answers_total": Described(
+        "counter", "Answers to Kueue's AdmissionChecks.", ("state", "reason")
+    ),
     "kfarm_gate_releases_total": Described("counter", "Pods whose gate was lifted.", ()),
     "kfarm_gate_faults": Described(
         "gauge", "Policies of the gate that are missing or weakened; releases stop above 0.", ()

@@ -94,12 +94,12 @@ def test_a_new_reservation_of_the_same_nodes_is_simulated_again(scene: KueueScen
     assert isinstance(scene.next(), Simulate)
 
 
-def test_ready_is_sent_only_while_the_nodes_are_claimed(scene: KueueScene) -> None:
+def test_what_could_not_be_written_for_a_minute_is_simulated_again(scene: KueueScene) -> None:
     approved = scene.judge("Approved")
     scene.learn(approved)
-    assert isinstance(scene.next(), Simulate)
-    scene.hold()
     assert scene.next() == approved
+    scene.wait(61)
+    assert isinstance(scene.next(), Simulate)
 
 
 def test_after_a_crash_between_claim_and_answer_the_claim_answers(scene: KueueScene) -> None:
@@ -373,6 +373,15 @@ def test_a_policy_may_start_anew_at_any_replacement(scene: KueueScene) -> None:
     decision = scene.next()
     assert isinstance(decision, Answer)
     assert (decision.state, decision.reason, decision.requeue_s) == ("Retry", "Replaced", 2)
+
+
+def test_a_lost_claim_is_no_replacement(scene: KueueScene) -> None:
+    """Whatever the policy says of replacements: the nodes are the same."""
+    assert scene.policy is not None
+    scene.policy["spec"]["admission"] = {"onReplacement": "Retry"}
+    scene.admit()
+    scene.claims.clear()
+    assert isinstance(scene.next(), Simulate)
 
 
 def test_edits_concern_only_pods_that_still_wait(scene: KueueScene) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kfarm_operator.mirror import Grouped, Key
 from kfarm_operator.plans.observe import hostname, pod_usage
-from kfarm_operator.podmirrors import Holdings
+from kfarm_operator.podmirrors import Holder, Holdings
 from kfarm_operator.views import NodeView, PodView, node_view, pod_view
 
 NODES = ("n0", "n1", "n2")
@@ -33,6 +33,8 @@ def pods(draw: st.DrawFn) -> PodView:
         "resourceVersion": "1",
         "labels": {"kfarm.dev/placement-plan": draw(st.sampled_from(PLANS))},
     }
+    if draw(st.booleans()):
+        meta["annotations"] = {"kueue.x-k8s.io/workload": draw(st.sampled_from(["one", "two"]))}
     if draw(st.booleans()):
         meta["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     devices = {"nvidia.com/gpu": str(draw(st.integers(0, 8)))}
@@ -64,16 +66,16 @@ def test_holdings_equal_a_count_of_all_pods(steps: list[tuple[PodView, bool]]) -
             tally.replace(key(pod), before, after)
     views = [node(name) for name in NODES]
     hostnames = {hostname(view): view.name for view in views}
-    expected: dict[tuple[str, Key], int] = {}
+    expected: dict[tuple[str, Holder], int] = {}
     for pod in there.values():
         used = pod_usage(pod, hostnames)
         if used is not None:
-            seat = (used.node, used.plan)
+            seat = (used.node, (used.plan, used.workload))
             expected[seat] = expected.get(seat, 0) + used.accelerators
-    found: dict[tuple[str, Key], int] = {}
+    found: dict[tuple[str, Holder], int] = {}
     for view in views:
-        for plan, count in held.on(view):
-            found[view.name, plan] = found.get((view.name, plan), 0) + count
+        for holder, count in held.on(view):
+            found[view.name, holder] = found.get((view.name, holder), 0) + count
     assert found == expected
     for plan in PLANS:
         members = sorted(key(pod) for pod in grouped.members(plan))

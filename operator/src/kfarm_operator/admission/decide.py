@@ -25,6 +25,8 @@ from kfarm_operator.plans.match import shape_mismatch
 from kfarm_operator.views import PodView, Shape
 
 TOPOLOGY_GATE = "kueue.x-k8s.io/topology"
+FRESH_S = 60.0
+"""How long an answer is sent again without another simulation, where writing it failed."""
 LIMIT = 1024
 """Characters of a message; Kueue would take more, people not."""
 
@@ -41,11 +43,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Outcome:
-    """An answer that was found for a digest; kept until it is written."""
+    """An answer that was found for a digest; kept until it is written, though not for long."""
 
     digest: str
     answer: Answer
     found_at: datetime
+
+    def holds(self, found: Found) -> bool:
+        """Whether it is about this very admission, and fresh."""
+        age = (found.now - self.found_at).total_seconds()
+        return self.digest == found.digest and age < FRESH_S
 
 
 @dataclass(frozen=True)
@@ -99,10 +106,9 @@ def _unanswered(found: Found, known: Outcome | None) -> Decision:
         return _once(found, refusal(found, found.problem))
     if not found.pod_sets:
         return Answer("Ready", "NothingToValidate", "no pod requests an accelerator of a profile")
-    if known is not None and known.digest == found.digest:
-        if found.claimed or known.answer.state != "Ready":
-            return known.answer
-    elif found.claimed:
+    if known is not None and known.holds(found):
+        return known.answer
+    if found.claimed:
         return Answer("Ready", "Approved", "approved before; the nodes are claimed")
     return Simulate("quota is reserved")
 
@@ -123,7 +129,8 @@ def _admitted(found: Found, known: Outcome | None) -> Decision:
     waiting = any(pod.gated and pod.live for pod in found.pods)
     if found.same_nodes and not waiting:
         return Leave()
-    if not found.same_nodes and found.settings.on_replacement == "Retry":
+    replaced = bool(found.claims) and not found.same_nodes
+    if replaced and found.settings.on_replacement == "Retry":
         return Answer(
             "Retry",
             "Replaced",
@@ -138,8 +145,8 @@ def _admitted(found: Found, known: Outcome | None) -> Decision:
 
 def _after_replacement(found: Found, known: Outcome) -> Decision:
     """A replacement that was not approved: back to the queue, or ask again where undecided."""
-    if known.answer.state == "Ready" or known.answer.reason not in UNDECIDED:
-        return known.answer
+    if known.answer.reason not in UNDECIDED:
+        return known.answer if known.holds(found) else Simulate("the nodes changed")
     age = (found.now - known.found_at).total_seconds()
     left = found.settings.retry_after_s - age
     return Leave(left) if left > 0 else Simulate("the twin could not decide")

@@ -9,6 +9,7 @@ from kfarm_api.policy import ValidationPolicy
 from kfarm_api.v1alpha1 import Kind
 
 from kfarm_operator.admission.checks import CheckReconciler
+from kfarm_operator.admission.decide import Answer, Release
 from kfarm_operator.admission.kueue import ADMISSION_CHECKS, RESOURCE_FLAVORS, WORKLOADS
 from kfarm_operator.admission.reconcile import AdmissionReconciler, Mirrors
 from kfarm_operator.admission.views import (
@@ -36,6 +37,7 @@ class AdmissionPart(Part):
 
     def __init__(self, shared: Shared, pods: PodMirrors, cadence: Cadence) -> None:
         client = shared.accounts.gate
+        self._instruments = shared.instruments
         self._checks: Mirror[CheckView] = Mirror(
             client, ADMISSION_CHECKS, check_view, self._check_changed,
             optional=True, cadence=cadence,
@@ -53,6 +55,7 @@ class AdmissionPart(Part):
         self.reconciler = AdmissionReconciler(
             client, shared.index, seen, shared.runner, shared.threads
         )
+        self.reconciler.told = self._count
         self.queue = WorkQueue[tuple[str, str]](
             self.reconciler.reconcile, name="workloads", group=lambda key: key[0]
         )
@@ -95,6 +98,13 @@ class AdmissionPart(Part):
     async def relisted(self) -> None:
         """Drop claims of Workloads that are gone."""
         await self.reconciler.collect()
+
+    def _count(self, step: Answer | Release) -> None:
+        match step:
+            case Answer():
+                self._instruments.count("kfarm_admission_answers_total", step.state, step.reason)
+            case Release(pods):
+                self._instruments.count("kfarm_gate_releases_total", by=float(len(pods)))
 
     def _enqueue_checks(self) -> None:
         for check in self._checks.values():

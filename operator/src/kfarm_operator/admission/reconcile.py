@@ -45,8 +45,7 @@ PLANS = kfarm_resource("placementplans")
 FIELD_MANAGER = "kfarm-twin"
 STEPS = 12
 CANCEL_CHECK_S = 0.25
-SHUT_S = 10.0
-"""How soon to look again where the gate's own policies keep pods from being released."""
+GATE_AGAIN_S = 10.0
 _LOG = logging.getLogger(__name__)
 Key = tuple[str, str]
 
@@ -70,13 +69,7 @@ class Mirrors:
 
 
 class AdmissionReconciler:
-    """Answers Kueue and lifts the gate of what it admits, under the gate account.
-
-    Attributes
-    ----------
-    gate_faults
-        Asked before each release for what is amiss with the gate's own policies.
-    """
+    """Answers Kueue and lifts the gate of what it admits, under the gate account."""
 
     def __init__(
         self,
@@ -102,6 +95,7 @@ class AdmissionReconciler:
         self._events = Events(client)
         self._known: dict[Key, Outcome] = {}
         self.gate_faults: Callable[[], tuple[str, ...]] = tuple
+        self.told: Callable[[Answer | Release], None] = lambda _: None
 
     async def reconcile(self, key: Key) -> float | None:
         """Take steps for one Workload until there is nothing left to do."""
@@ -115,6 +109,7 @@ class AdmissionReconciler:
                 done, again_s = await self._apply(key, found, decision)
             except LostRace as error:
                 _LOG.info("workload %s/%s lost a race: %s", *key, error)
+                self._known.pop(key, None)
                 continue
             except ApiError as error:
                 if not error.conflict:
@@ -135,7 +130,17 @@ class AdmissionReconciler:
     def _decide(self, key: Key) -> tuple[Found | None, Decision]:
         """In a thread: on a large farm this takes a while, and the event loop must go on."""
         found = self._gather(key)
-        return found, Leave() if found is None else decide(found, self._known.get(key))
+        if found is None:
+            return None, Leave()
+        decision = decide(found, self._known.get(key))
+        faults = self.gate_faults() if isinstance(decision, Release) else ()
+        if not faults:
+            return found, decision
+        plan = self._plan_of(found)
+        if plan is not None:
+            message = f"nothing is released while the gate is open: {'; '.join(faults)}"
+            self._events.once(plan, found.workload.uid, "Warning", "GateDegraded", message)
+        return found, Leave(GATE_AGAIN_S)
 
     def _gather(self, key: Key) -> Found | None:
         """Read the Workload and its plan anew; the rest comes from the mirrors."""
@@ -188,9 +193,12 @@ class AdmissionReconciler:
                 return await self._simulate(key, found, decision)
             case Answer():
                 await self._in_thread(self._answer, key, found, decision)
-                return True, None
+                self.told(decision)
+                return decision.state != "Ready", None
             case Release():
-                return True, await self._in_thread(self._release, found, decision)
+                await self._in_thread(self._release, found, decision)
+                self.told(decision)
+                return True, None
             case Withdraw():
                 self._known.pop(key, None)
                 await self._in_thread(
@@ -203,15 +211,11 @@ class AdmissionReconciler:
     async def _simulate(
         self, key: Key, found: Found, decision: Simulate
     ) -> tuple[bool, float | None]:
-        """Ask under every policy, claim what is approved, and keep the answer for the next step."""
+        """Ask under every policy, and keep the answer for the next step, which reads anew."""
         _LOG.info("workload %s/%s: simulated: %s", *key, decision.why)
         answer = await self._judge(key, found)
         if answer is None:
             return True, 0.0
-        if answer.state == "Ready":
-            await self._in_thread(self._claim, found)
-        elif found.claims:
-            await self._in_thread(self._ledgers.withdraw, found.workload.uid, list(found.claims))
         self._known[key] = Outcome(found.digest, answer, self._clock())
         return False, None
 
@@ -286,8 +290,13 @@ class AdmissionReconciler:
             digest=found.digest,
             expires_at=UNLIMITED,
         )
+        left = [farm for farm in found.claims if farm not in found.wanted]
+        self._ledgers.withdraw(found.workload.uid, left)
 
     def _answer(self, key: Key, found: Found, answer: Answer) -> None:
+        """Claim what is approved, then say so; what is said is in the ledger before."""
+        if answer.state == "Ready" and found.pod_sets and not found.claimed:
+            self._claim(found)
         body = answer_body(found.workload, found.entries, answer, self._clock())
         done = self._client.apply(
             WORKLOADS, key[1], body, manager=FIELD_MANAGER, namespace=key[0], sub="status"
@@ -317,13 +326,8 @@ class AdmissionReconciler:
         names = {part.plan for part in found.pod_sets}
         return self._index.plan(found.workload.namespace, names.pop()) if len(names) == 1 else None
 
-    def _release(self, found: Found, decision: Release) -> float | None:
-        """Lift gates side by side; a pod that changed meanwhile is looked at again.
-
-        While a policy of the gate is missing none is lifted; returns when to look again [s].
-        """
-        if decision.pods and self.gate_faults():
-            return SHUT_S
+    def _release(self, found: Found, decision: Release) -> None:
+        """Lift gates side by side; a pod that changed meanwhile is looked at again."""
         plan = self._plan_of(found)
         for pod, reason, what in decision.amiss:
             if plan is not None:
@@ -332,7 +336,6 @@ class AdmissionReconciler:
         errors = [e for e in self._threads.map(self._release_one, decision.pods) if e]
         if errors:
             raise errors[0]
-        return None
 
     def _release_one(self, pod: PodView) -> ApiError | None:
         pods = self._mirrors.pods

@@ -110,7 +110,6 @@ class WorkloadView:
     deleting: bool
     entries: tuple[Entry, ...]
     pod_sets: tuple[PodSetView, ...]
-    unhealthy: tuple[str, ...]
 
     @property
     def holds(self) -> bool:
@@ -182,7 +181,6 @@ def workload_view(body: JSON) -> WorkloadView:
             _pod_set(item, assigned.get(item.get("name", "main")))
             for item in spec.get("podSets") or ()
         ),
-        unhealthy=tuple(node["name"] for node in status.get("unhealthyNodes") or ()),
     )
 
 

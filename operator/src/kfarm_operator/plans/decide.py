@@ -22,6 +22,7 @@ from kfarm_api.plan import PlacementPlanStatus
 from kfarm_twin.work.backend import ELSEWHERE
 
 from kfarm_operator.conditions import parse_timestamp
+from kfarm_operator.plans.footing import footing, unselected
 from kfarm_operator.plans.match import mismatch
 from kfarm_operator.plans.observe import Observed, SlotView, expired, hostname
 from kfarm_operator.plans.request import build_request, find_survivors
@@ -201,7 +202,7 @@ def _after_approval(observed: Observed, status: PlacementPlanStatus) -> Decision
     stranded = tuple(
         pod
         for pod in _released_unbound(observed)
-        if _footing(observed, observed.hostnames.get(pod.pinned or ""), None) is not None
+        if footing(observed, observed.hostnames.get(pod.pinned or ""), None) is not None
     )
     if stranded:
         return Evict(stranded, "the node that they are pinned to is not usable any more")
@@ -258,38 +259,14 @@ def _broken(
     for view in free:
         if view.vacated and not claimed:
             continue
-        reason = _footing(observed, view.slot.node, view.slot.node_digest)
-        reason = reason or _unselected(observed, view)
+        reason = footing(observed, view.slot.node, view.slot.node_digest)
+        reason = reason or unselected(observed, view)
         if reason is not None:
             return reason
     if claimed and expired(status.expires_at, observed.now):
         return "the verdict expired"
     if claimed and not _claims_hold(observed, status, free):
         return "the claim on its nodes is gone"
-    return None
-
-
-def _footing(observed: Observed, name: str | None, fingerprint: str | None) -> str | None:
-    """What is wrong with a node that a pod should go to, or None."""
-    node = observed.nodes.get(name or "")
-    if node is None:
-        return f"node {name} is gone"
-    if not node.ready:
-        return f"node {name} is not Ready"
-    if not node.schedulable:
-        return f"node {name} does not take pods"
-    if fingerprint is not None and node.fingerprint != fingerprint:
-        return f"node {name} changed (identity, labels, taints or allocatable)"
-    return None
-
-
-def _unselected(observed: Observed, view: SlotView) -> str | None:
-    """Whether the node lost a label that the workload selects; the fingerprint has only ours."""
-    workload = observed.workloads.get(view.workload)
-    labels = observed.nodes[view.slot.node].labels
-    for key, value in workload.node_selector.items() if workload else ():
-        if labels.get(key) != value:
-            return f"node {view.slot.node} no longer carries the label {key}={value}"
     return None
 
 

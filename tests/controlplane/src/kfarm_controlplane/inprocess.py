@@ -182,7 +182,11 @@ class InProcessOperator:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._loop is not None and self._stop is not None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it; once more does nothing."""
+        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
             self._twin.door.set()
             if self._player is not None:
                 self._player.door.set()
