@@ -25,7 +25,9 @@ from kfarm_twin.work.forked import ForkBackend
 
 ENTRIES = Path(__file__).parents[1] / "operator"
 BEHAVE = Entry("runner_entries:behave", "")
-PATIENCE = Patience(connect=3.0, probe=0.2, silence=3.0, workers=1.5, queue=60.0, grace=1.0)
+PATIENCE = Patience(
+    connect=3.0, probe=0.2, silence=3.0, workers=1.5, queue=60.0, grace=1.0, pause=0.1
+)
 MIB = 1 << 20
 
 

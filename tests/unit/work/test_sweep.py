@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from cli_scene import EXAMPLES, FARM, POLICY, files, run
 from dask_cluster import running
+from kfarm_twin.sweep.store import Store
 
 PLAN = """\
 apiVersion: kfarm.dev/v1alpha1
@@ -132,48 +133,61 @@ def test_a_point_is_the_verdict_of_validate(tmp_path: Path, small: list[str]) ->
 
 
 def test_a_comparison_of_policies(tmp_path: Path) -> None:
-    options = files(tmp_path, run=RUN)
-    page = tmp_path / "page.html"
-    loads = "TwinRun/backfill:spec.workload.generator.load=60,120"
-    done = run("sweep", *options, "--set", loads, "-o", "csv", "--html", page)
+    options, out = files(tmp_path, run=RUN), tmp_path / "out"
+    loads = "TwinRun/backfill:spec.workload.generator.load=60,90"
+    done = run("sweep", *options, "--set", loads, "-o", "csv", "--out", out)
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    assert len(lines) == 5
-    assert [line.split(",")[:2] for line in lines[1:]] == [["0", "60"]] * 2 + [["1", "120"]] * 2
-    assert "Mean wait" in page.read_text()
+    assert [line.split(",")[:2] for line in lines[1:]] == [["0", "60"]] * 2 + [["1", "90"]] * 2
+    assert "Mean wait" in (out / "index.html").read_text()
     alone = json.loads(run("compare", *options, "-o", "json").stdout)
-    same = run("sweep", *options, "--set", loads.replace("60,120", "90"), "-o", "json")
-    (point,) = json.loads(same.stdout)["points"]
+    point = json.loads((out / "results.json").read_text())["points"][1]
     assert [p["metrics"] for p in point["policies"]] == [p["metrics"] for p in alone["policies"]]
 
 
 def test_points_that_do_not_fit_are_told(tmp_path: Path, small: list[str]) -> None:
-    """The others are played; a damaged file is played again."""
+    """A name that no object may have is refused at once; one that is not there spoils its point."""
     out = tmp_path / "out"
-    policies = "PlacementPlan/serve:spec.policy=small,없다,other"
-    done = run("sweep", *small, "--set", policies, "--out", out)
-    assert done.exit_code == 2
     policies = "PlacementPlan/serve:spec.policy=small,other"
+    refused = run("sweep", *small, "--set", f"{policies},없다", "--out", out)
+    assert refused.exit_code == 2
+    assert "'없다'" in refused.stderr
+    assert not out.exists()
     done = run("sweep", *small, "--set", policies, "--out", out)
     assert done.exit_code == 2, done.output
-    assert "point 1" in done.stderr
+    assert "error: point 1" in done.stderr
     assert "'other'" in done.stderr
     found = json.loads((out / "results.json").read_text())
     assert [point["verdict"] for point in found["points"]] == ["Approved", "BadInput"]
-    (path,) = out.glob("points/*.json")
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    run("sweep", *small, "--set", policies, "--out", out)
-    assert path.read_bytes() == whole
 
 
-def test_an_interrupt_says_what_is_kept(tmp_path: Path, small: list[str]) -> None:
+def test_a_damaged_result_is_no_result(tmp_path: Path) -> None:
+    store = Store(tmp_path / "out")
+    with store.opened({}):
+        assert store.read("d" * 64) is None
+        store.keep("d" * 64, b'{"verdict": "Approved", "text": "\xed\x95\x9c"}', {"name": "x"})
+        path = store.path("d" * 64)
+        whole = path.read_bytes()
+        assert json.loads(store.read("d" * 64) or b"")["text"] == "한"
+        for damaged in (whole[:20], whole.replace(b"Approved", b"Rejected"), b"[]", b"\xff"):
+            path.write_bytes(damaged)
+            assert store.read("d" * 64) is None
+    with Store(tmp_path / "out").opened({}):
+        pass
+
+
+def test_one_sweep_at_a_time_and_an_interrupt(tmp_path: Path, small: list[str]) -> None:
+    """A second sweep in the same folder is refused; the first says what is kept when it stops."""
     out = tmp_path / "out"
-    with sweep_of([*grid(small), "--jobs", "1", "--out", str(out)]) as process:
-        wait_for_points(out, 1, process)
-        os.kill(process.pid, signal.SIGINT)
-        _, said = process.communicate()
-    assert process.returncode == 130, said
+    many = ["--set", SEEDS.replace("3", "200")]
+    with sweep_of(["sweep", *small, *many, "--jobs", "1", "--out", str(out)]) as first:
+        wait_for_points(out, 1, first)
+        second = run(*grid(small), "--out", out)
+        os.kill(first.pid, signal.SIGINT)
+        _, said = first.communicate()
+    assert second.exit_code == 2
+    assert "another sweep at work" in second.stderr
+    assert first.returncode == 130, said
     assert b"points done, kept in" in said
     assert not list(out.glob("points/.*"))
 
@@ -217,13 +231,3 @@ def test_folders_of_others_are_left_alone(tmp_path: Path, small: list[str]) -> N
         assert told in done.stderr
     assert file.read_text() == "mine"
     assert [path.name for path in other.iterdir()] == ["thesis.tex"]
-
-
-def test_two_sweeps_do_not_share_a_folder(tmp_path: Path, small: list[str]) -> None:
-    out = tmp_path / "out"
-    with sweep_of([*grid(small), "--jobs", "1", "--out", str(out)]) as first:
-        wait_for_points(out, 1, first)
-        second = run(*grid(small), "--out", out)
-        first.kill()
-    assert second.exit_code == 2
-    assert "another sweep at work" in second.stderr
