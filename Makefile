@@ -96,6 +96,7 @@ bench: sync controlplane ## Measure; figures relative to a baseline of the same 
 	$(RUN)/python bench/energy.py
 	$(RUN)/python bench/heat.py
 	$(RUN)/python bench/assumptions.py
+	$(RUN)/python bench/sweep.py
 	$(RUN)/python bench/cluster.py
 	$(RUN)/python bench/admission.py
 	$(RUN)/python bench/operations.py

@@ -175,3 +175,9 @@ def test_a_rule_over_two_fields_spoils_its_points_alone(inputs: Inputs) -> None:
     found = [bool(point.problems) for point in grid.points()]
     assert found == [False, True, False, False]
     assert "nodes=4, spares=8" in str(list(grid.points())[1].problems[0])
+
+
+def test_the_example(inputs: Inputs) -> None:
+    found = Grid(inputs, read_axes((), EXAMPLES / "sweeps" / "spares.yaml"), farm_of)
+    assert [axis.label for axis in found.axes] == ["spares", "ettr at least", "draws"]
+    assert sum(not point.problems for point in found.points()) == 12

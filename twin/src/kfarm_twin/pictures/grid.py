@@ -90,8 +90,8 @@ def grid_map(
     left = max([18.0, *(min(210.0, text_width(row)) + 14.0 for row in rows)]) if down else 2.0
     cell = min(MOST_CELL, max(LEAST_CELL, (MAP_WIDTH - left) / max(1, len(columns))))
     top = 44.0 if down else 24.0
-    parts = [words(left, 13.0, across, "soft")]
-    parts += [words(0.0, 36.0, down, "soft")] if down else []
+    corner = f"{down} ↓   {across} →" if down else across
+    parts = [words(0.0, 13.0, corner, "soft")]
     every = max(1, round(max(text_width(c) for c in columns) * 0.9 / cell + 0.49))
     for number, column in enumerate(columns):
         if number % every == 0:
@@ -180,8 +180,11 @@ def _series(index: int, spots: Sequence[Spot], place: Callable[[int, float], Poi
     """A line through the known points, each with its interval."""
     colour = f"s{index % LINE_SERIES}" + (" dashed" if index >= LINE_SERIES else "")
     known = [(n, spot, spot.value) for n, spot in enumerate(spots) if spot.value is not None]
-    points = [place(number, value) for number, _, value in known]
-    found = polyline(points, f"serie {colour}") if len(points) > 1 else ""
+    points = {number: place(number, value) for number, _, value in known}
+    found = ""
+    for number, point in points.items():  # no line across a point that is not known
+        if number + 1 in points:
+            found += polyline([point, points[number + 1]], f"serie {colour}")
     for number, spot, value in known:
         if spot.low is not None and spot.high is not None and spot.low < spot.high:
             found += line(place(number, spot.low), place(number, spot.high), f"whisker {colour}")

@@ -130,7 +130,7 @@ def _checks(result: SweepResult) -> Iterator[Layer]:
 
 def _check_spot(result: SweepResult, outcome: Outcome, check: dict[str, Any] | None) -> Spot:
     if check is None:
-        return Spot(None, "", _told(result, outcome, outcome.told), _MARKS[outcome.word])
+        return Spot(None, NONE, _told(result, outcome, outcome.told), "fault")
     estimate = number(check["estimate"])
     return Spot(
         estimate,
@@ -159,7 +159,7 @@ def _policy_spot(result: SweepResult, outcome: Outcome, name: str, key: str, uni
     metric = (found or {}).get("metrics", {}).get(key) or {}
     value = metric.get("mean")
     told = _told(result, outcome, f"{name} {_shown(value, unit)}")
-    mark: Mark = "" if found else _MARKS[outcome.word]
+    mark: Mark = "" if found else "fault"
     return Spot(value, _shown(value, unit), told, mark, metric.get("low"), metric.get("high"))
 
 
@@ -220,8 +220,9 @@ def _times(spot: Spot, factor: float) -> Spot:
 
 def _maps(result: SweepResult, layer: Layer, moving: Sequence[Axis]) -> str:
     """A map for each value of the parameters beside the last two, and for each policy."""
-    across = moving[-1]
-    down = moving[-2] if len(moving) > 1 else None
+    down, across = (moving[-2] if len(moving) > 1 else None), moving[-1]
+    if down is not None and len(down.values) > len(across.values):
+        down, across = across, down
     rest = list(moving[:-2])
     known = [s.value for spots in layer.spots.values() for s in spots if s.value is not None]
     span = (min(known), max(known)) if known and layer.coloured else None

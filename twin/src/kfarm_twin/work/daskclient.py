@@ -45,6 +45,8 @@ class Patience:
         be compiled.
     grace
         Beyond its deadline, for a run that has begun: its worker keeps the deadline.
+    pause
+        Before the second try of a run that was lost; twice as long before each further one.
     """
 
     connect: float = 10.0
@@ -53,6 +55,7 @@ class Patience:
     workers: float = 60.0
     queue: float = 1800.0
     grace: float = 20.0
+    pause: float = 1.0
 
 
 DEFAULT_PATIENCE = Patience()
@@ -196,19 +199,29 @@ class DaskBackend:
         """Do one run on some worker; see `Backend`."""
         check_size(body)
         if self._slots is None:
-            self._slots = asyncio.Semaphore(await self.width())
-        hung: set[str] = set()
+            width = await self.width()
+            self._slots = self._slots or asyncio.Semaphore(width)  # who asked meanwhile made it
         async with self._slots:
-            for attempt in range(1, MOST_ATTEMPTS + 1):
-                try:
-                    link = await self._connected()
-                    return await self._once(link, body, deadline_s, memory_bytes, hung)
-                except _Lost as error:
-                    if self._closed:
-                        raise TwinFailed("Crashed", "the runner is closed") from error
-                    _LOG.warning("try %d of %d: %s", attempt, MOST_ATTEMPTS, error.message)
-                    last = error
-            raise TwinFailed(last.reason, f"{last.message} (tried {MOST_ATTEMPTS} times)")
+            return await self._tried(body, deadline_s, memory_bytes)
+
+    async def _tried(self, body: bytes, deadline_s: float, memory_bytes: int) -> bytes:
+        """Do a run again that was lost, after a pause in which a scheduler may come back."""
+        hung: set[str] = set()
+        for attempt in range(1, MOST_ATTEMPTS + 1):
+            link = None
+            try:
+                link = await self._connected()
+                return await self._once(link, body, deadline_s, memory_bytes, hung)
+            except _Lost as error:
+                last = error
+            if self._closed:
+                raise TwinFailed("Crashed", "the runner is closed") from last
+            if link is None and attempt == 1:
+                raise TwinFailed(last.reason, last.message) from last
+            if attempt < MOST_ATTEMPTS:
+                _LOG.warning("try %d of %d: %s", attempt, MOST_ATTEMPTS, last.message)
+                await asyncio.sleep(self._patience.pause * 2 ** (attempt - 1))
+        raise TwinFailed(last.reason, f"{last.message} (tried {MOST_ATTEMPTS} times)") from last
 
     async def _once(
         self, link: _Link, body: bytes, deadline_s: float, memory_bytes: int, hung: set[str]
