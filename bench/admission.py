@@ -181,6 +181,7 @@ def _queues() -> list[Body]:
     levels = ("kfarm.dev/cluster", "kfarm.dev/scalable-unit", "kfarm.dev/rack",
               "kubernetes.io/hostname")  # fmt: skip
     taint = {"key": "kfarm.dev/farm", "operator": "Exists", "effect": "NoSchedule"}
+    nodes = {"kfarm.dev/cluster": "nhn-cloud-b200-510"}
     parameters = {"apiGroup": "kfarm.dev", "kind": "ValidationPolicy", "name": "standard"}
     quotas = [{"name": name, "nominalQuota": quota} for name, quota in
               (("cpu", "1M"), ("memory", "10Pi"), ("nvidia.com/gpu", "100k"))]  # fmt: skip
@@ -189,7 +190,7 @@ def _queues() -> list[Body]:
     checks = [{"name": name} for name in ("twin", "at-once", "never")]
     return [
         _object("Topology", "farm", {"levels": [{"nodeLabel": level} for level in levels]}),
-        _object("ResourceFlavor", "b200", {"nodeLabels": {"kfarm.dev/cluster": "nhn-cloud-b200-510"},
+        _object("ResourceFlavor", "b200", {"nodeLabels": nodes,
                                            "tolerations": [taint], "topologyName": "farm"}),
         _object("AdmissionCheck", "twin", {"controllerName": "kfarm.dev/twin",
                                            "parameters": parameters}),
