@@ -84,11 +84,14 @@ class _Run:
         Done once that changed.
     worker
         Where it runs; empty while it waits.
+    future
+        Dask's own, once it is handed over.
     """
 
     since: float
     news: asyncio.Future[None]
     worker: str = ""
+    future: Any = None
 
     def begin(self, worker: str) -> None:
         """Note that a worker begins it; a second time where the first worker was lost."""
@@ -232,14 +235,16 @@ class DaskBackend:
         parcel = pickle.dumps(Parcel(order))
         choice = await self._others(link, hung) if hung else None
         link.runs[name] = run = _Run(loop.time(), loop.create_future())
-        future = link.client.submit(pickle.loads, parcel, key=name, pure=False, workers=choice)
-        answer = asyncio.ensure_future(_answer(future))
+        run.future = link.client.submit(pickle.loads, parcel, key=name, pure=False, workers=choice)
+        answer = asyncio.ensure_future(_answer(run.future))
         try:
             await self._wait(link, run, answer, deadline_s)
             return self._opened(answer)
         except _Lost as error:
             if error.reason == "WorkerLost":
                 hung.add(run.worker)
+            else:
+                link.lose(error)
             raise
         finally:
             del link.runs[name]
@@ -248,7 +253,7 @@ class DaskBackend:
                 ending = asyncio.create_task(self._end(link, name, run))
                 self._endings.add(ending)
                 ending.add_done_callback(self._endings.discard)
-            future.release()
+            run.future.release()
 
     async def _wait(
         self, link: _Link, run: _Run, answer: asyncio.Task[Any], deadline_s: float
@@ -257,7 +262,8 @@ class DaskBackend:
         loop = asyncio.get_running_loop()
         while not answer.done():
             if link.lost.done():
-                raise link.lost.result()
+                why = link.lost.result()  # each run raises one of its own
+                raise type(why)(why.reason, why.message)
             limit = deadline_s + self._patience.grace if run.worker else self._patience.queue
             left = run.since + limit - loop.time()
             if left <= 0 and run.worker:
@@ -324,7 +330,7 @@ class DaskBackend:
             return
         with contextlib.suppress(Exception):
             async with asyncio.timeout(self._patience.connect):
-                await link.client.cancel([name], force=True)
+                await link.client.cancel([run.future], force=True)
                 if run.worker:
                     await link.client.run(end_run, name, workers=[run.worker], on_error="ignore")
 
