@@ -25,6 +25,7 @@ from kfarm_operator.catalogue import CatalogueReconciler
 from kfarm_operator.client import NODES, PODS, ApiError, KubeClient, bearer, kfarm_resource
 from kfarm_operator.farms.reconcile import FarmReconciler
 from kfarm_operator.index import GATE_KINDS, Index
+from kfarm_operator.live.reconcile import LiveReconciler
 from kfarm_operator.mirror import Mirror
 from kfarm_operator.plans.reconcile import PlanReconciler, Runner
 from kfarm_operator.twinruns.reconcile import TWIN_RUNS, Player, TwinRunReconciler
@@ -47,6 +48,7 @@ WRITERS = 16
 FARM_DEBOUNCE_S = 0.5
 PLAN_DEBOUNCE_S = 0.1
 NODE_DEBOUNCE_S = 1.0
+LIVE_DEBOUNCE_S = 1.0
 ALIVE_S = 90.0
 _FARM_KINDS = ("GPUFarm", "NPUFarm")
 CATALOGUE_KINDS = ("AcceleratorProfile", "ValidationPolicy")
@@ -105,6 +107,8 @@ class Service:
         self._nodes = Mirror(self._reader, NODES, node_view, self._node_changed, **OUR_NODES)
         self._pods = self._pod_mirrors() if self._does("gate") else []
         self.farm_queue = WorkQueue[tuple[str, str]](self._farm_reconciler().reconcile)
+        self._live = LiveReconciler(accounts.farm, self._index, self._nodes)
+        self.live_queue = WorkQueue[tuple[str, str]](self._live.reconcile)
         self._plan_reconciler = PlanReconciler(
             accounts.gate, self._index, self._nodes, self._pods, runner, self._threads
         )
@@ -166,6 +170,7 @@ class Service:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for queue in (self.catalogue_queue, self.farm_queue, self.plan_queue, self.run_queue):
             await queue.stop()
+        await self.live_queue.stop()
         for mirror in self._mirrors():
             mirror.stop()
         for client in self.accounts.all():
@@ -175,7 +180,7 @@ class Service:
     def _working(self) -> list[WorkQueue[tuple[str, str]]]:
         """Queues that this role works on."""
         queues = [self.catalogue_queue]
-        queues += [self.farm_queue] if self._does("farm") else []
+        queues += [self.farm_queue, self.live_queue] if self._does("farm") else []
         queues += [self.plan_queue] if self._does("gate") else []
         return queues + ([self.run_queue] if self._runs else [])
 
@@ -201,6 +206,7 @@ class Service:
             self.plan_queue.add_threadsafe((namespace, name), 0.0)
         elif kind in _FARM_KINDS:
             self.farm_queue.add_threadsafe((kind, name), 0.0)
+            self.live_queue.add_threadsafe((kind, name), LIVE_DEBOUNCE_S)
             self._plans_of((kind, name), PLAN_DEBOUNCE_S)
             self._runs_of((kind, name))
         elif kind == "AcceleratorProfile":
@@ -221,6 +227,7 @@ class Service:
             self.catalogue_queue.add_threadsafe((item.kind, item.metadata.name))
         for farm in self._index.farms():
             self.farm_queue.add_threadsafe((farm.kind, farm.metadata.name), 0.0)
+            self.live_queue.add_threadsafe((farm.kind, farm.metadata.name), LIVE_DEBOUNCE_S)
         for plan in self._index.all(PlacementPlan):
             self.plan_queue.add_threadsafe(_plan_key(plan), 0.0)
         for run in self._runs.values() if self._runs else ():
@@ -256,11 +263,13 @@ class Service:
 
     def _node_changed(self, old: NodeView | None, new: NodeView | None) -> None:
         """From the mirror's thread: a node came, went or changed in what matters."""
+        self._live.node_changed(old, new)
         if old and new and _same(old, new):
             return
         for node in (old, new):
             if node is not None:
                 self.farm_queue.add_threadsafe(node.farm, FARM_DEBOUNCE_S)
+                self.live_queue.add_threadsafe(node.farm, LIVE_DEBOUNCE_S)
                 self._plans_of(node.farm, NODE_DEBOUNCE_S)
 
     def _pod_mirrors(self) -> list[Mirror[PodView]]:
@@ -319,11 +328,12 @@ class Service:
 
 def _same(old: NodeView, new: NodeView) -> bool:
     """Whether nothing changed that any decision looks at; heartbeats end here."""
-    return (old.ready, old.schedulable, old.deleting, old.fingerprint) == (
+    return (old.ready, old.schedulable, old.deleting, old.fingerprint, old.faults) == (
         new.ready,
         new.schedulable,
         new.deleting,
         new.fingerprint,
+        new.faults,
     )
 
 

@@ -154,7 +154,8 @@ class FarmReconciler:
 
     def _write_status(self, farm: Farm, decision: FarmDecision, body: dict[str, Any]) -> None:
         wanted = farm_status(farm, decision, self._clock())
-        if body.get("status") == wanted:
+        have = body.get("status") or {}
+        if all(have.get(key) == value for key, value in wanted.items()):
             return
         meta = body["metadata"]
         patch = {

@@ -12,7 +12,7 @@ from kfarm_operator.farms.decide import FarmDecision
 
 
 def farm_status(farm: Farm, decision: FarmDecision, now: datetime) -> dict[str, Any]:
-    """The whole status as it should stand."""
+    """What of the status is ours, as it should stand; conditions of others stay."""
     clusters: list[dict[str, Any]] = []
     accelerators = 0
     for cluster in farm.spec.clusters:
@@ -31,8 +31,16 @@ def farm_status(farm: Farm, decision: FarmDecision, now: datetime) -> dict[str, 
         "readyNodes": sum(int(c["ready"]) for c in clusters),
         "accelerators": accelerators,
         "clusters": clusters,
-        "conditions": [_ready(farm, decision, clusters, now)],
+        "conditions": merged_conditions(farm, [_ready(farm, decision, clusters, now)]),
     }
+
+
+def merged_conditions(farm: Farm, own: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Conditions of one controller among those of others, in the order they stand in."""
+    mine = {entry["type"]: entry for entry in own}
+    before = farm.status.conditions if farm.status else ()
+    merged = [mine.pop(old.type) if old.type in mine else old.as_manifest() for old in before]
+    return [*merged, *mine.values()]
 
 
 def _ready(

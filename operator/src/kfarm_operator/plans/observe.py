@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Any
 
 from kfarm_api.farm import Farm
 from kfarm_api.ledger import Claim, NodeLedger, ledger_name
@@ -13,8 +14,9 @@ from kfarm_api.plan import PlacementPlan, Slot, Workload
 from kfarm_api.policy import ValidationPolicy
 from kfarm_api.profile import AcceleratorProfile
 from kfarm_api.snapshot import digest
+from kfarm_api.units import parse_duration_ns
 
-from kfarm_operator.conditions import parse_timestamp
+from kfarm_operator.conditions import parse_timestamp, timestamp
 from kfarm_operator.index import Index
 from kfarm_operator.views import NodeView, PodView
 
@@ -58,6 +60,8 @@ class Observed:
         Pods that name this plan.
     usage
         Accelerators on each node that pods of others hold.
+    free_at
+        When all of them will have left, where each says how long it runs.
     """
 
     plan: PlacementPlan
@@ -70,6 +74,16 @@ class Observed:
     ledgers: Mapping[str, NodeLedger | None]
     now: datetime
     hold_until: datetime | None = field(default=None)
+    free_at: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def lost(self) -> dict[str, int]:
+        """Accelerators by node that are there but reported bad."""
+        return {
+            entry.node: entry.accelerators
+            for farm in self.farms.values()
+            for entry in (farm.status.unhealthy if farm and farm.status else ())
+        }
 
     @cached_property
     def workloads(self) -> dict[str, Workload]:
@@ -101,7 +115,7 @@ class Observed:
                 "plan": self.plan.spec.as_manifest(),
                 "policy": self.policy.spec.as_manifest() if self.policy else None,
                 "farms": {
-                    f"{kind}/{name}": farm.spec.as_manifest() if farm else None
+                    f"{kind}/{name}": _described(farm) if farm else None
                     for (kind, name), farm in self.farms.items()
                 },
                 "profiles": {
@@ -135,6 +149,13 @@ class Usage:
     node: str
     plan: tuple[str, str]
     accelerators: int
+
+
+def _described(farm: Farm) -> dict[str, Any]:
+    """A farm's spec without where it is measured, on which no verdict rests."""
+    spec = farm.spec.as_manifest()
+    spec.pop("telemetry", None)
+    return spec
 
 
 def hostname(node: NodeView) -> str:
@@ -174,6 +195,7 @@ def observe(
     own = (plan.metadata.namespace or "", plan.metadata.name)
     own_pods: list[PodView] = []
     usages: list[Usage] = []
+    ends: dict[str, list[datetime | None]] = {}
     for pod in pods:
         if (pod.namespace, pod.plan) == own:
             own_pods.append(pod)
@@ -181,6 +203,7 @@ def observe(
             used = pod_usage(pod, hostnames)
             if used is not None and used.node in mine:
                 usages.append(used)
+                ends.setdefault(used.node, []).append(pod_end(pod, index))
     ledgers = {ledger_name(*farm): index.ledger(ledger_name(*farm)) for farm in farms}
     observed = Observed(
         plan=plan,
@@ -194,7 +217,40 @@ def observe(
         now=now,
         hold_until=hold_until,
     )
-    return replace_usage(observed, usages)
+    observed = replace_usage(observed, usages)
+    return replace(observed, free_at=_free_at(observed, usages, ends))
+
+
+def _free_at(
+    observed: Observed, usages: Iterable[Usage], ends: Mapping[str, list[datetime | None]]
+) -> dict[str, str]:
+    """When nodes come free; none of a node that also holds a claim without pods."""
+    by_pods: dict[str, int] = {}
+    for used in usages:
+        by_pods[used.node] = by_pods.get(used.node, 0) + used.accelerators
+    known = {node: [end for end in found if end is not None] for node, found in ends.items()}
+    return {
+        node: timestamp(max(found))
+        for node, found in known.items()
+        if len(found) == len(ends[node]) and by_pods[node] == observed.usage.get(node)
+    }
+
+
+def pod_end(pod: PodView, index: Index) -> datetime | None:
+    """When a pod will have ended at the latest: by its own deadline, or as its plan says.
+
+    None where neither is known. Failures and restarts are not foreseen here.
+    """
+    try:
+        started = parse_timestamp(pod.started or "")
+    except ValueError:
+        return None
+    spans: list[float] = [] if pod.deadline_s is None else [float(pod.deadline_s)]
+    plan = index.plan(pod.namespace, pod.plan) if pod.plan else None
+    for workload in plan.spec.workloads if plan else ():
+        if workload.name == pod.workload and workload.duration:
+            spans.append(parse_duration_ns(workload.duration) / 1e9)
+    return started + timedelta(seconds=min(spans)) if spans else None
 
 
 def replace_usage(observed: Observed, usages: Iterable[Usage]) -> Observed:
