@@ -61,6 +61,8 @@ RIGHTS: dict[str, dict[str, frozenset[str]]] = {
         **{f"{kind}/status.kfarm.dev": frozenset({"patch", "update"}) for kind in KINDS},
         "nodes.": READ | {"create", "patch", "delete"},
         "nodes/status.": frozenset({"patch"}),
+        "acceleratorhealths.npu.ai": frozenset({"list"}),
+        "nodedevicereports.npu.ai": frozenset({"list"}),
         "events.": frozenset({"create", "patch"}),
         "events.events.k8s.io": frozenset({"create", "patch"}),
     },

@@ -122,6 +122,7 @@ class MetricNames(Strict):
     A name may carry labels that its series must have, such as
     ``furiosa_npu_hw_temperature{label="peak"}``. `node_label` and `device_label` say which label
     names the node and which the device; where they are left out the usual ones are looked for.
+    `power_of` ``Card`` says that each device shows what its whole card draws.
     """
 
     temperature: Text | None = None
@@ -130,6 +131,7 @@ class MetricNames(Strict):
     health: Text | None = None
     node_label: LabelName | None = None
     device_label: LabelName | None = None
+    power_of: Literal["Device", "Card"] | None = None
 
 
 class FaultCode(Strict):

@@ -87,17 +87,17 @@ def _exchange(
     query = urlencode({"query": expression, "time": f"{time.time():.3f}"})
     headers = {"Accept": "application/json", "User-Agent": "kfarm-operator"}
     connection.request("GET", f"{prefix.rstrip('/')}/api/v1/query?{query}", headers=headers)
-    response = connection.getresponse()
-    _refuse_status(response.status)
     body = bytearray()
-    while chunk := response.read1(_CHUNK):
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            raise BadAnswer(
-                "TooLarge",
-                f"an answer has more than {MAX_ANSWER_BYTES >> 20} MiB; narrow it down by "
-                "telemetry.prometheus.matchers",
-            )
+    with contextlib.closing(connection.getresponse()) as response:
+        _refuse_status(response.status)
+        while chunk := response.read1(_CHUNK):
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                raise BadAnswer(
+                    "TooLarge",
+                    f"an answer has more than {MAX_ANSWER_BYTES >> 20} MiB; narrow it down by "
+                    "telemetry.prometheus.matchers",
+                )
     if late.is_set():
         raise TimeoutError
     return bytes(body)

@@ -250,17 +250,24 @@ def take(
             reading.bad.setdefault((node, device), query.metric)
         else:
             values = reading.values[query.role]
-            values[node, device] = max(sample.value, values.get((node, device), -math.inf))
+            value = sample.value / (_shared(profile) if query.role == "power" else 1)
+            values[node, device] = max(value, values.get((node, device), -math.inf))
 
 
 def _plausible(role: str, profile: AcceleratorProfile) -> tuple[float, float]:
     if role == "temperature":
         return LEAST_C, MOST_C
     if role == "power":
-        return 0.0, MOST_TDPS * parse_quantity(profile.spec.power.tdp)
+        return 0.0, MOST_TDPS * parse_quantity(profile.spec.power.tdp) * _shared(profile)
     if role == "utilization":
         return 0.0, 100.0
     return -1e6, 1e6
+
+
+def _shared(profile: AcceleratorProfile) -> int:
+    """Devices whose power one value is."""
+    names = profile.spec.metrics
+    return profile.spec.devices_per_card if names and names.power_of == "Card" else 1
 
 
 def _unbelievable(sample: Sample, least: float, most: float, now_s: float) -> str:
