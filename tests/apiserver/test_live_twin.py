@@ -257,7 +257,7 @@ def test_npus_of_two_vendors_under_the_names_of_their_exporters(lone_world: Any)
                 idle_w=idle,
                 card=card,
                 bad={(nodes[1], 3)},
-            )  # fmt: skip
+            )
         )
     with _scraped(*exporters) as server, world.operate():
         world.cluster.apply(_npu_farm(name, server.url))
@@ -294,11 +294,12 @@ def test_what_kcloud_operator_and_nvsentinel_say_counts(world: Any) -> None:
                           "crd/nodedevicereports.npu.ai")  # fmt: skip
     first, second, third, *_ = _nodes(world)
     try:
+        bad = {"pciAddress": "0000:01:00.0", "state": "Unhealthy", "reason": "ECC"}
+        told = {"state": "Degraded", "allocationAllowed": True, "devices": [bad]}
         world.cluster.apply(
-            _report("AcceleratorHealth", first, state="Degraded", allocationAllowed=True,
-                    devices=[{"pciAddress": "0000:01:00.0", "state": "Unhealthy", "reason": "ECC"}]),
+            _report("AcceleratorHealth", first, **told),
             _report("NodeDeviceReport", second, validation={"passed": False}),
-        )  # fmt: skip
+        )
         fault = {"type": "GpuMemWatch", "status": "True", "reason": "GpuMemWatchIsNotHealthy",
                  "lastTransitionTime": "2026-01-01T00:00:00Z"}  # fmt: skip
         patch = yaml.safe_dump({"status": {"conditions": [fault]}})

@@ -81,9 +81,9 @@ def test_a_status_says_what_is_wrong(status: int, reason: str) -> None:
 
 
 def test_what_a_stranger_says_is_not_repeated() -> None:
-    with serving(saying(b'{"status":"error","error":"password=hunter2"}')) as address:
-        with pytest.raises(BadAnswer) as caught:
-            read_answer(ask(f"http://{address}", "up", 5.0))
+    said = b'{"status":"error","error":"password=hunter2"}'
+    with serving(saying(said)) as address, pytest.raises(BadAnswer) as caught:
+        read_answer(ask(f"http://{address}", "up", 5.0))
     assert "hunter2" not in str(caught.value)
 
 

@@ -24,6 +24,8 @@ from kfarm_twin.live_request import ClusterDrift, Compared, CompareRequest
 NS_PER_1000_DAYS = 86_400e9 * 1000
 LEAST_SPREAD_K = 2.0
 """Of the predicted rises: below it their slope, and so the resistance, cannot be told."""
+LEAST_SLOPE = 0.02
+"""A resistance that is nearer than this to the one described is not worth a word."""
 LEAST_DEVICES = 8
 Z95 = 1.959963984540054
 LIMIT_MARGIN_K = 0.5
@@ -204,7 +206,8 @@ def _suggest(ref: ClusterRef, line: _Line | None) -> list[Suggestion]:
                 (supply, supply + line.offset, Z95 * line.offset_error), 1,
             )
         )  # fmt: skip
-    if line.slope_error > 0.0 and abs(line.slope - 1.0) > Z95 * line.slope_error:
+    off = abs(line.slope - 1.0)
+    if line.slope_error > 0.0 and off > Z95 * line.slope_error and off >= LEAST_SLOPE:
         present = ref.facts.resistance_k_per_w
         found.append(
             _suggestion(

@@ -21,7 +21,7 @@ _CHUNK = 64 * 1024
 _PORTS = {"http": 80, "https": 443}
 
 
-def ask(url: str, expression: str, timeout_s: float) -> bytes:
+def ask(url: str, expression: str, timeout_s: float, at_s: float | None = None) -> bytes:
     """The raw answer to an instant query.
 
     Parameters
@@ -30,6 +30,8 @@ def ask(url: str, expression: str, timeout_s: float) -> bytes:
         Address of the server, with its path prefix.
     timeout_s
         For everything together, from connecting to the last byte [s].
+    at_s
+        The moment asked about, as seconds since 1970; None: now.
 
     Raises
     ------
@@ -50,7 +52,8 @@ def ask(url: str, expression: str, timeout_s: float) -> bytes:
     watchdog.daemon = True
     watchdog.start()
     try:
-        return _exchange(connection, urlsplit(url).path, expression, late)
+        query = urlencode({"query": expression, "time": f"{at_s or time.time():.3f}"})
+        return _exchange(connection, urlsplit(url).path, query, late)
     except TimeoutError as error:
         raise _too_late(timeout_s) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -82,9 +85,8 @@ def _connection(url: str, timeout_s: float) -> http.client.HTTPConnection:
 
 
 def _exchange(
-    connection: http.client.HTTPConnection, prefix: str, expression: str, late: threading.Event
+    connection: http.client.HTTPConnection, prefix: str, query: str, late: threading.Event
 ) -> bytes:
-    query = urlencode({"query": expression, "time": f"{time.time():.3f}"})
     headers = {"Accept": "application/json", "User-Agent": "kfarm-operator"}
     connection.request("GET", f"{prefix.rstrip('/')}/api/v1/query?{query}", headers=headers)
     body = bytearray()

@@ -287,9 +287,10 @@ def read_farm(
             "publishes the device",
         )
     reading, answers = Reading(), dict[str, Any]()
+    timeout_s = _seconds(prometheus.timeout)
     for query in asked:
         if query.expression not in answers:
-            raw = ask(prometheus.url, query.expression, _seconds(prometheus.timeout))
+            raw = ask(prometheus.url, query.expression, timeout_s, now.timestamp())
             answers[query.expression] = read_answer(raw)
         profile = profiles[query.profile]
         samples = answers[query.expression]
