@@ -23,7 +23,7 @@ from kfarm_api.plan import PlacementPlanStatus
 from kfarm_operator.conditions import parse_timestamp
 from kfarm_operator.plans.match import mismatch
 from kfarm_operator.plans.observe import Observed, SlotView, expired, hostname
-from kfarm_operator.plans.request import build_request, find_survivors
+from kfarm_operator.plans.request import build_request, find_survivors, unsound
 from kfarm_operator.views import NodeView, PodView
 
 MAX_ATTEMPTS = 3
@@ -249,7 +249,7 @@ def _broken(
         if view.vacated and not claimed:
             continue
         reason = _footing(observed, view.slot.node, view.slot.node_digest)
-        reason = reason or _unselected(observed, view)
+        reason = reason or _unselected(observed, view) or unsound(observed, view.slot.node)
         if reason is not None:
             return reason
     if claimed and expired(status.expires_at, observed.now):

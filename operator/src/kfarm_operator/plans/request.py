@@ -144,6 +144,18 @@ def offered(observed: Observed, node: NodeView) -> int:
     return 0
 
 
+def unsound(observed: Observed, name: str) -> str | None:
+    """Whether a node has fewer sound accelerators left than the plan's slots there need."""
+    node = observed.nodes.get(name)
+    if node is None or name not in observed.lost:
+        return None
+    workloads = [observed.workloads.get(v.workload) for v in observed.slots if v.slot.node == name]
+    needed = sum(workload.accelerators_per_pod for workload in workloads if workload)
+    if needed <= offered(observed, node):
+        return None
+    return f"{observed.lost[name]} accelerators of node {name} are reported bad"
+
+
 def find_survivors(observed: Observed) -> Survivors:
     """Pods that hold a place and match the plan as it is now, each with a slot.
 
