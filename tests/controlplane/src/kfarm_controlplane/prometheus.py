@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import yaml
 
@@ -134,7 +135,7 @@ class PrometheusServer:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Series of an instant query."""
-        address = f"{self.url}/api/v1/query?query={urllib.request.quote(expression)}"
+        address = f"{self.url}/api/v1/query?query={quote(expression)}"
         with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310 - loopback
             return list(json.load(answer)["data"]["result"])
 
