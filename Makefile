@@ -101,6 +101,7 @@ bench: sync controlplane ## Measure; figures relative to a baseline of the same 
 	$(RUN)/python bench/heat.py
 	$(RUN)/python bench/assumptions.py
 	$(RUN)/python bench/cluster.py
+	$(RUN)/python bench/operations.py
 
 .PHONY: bench-short
 bench-short: sync ## The part of bench that needs no cluster

@@ -15,6 +15,8 @@ from typing import Any
 
 import urllib3
 from kfarm_controlplane import ControlPlane
+from kfarm_operator.client import KubeClient, Resource
+from kfarm_operator.mirror import Mirror
 from kfarm_twin.quota_tree import Cohort, Preempt, Preference, Queue, QueueTree, Quota
 
 API = "kueue.x-k8s.io/v1beta2"
@@ -131,7 +133,11 @@ def condition(body: Object, kind: str) -> bool:
 
 
 class Driver:
-    """A client fast enough to do many things at once."""
+    """A client fast enough to do many things at once; a context manager.
+
+    Workloads come by a watch: to list hundreds of them twenty times a second would keep the API
+    server busier than Kueue.
+    """
 
     def __init__(self, plane: ControlPlane) -> None:
         pair = plane.site.credentials.admin
@@ -143,6 +149,25 @@ class Driver:
             ca_certs=str(plane.ca),
         )
         self.threads = ThreadPoolExecutor(8)
+        self._client = KubeClient.connect(plane.kubeconfig)
+        resource = Resource("kueue.x-k8s.io", "v1beta2", "workloads")
+        self._mirror = Mirror[Object](self._client, resource, dict, self._note)
+        self._changed = time.monotonic()
+
+    def __enter__(self) -> Driver:
+        self._mirror.start()
+        if not self._mirror.synced.wait(30):
+            raise RuntimeError("workloads cannot be listed")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._mirror.stop()
+        self._client.close()
+        self.threads.shutdown()
+        self.pool.clear()
+
+    def _note(self, *_: object) -> None:
+        self._changed = time.monotonic()
 
     def call(self, method: str, path: str, body: Object | None = None) -> Any:
         """One request; an answer of 400 and more is an error."""
@@ -155,29 +180,40 @@ class Driver:
             raise RuntimeError(f"{method} {path}: {answer.status} {answer.data.decode()[:500]}")
         return json.loads(answer.data)
 
+    def make(self, bodies: Iterable[Object]) -> None:
+        """Make the queues of scenes, those that others name first."""
+        kinds: dict[str, list[Object]] = {}
+        for body in bodies:
+            kinds.setdefault(body["kind"], []).append(body)
+        for kind in ("ResourceFlavor", "Cohort", "ClusterQueue", "LocalQueue"):
+            where = "/namespaces/default" if kind == "LocalQueue" else ""
+            path = f"/apis/{API}{where}/{kind.lower()}s"
+            list(
+                self.threads.map(lambda body, path=path: self.call("POST", path, body), kinds[kind])
+            )
+
     def create(self, bodies: Iterable[Object]) -> None:
         """Make workloads, all at about the same time."""
         list(self.threads.map(lambda body: self.call("POST", WORKLOADS, body), bodies))
 
     def workloads(self) -> dict[str, Object]:
-        """All workloads by name."""
-        listed = self.call("GET", WORKLOADS)["items"]
-        return {item["metadata"]["name"]: item for item in listed}
+        """All workloads by name, as the watch has brought them."""
+        return {item["metadata"]["name"]: item for item in self._mirror.values()}
 
-    def settle(self, quiet_s: float, timeout_s: float = 60.0) -> dict[str, Object]:
+    def settle(self, quiet_s: float, timeout_s: float = 120.0) -> dict[str, Object]:
         """Wait until no workload has changed for a while; returns them."""
-        deadline, seen, since = time.monotonic() + timeout_s, None, time.monotonic()
+        began = time.monotonic()
         while True:
-            listed = self.workloads()
-            mark = {name: item["metadata"]["resourceVersion"] for name, item in listed.items()}
             now = time.monotonic()
-            if mark != seen:
-                seen, since = mark, now
-            elif now - since >= quiet_s:
-                return listed
-            if now > deadline:
+            rest = max(began, self._changed) + quiet_s - now
+            if rest <= 0:
+                listed = self.workloads()
+                if _versions(listed.values()) == _versions(self.call("GET", WORKLOADS)["items"]):
+                    return listed
+                rest = quiet_s
+            if now > began + timeout_s:
                 raise RuntimeError(f"Kueue does not come to rest within {timeout_s:g} s")
-            time.sleep(0.05)
+            time.sleep(rest)
 
     def _patch_conditions(self, body: Object, changes: dict[str, tuple[str, str]]) -> Object:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -217,3 +253,7 @@ class Driver:
             self.call("PATCH", path, {"status": status})
 
         list(self.threads.map(give, bodies))
+
+
+def _versions(bodies: Iterable[Object]) -> dict[str, str]:
+    return {body["metadata"]["name"]: body["metadata"]["resourceVersion"] for body in bodies}

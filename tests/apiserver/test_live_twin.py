@@ -203,9 +203,10 @@ def test_nothing_is_written_while_nothing_changes(world: Any) -> None:
     with _scraped(_dcgm(world)) as server:
         _measure(world, server.url, record="1h")
         _until(world, "Telemetry", "Fresh")
-        world.until(lambda: not world.operator.service.farm_queue.depth)
-        done, writes = world.operator.service.live_queue.done, world.operator.writes
-        world.until(lambda: world.operator.service.live_queue.done >= done + 8)
+        queue = world.operator.service.queue("live")
+        world.until(lambda: not world.operator.service.queue("farms").depth)
+        done, writes = queue.done, world.operator.writes
+        world.until(lambda: queue.done >= done + 8)
         assert world.operator.writes == writes
 
 

@@ -303,11 +303,15 @@ def test_steady_state_writes_nothing(runs: Any, whatif_operator: InProcessOperat
     before = runs.get("steady")["metadata"]["resourceVersion"]
     service = whatif_operator.service
     assert service is not None
-    writes, done, asked = whatif_operator.writes, service.run_queue.done, runs.asked("steady")
+    writes, done, asked = (
+        whatif_operator.writes,
+        service.queue("twinruns").done,
+        runs.asked("steady"),
+    )
     for _ in range(3):
-        service.run_queue.add_threadsafe((runs.namespace, "steady"))
-        _wait(lambda done=done: service.run_queue.done > done)  # type: ignore[misc]
-        done = service.run_queue.done
+        service.queue("twinruns").add_threadsafe((runs.namespace, "steady"))
+        _wait(lambda done=done: service.queue("twinruns").done > done)  # type: ignore[misc]
+        done = service.queue("twinruns").done
     assert whatif_operator.writes == writes
     assert runs.asked("steady") == asked
     assert runs.get("steady")["metadata"]["resourceVersion"] == before

@@ -23,7 +23,7 @@ def test_a_restart_plays_nothing_again(lone_runs: Any) -> None:
     with lone_runs.operate() as second:
         service = second.service
         assert service is not None
-        _wait(lambda: service.run_queue.done > 0)
+        _wait(lambda: service.queue("twinruns").done > 0)
     assert lone_runs.get("restarted")["metadata"] == before["metadata"]
     assert lone_runs.asked("restarted") == asked
     assert len(lone_runs.results()) == 1

@@ -37,6 +37,9 @@ FORBIDDEN_RESOURCES = {
 FORBIDDEN_OF_CONFIG_MAPS = {"list", "watch", "update", "patch"}
 READ = frozenset({"get", "list", "watch"})
 KINDS = ("acceleratorprofiles", "gpufarms", "npufarms")
+KUEUE = ("workloads", "admissionchecks", "resourceflavors")
+QUEUES = ("topologies", "resourceflavors", "cohorts", "clusterqueues")
+QUEUE_VERBS = frozenset({"get", "list", "create", "patch", "delete"})
 POLICIES = ("mutatingadmissionpolicies", "validatingadmissionpolicies")
 BINDINGS = ("mutatingadmissionpolicybindings", "validatingadmissionpolicybindings")
 RIGHTS: dict[str, dict[str, frozenset[str]]] = {
@@ -50,6 +53,9 @@ RIGHTS: dict[str, dict[str, frozenset[str]]] = {
         "pods/eviction.": frozenset({"create"}),
         "nodes.": READ,
         "namespaces.": READ,
+        **{f"{name}.kueue.x-k8s.io": READ for name in KUEUE},
+        "workloads/status.kueue.x-k8s.io": frozenset({"patch"}),
+        "admissionchecks/status.kueue.x-k8s.io": frozenset({"patch"}),
         **{f"{name}.admissionregistration.k8s.io": READ for name in (*POLICIES, *BINDINGS)},
         "events.": frozenset({"create", "patch"}),
         "events.events.k8s.io": frozenset({"create", "patch"}),
@@ -63,6 +69,7 @@ RIGHTS: dict[str, dict[str, frozenset[str]]] = {
         "nodes/status.": frozenset({"patch"}),
         "acceleratorhealths.npu.ai": frozenset({"list"}),
         "nodedevicereports.npu.ai": frozenset({"list"}),
+        **{f"{kind}.kueue.x-k8s.io": QUEUE_VERBS for kind in QUEUES},
         "events.": frozenset({"create", "patch"}),
         "events.events.k8s.io": frozenset({"create", "patch"}),
     },

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import runpy
-from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,13 +145,12 @@ def observed(scene: Scene, listed: dict[str, Any]) -> dict[str, tuple[str, int]]
 class Theatre:
     """All scenes of a test on one manager."""
 
-    def __init__(self, plane: ControlPlane, scenes: list[Scene]) -> None:
-        self.driver = KUEUE["Driver"](plane)
+    def __init__(self, plane: ControlPlane, driver: Any, scenes: list[Scene]) -> None:
+        self.driver = driver
         self.scenes = scenes
         self.uids: dict[str, str] = {}
         self.differences: dict[str, str] = {}
-        made = [item for scene in scenes for item in KUEUE["manifests"](scene.tree)]
-        plane.apply(*made)
+        driver.make(item for scene in scenes for item in KUEUE["manifests"](scene.tree))
         queues = {queue.name for scene in scenes for queue in scene.tree.queues}
 
         def active() -> bool:
@@ -209,45 +208,93 @@ class Theatre:
             scene.step += 1
 
 
-@pytest.fixture(scope="module")
-def start(control_plane: object) -> Iterator[Callable[[bool], ControlPlane]]:
-    """A manager with or without fair sharing, on a control plane of its own."""
-    if not isinstance(control_plane, ControlPlane):
-        pytest.skip("needs a control plane of our own, not $KFARM_TEST_KUBECONFIG")
-    started: list[ControlPlane] = []
+@dataclass(frozen=True)
+class Played:
+    """What became of all scenes, without and with fair sharing."""
 
-    def begin(fair: bool) -> ControlPlane:
-        plane = ControlPlane()
-        plane.start()
-        started.append(plane)
+    classic: Theatre
+    fair: Theatre
+
+
+def _play(fair: bool, seeds: range, steps: int) -> Theatre:
+    """All scenes at once on a manager and control plane of their own."""
+    scenes = [Scene.make(seed, fair) for seed in seeds]
+    with ControlPlane() as plane:
         plane.start_kueue(FAIR if fair else None)
-        return plane
-
-    yield begin
-    for plane in started:
-        plane.stop()
-
-
-def _play(plane: ControlPlane, seeds: range, fair: bool, steps: int) -> Theatre:
-    theatre = Theatre(plane, [Scene.make(seed, fair) for seed in seeds])
-    for _ in range(steps):
-        theatre.act()
+        with KUEUE["Driver"](plane) as driver:
+            theatre = Theatre(plane, driver, scenes)
+            for _ in range(steps):
+                theatre.act()
     return theatre
 
 
-@pytest.mark.parametrize("fair", [False, True], ids=["classic", "fair sharing"])
-def test_the_twin_admits_and_evicts_whom_kueue_does(
-    start: Callable[[bool], ControlPlane], fair: bool
-) -> None:
-    theatre = _play(start(fair), range(30), fair, 14)
+def _play_both(control_plane: object, seeds: range, steps: int) -> Played:
+    """Both side by side: a manager is idle most of the time, while it is watched for rest."""
+    if not isinstance(control_plane, ControlPlane):
+        pytest.skip("needs a control plane of our own, not $KFARM_TEST_KUBECONFIG")
+    with ThreadPoolExecutor(2) as threads:
+        played = threads.map(lambda fair: _play(fair, seeds, steps), (False, True))
+        return Played(*played)
+
+
+@pytest.fixture(scope="module")
+def played(control_plane: object) -> Played:
+    """220 scenes."""
+    return _play_both(control_plane, range(110), 14)
+
+
+@pytest.fixture(scope="module")
+def played_long(control_plane: object) -> Played:
+    """240 other scenes with more jobs."""
+    return _play_both(control_plane, range(200, 320), 40)
+
+
+@pytest.mark.parametrize("kind", ["classic", "fair"])
+def test_the_twin_admits_and_evicts_whom_kueue_does(played: Played, kind: str) -> None:
+    theatre: Theatre = getattr(played, kind)
     assert theatre.differences == {}
-    assert sum(len(scene.evictions) for scene in theatre.scenes) > 0
+    assert sum(len(scene.evictions) for scene in theatre.scenes) > 100
+
+
+def test_scenes_are_manifold(played: Played) -> None:
+    trees = [scene.tree for theatre in (played.classic, played.fair) for scene in theatre.scenes]
+    assert len(trees) >= 200
+    quotas = [
+        [quota for node in (*tree.queues, *tree.cohorts) for quota in _quotas(node)]
+        for tree in trees
+    ]
+    assert sum(_levels(tree) >= 3 for tree in trees) >= 50
+    assert sum(any(q.lending is not None for q in listed) for listed in quotas) >= 100
+    assert sum(any(q.borrowing is not None for q in listed) for listed in quotas) >= 100
+    assert sum(len(tree.flavors) > 1 for tree in trees) >= 100
+    jobs = [
+        {job.priority for job in scene.jobs}
+        for theatre in (played.classic, played.fair)
+        for scene in theatre.scenes
+    ]
+    assert sum(len(priorities) > 1 for priorities in jobs) >= 150
+
+
+def _quotas(node: Any) -> list[Any]:
+    return [
+        quota for group in node.groups for _, given in group.flavors for quota in given.values()
+    ]
+
+
+def _levels(tree: QueueTree) -> int:
+    """Nodes from the root of the deepest queue to the queue."""
+    parents = {cohort.name: cohort.parent for cohort in tree.cohorts}
+
+    def depth(name: str | None) -> int:
+        return 0 if name is None else 1 + depth(parents.get(name))
+
+    return 1 + max(depth(queue.cohort) for queue in tree.queues)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fair", [False, True], ids=["classic", "fair sharing"])
+@pytest.mark.parametrize("kind", ["classic", "fair"])
 def test_the_twin_admits_and_evicts_whom_kueue_does_at_length(
-    start: Callable[[bool], ControlPlane], fair: bool
+    played_long: Played, kind: str
 ) -> None:
-    theatre = _play(start(fair), range(100, 160), fair, 40)
+    theatre: Theatre = getattr(played_long, kind)
     assert theatre.differences == {}

@@ -183,6 +183,12 @@ class Condition(Strict):
 Conditions = Annotated[list[Condition], Field(max_length=16), ListOf(("type",))]
 
 
+class LabelSelector(Strict):
+    """Selects objects by their labels; an empty selector is refused."""
+
+    match_labels: Annotated[Labels, Field(min_length=1)]
+
+
 class Reference(Strict):
     """An object of our group by kind and name."""
 

@@ -12,7 +12,7 @@ from kfarm_api.base import (
     Cel,
     Conditions,
     KindInfo,
-    Labels,
+    LabelSelector,
     Metadata,
     Name,
     Percent,
@@ -23,6 +23,7 @@ from kfarm_api.base import (
 from kfarm_api.electric import PowerStage
 from kfarm_api.fleet_rules import DRAINS_FIT, needs_pdus
 from kfarm_api.profile import Celsius
+from kfarm_api.queues import Kueue, Share
 from kfarm_api.reliability import Reliability
 from kfarm_api.telemetry import DriftRows, Suggestions, Telemetry, UnhealthyList
 from kfarm_api.thermal import AirZone, Loop, PlantDetails, Watts
@@ -84,13 +85,6 @@ class Plant(Strict):
             lambda p: p.redundancy < p.chillers,
         ),
     )
-
-
-class Share(Strict):
-    """A part of the farm's devices that is guaranteed to one use."""
-
-    name: Name
-    guaranteed: Annotated[int, Field(ge=0, le=10_000_000)]
 
 
 class Rack(Strict):
@@ -200,12 +194,6 @@ class Simulated(Strict):
     """Nodes exist only in the API; KWOK keeps them alive."""
 
 
-class LabelSelector(Strict):
-    """Selects real Nodes; an empty selector is refused."""
-
-    match_labels: Annotated[Labels, Field(min_length=1)]
-
-
 class NodeSource(Strict):
     """Where the Nodes of a cluster come from: exactly one of the two."""
 
@@ -286,6 +274,7 @@ class FarmSpec(Strict):
     power: SitePower | None = None
     plant: Plant | None = None
     shares: Annotated[list[Share], Field(max_length=16), BY_NAME] = Field(default_factory=list)
+    kueue: Kueue | None = None
     clusters: Annotated[list[Cluster], Field(min_length=1, max_length=32), BY_NAME]
     telemetry: Telemetry | None = None
     rules: ClassVar[tuple[Cel, ...]] = (

@@ -27,6 +27,11 @@ LABEL_WORKLOAD = "kfarm.dev/workload"
 LABEL_ENFORCE = "kfarm.dev/enforce"
 GATE = "kfarm.dev/twin-validated"
 TAINT = "kfarm.dev/farm"
+CHECK_CONTROLLER = "kfarm.dev/twin"
+"""The controllerName of the AdmissionChecks that kfarm answers."""
+KUEUE_WORKLOAD = "kueue.x-k8s.io/workload"
+KUEUE_POD_SET = "kueue.x-k8s.io/podset"
+"""Annotation and label by which Kueue marks the pods of a Workload."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,11 @@ class NodeClaim(Strict):
 
 
 class Claim(Strict):
-    """What one plan holds of one farm."""
+    """What one plan holds of one farm.
+
+    With `workload` it is what a Kueue Workload of that name holds, whose uid it carries; such a
+    claim stands as long as the Workload keeps its admission.
+    """
 
     namespace: ObjectName
     plan: ObjectName
@@ -26,6 +30,7 @@ class Claim(Strict):
     epoch: Annotated[int, Field(ge=0)]
     digest: Annotated[str, Field(max_length=80)]
     expires_at: Annotated[str, Field(max_length=40)]
+    workload: Annotated[str, Field(max_length=253)] | None = None
     nodes: Annotated[list[NodeClaim], Field(max_length=16384)]
 
 

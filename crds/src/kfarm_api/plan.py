@@ -141,9 +141,15 @@ class Workload(Strict):
 
 
 class PlacementPlanSpec(Strict):
-    """Workloads to roll out on farms under a policy."""
+    """Workloads to roll out on farms under a policy.
+
+    `placement` says who chooses the nodes. With `Kueue` the plan only describes how its workloads
+    behave: kfarm neither places nor claims for it, and validates what Kueue admits under the
+    policy of Kueue's AdmissionCheck; the number of pods is then the one that Kueue admits.
+    """
 
     policy: ObjectName
+    placement: Literal["Kfarm", "Kueue"] = "Kfarm"
     farms: Annotated[list[Reference], Field(min_length=1, max_length=16), ListOf(("kind", "name"))]
     workloads: Annotated[list[Workload], Field(min_length=1, max_length=16), BY_NAME]
     rules: ClassVar[tuple[Cel, ...]] = (

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from kfarm_api.admission import Admission
 from kfarm_api.base import Cel, Conditions, KindInfo, ListOf, Metadata, ServerDefault, Strict
 from kfarm_api.metrics import METRICS
 from kfarm_api.thermal import positive_duration
@@ -115,6 +116,7 @@ class ValidationPolicySpec(Strict):
     simulation: Annotated[Simulation, ServerDefault] = Field(default_factory=Simulation)
     assumptions: Annotated[Assumptions, ServerDefault] = Field(default_factory=Assumptions)
     time_to_live: Duration = "1h"
+    admission: Admission | None = None
     rules: ClassVar[tuple[Cel, ...]] = (
         Cel(
             "(has(self.checks) && self.checks.size() > 0) ||"

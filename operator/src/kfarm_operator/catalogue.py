@@ -11,10 +11,13 @@ from typing import Any
 from kfarm_api.parse import BY_KIND
 from kfarm_api.policy import ValidationPolicy
 from kfarm_api.profile import AcceleratorProfile
+from kfarm_api.v1alpha1 import Kind
 
 from kfarm_operator.client import KubeClient, kfarm_resource
 from kfarm_operator.conditions import condition
 from kfarm_operator.index import Index
+from kfarm_operator.parts import Part, Shared
+from kfarm_operator.workqueue import WorkQueue
 
 Described = AcceleratorProfile | ValidationPolicy
 
@@ -103,3 +106,34 @@ class CatalogueReconciler:
         precondition = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
         patch = {"metadata": precondition, "status": wanted}
         self._index.put(client.patch(resource, name, patch, sub="status"))
+
+
+class CataloguePart(Part):
+    """Profiles under the farm account, policies under the gate account."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._index = shared.index
+        clients: dict[str, KubeClient] = {}
+        if shared.does("farm"):
+            clients["AcceleratorProfile"] = shared.accounts.farm
+        if shared.does("gate"):
+            clients["ValidationPolicy"] = shared.accounts.gate
+        self._kinds = set(clients)
+        self.queue = WorkQueue[tuple[str, str]](
+            CatalogueReconciler(clients, shared.index).reconcile, workers=1, name="catalogue"
+        )
+        self.queues = (self.queue,)
+
+    def object_changed(self, before: Kind | None, after: Kind | None) -> None:
+        """Enqueue a profile or policy that changed; its status too, which others may not spoil."""
+        if after is not None and after.kind in self._kinds:
+            self.queue.add_threadsafe((after.kind, after.metadata.name))
+
+    def enqueue_all(self) -> None:
+        """Look at every profile and policy."""
+        described: list[Described] = [
+            *self._index.all(AcceleratorProfile),
+            *self._index.all(ValidationPolicy),
+        ]
+        for item in described:
+            self.object_changed(None, item)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from kubernetes.client.exceptions import ApiException
 
 JSON = dict[str, Any]
 MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
 FIELD_MANAGER = "kfarm"
 PAGE = 500
 CONNECTIONS = 24
@@ -98,6 +100,8 @@ class KubeClient:
     ----------
     writes
         Writes that the API server accepted so far.
+    observer
+        Told of each request: method, path, status (0 without an answer), seconds.
     """
 
     def __init__(self, configuration: k8s.Configuration) -> None:
@@ -108,6 +112,7 @@ class KubeClient:
         self._streams: set[urllib3.BaseHTTPResponse] = set()
         self._lock = threading.Lock()
         self.writes = 0
+        self.observer: Callable[[str, str, int, float], None] | None = None
 
     @classmethod
     def connect(cls, kubeconfig: Path | None = None, context: str | None = None) -> KubeClient:
@@ -181,6 +186,34 @@ class KubeClient:
         query = {"fieldManager": FIELD_MANAGER}
         return self._json("PATCH", resource.path(namespace, name, sub), query, body, content_type)
 
+    def apply(
+        self,
+        resource: Resource,
+        name: str,
+        body: JSON,
+        *,
+        manager: str = FIELD_MANAGER,
+        namespace: str | None = None,
+        sub: str = "",
+    ) -> JSON:
+        """Server-side apply of just the fields in `body`, which thereby become `manager`'s.
+
+        With ``metadata.uid`` and ``resourceVersion`` in `body` it fails on any change in between.
+        """
+        path = resource.path(namespace, name, sub)
+        query = {"fieldManager": manager, "force": "true"}
+        return self._json("PATCH", path, query, body, APPLY_PATCH)
+
+    def served(self, group: str, version: str) -> frozenset[str]:
+        """Plurals of the kinds that the API server serves of a group; empty when it knows none."""
+        try:
+            body = self._json("GET", f"/apis/{group}/{version}")
+        except ApiError as error:
+            if error.not_found:
+                return frozenset()
+            raise
+        return frozenset(str(item["name"]) for item in body.get("resources") or ())
+
     def delete(
         self, resource: Resource, name: str, *, uid: str | None, namespace: str | None = None
     ) -> None:
@@ -209,8 +242,12 @@ class KubeClient:
             if not (error.not_found or error.conflict):
                 raise
 
-    def watch(self, resource: Resource, resource_version: str, **query: Any) -> Iterator[JSON]:
+    def watch(
+        self, resource: Resource, resource_version: str, *, silence_s: float = 310.0, **query: Any
+    ) -> Iterator[JSON]:
         """Stream watch events from a version on; ends when the server closes the stream.
+
+        A stream that says nothing for `silence_s`, bookmarks included, counts as broken.
 
         Raises
         ------
@@ -224,7 +261,7 @@ class KubeClient:
             "timeoutSeconds": 290,
             **query,
         }
-        response = self._send("GET", resource.path(), asked, None, "", stream=True)
+        response = self._send("GET", resource.path(), asked, None, "", read_s=silence_s)
         with self._lock:
             self._streams.add(response)
         try:
@@ -259,6 +296,10 @@ class KubeClient:
             raise ApiError(0, "BadAnswer", f"{method} {path}: not an object")
         return parsed
 
+    def _observe(self, method: str, path: str, status: int, seconds: float) -> None:
+        if self.observer is not None:
+            self.observer(method, path, status, seconds)
+
     def _send(
         self,
         method: str,
@@ -267,7 +308,7 @@ class KubeClient:
         body: JSON | None,
         content_type: str,
         *,
-        stream: bool = False,
+        read_s: float | None = None,
     ) -> urllib3.BaseHTTPResponse:
         headers = {"Accept": "application/json", "User-Agent": "kfarm-operator"}
         if content_type:
@@ -278,19 +319,22 @@ class KubeClient:
         url = f"{self._configuration.host}{path}"
         if query:
             url = f"{url}?{urlencode(query)}"
-        timeout = urllib3.Timeout(connect=5.0, read=310.0 if stream else REQUEST_TIMEOUT_S)
+        timeout = urllib3.Timeout(connect=5.0, read=read_s or REQUEST_TIMEOUT_S)
+        began = time.monotonic()
         try:
             response: urllib3.BaseHTTPResponse = self._api.rest_client.pool_manager.request(
                 method,
                 url,
                 body=None if body is None else json.dumps(body, allow_nan=False).encode(),
                 headers=headers,
-                preload_content=not stream,
+                preload_content=read_s is None,
                 timeout=timeout,
                 retries=False,
             )
         except (urllib3.exceptions.HTTPError, ApiException) as error:
+            self._observe(method, path, 0, time.monotonic() - began)
             raise ApiError(0, "Unreachable", f"{method} {path}: {error}") from error
+        self._observe(method, path, response.status, time.monotonic() - began)
         if not 200 <= response.status < 300:
             raise _refusal(method, path, response)
         if method != "GET":

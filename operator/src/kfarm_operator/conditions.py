@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -50,3 +50,19 @@ def condition(
         observed_generation=generation,
         last_transition_time=since,
     ).as_manifest()
+
+
+def transitions(before: Iterable[Condition], after: Iterable[Mapping[str, Any]]) -> list[Condition]:
+    """Conditions that are new, turned, or do not hold for another reason than before.
+
+    A new message alone, such as a count that grows, is none: Events are made of these.
+    """
+    known = {old.type: old for old in before}
+    turned = []
+    for body in after:
+        new = Condition.model_validate(body)
+        old = known.get(new.type)
+        other_reason = new.status != "True" and old is not None and old.reason != new.reason
+        if old is None or old.status != new.status or other_reason:
+            turned.append(new)
+    return turned

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import OrderedDict
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -17,8 +18,19 @@ _LOG = logging.getLogger(__name__)
 REMEMBERED = 4096
 
 
+@dataclass(frozen=True)
+class Subject:
+    """An object that an Event is about."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+
 class Events:
-    """Posts Events about our objects."""
+    """Posts Events about our objects, and about Workloads that we answered."""
 
     def __init__(self, client: KubeClient) -> None:
         self._client = client
@@ -44,20 +56,27 @@ class Events:
     def post(
         self, about: Kind, kind: Literal["Normal", "Warning"], reason: str, message: str
     ) -> None:
-        """Post an Event; a refusal is logged and else ignored."""
+        """Post an Event about an object of ours."""
         meta = about.metadata
+        subject = Subject(API_VERSION, about.kind, meta.namespace or "", meta.name, meta.uid or "")
+        self.tell(subject, kind, reason, message)
+
+    def tell(
+        self, about: Subject, kind: Literal["Normal", "Warning"], reason: str, message: str
+    ) -> None:
+        """Post an Event about any object; a refusal is logged and else ignored."""
         now = timestamp(datetime.now(UTC))
-        namespace = meta.namespace or "default"
+        namespace = about.namespace or "default"
         body = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{meta.name}.{uuid.uuid4().hex[:16]}", "namespace": namespace},
+            "metadata": {"name": f"{about.name}.{uuid.uuid4().hex[:16]}", "namespace": namespace},
             "involvedObject": {
-                "apiVersion": API_VERSION,
+                "apiVersion": about.api_version,
                 "kind": about.kind,
-                "name": meta.name,
-                "namespace": meta.namespace or "",
-                "uid": meta.uid,
+                "name": about.name,
+                "namespace": about.namespace,
+                "uid": about.uid,
             },
             "type": kind,
             "reason": reason,

@@ -8,6 +8,9 @@ import kopf
 
 from kfarm_operator.service import Service
 
+SILENCE_S = 70.0
+"""Bookmarks come every minute; a watch of kopf's that is silent for longer is opened anew."""
+
 
 def register(registry: kopf.OperatorRegistry, service: Service) -> None:
     """Register an event handler for each kind that the service follows."""
@@ -27,4 +30,5 @@ def register(registry: kopf.OperatorRegistry, service: Service) -> None:
         settings.scanning.disabled = True
         settings.peering.standalone = True
         settings.watching.server_timeout = 290
+        settings.watching.inactivity_timeout = SILENCE_S
         settings.networking.request_timeout = 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from kfarm_api.v1alpha1 import (
@@ -21,6 +22,8 @@ from kfarm_api.v1alpha1 import (
 from pydantic import ValidationError
 
 K = TypeVar("K", bound=Kind)
+Name = tuple[str, str]
+"""Namespace, empty for what has none, and name."""
 GATE_KINDS: tuple[type[Kind], ...] = tuple(kind for kind in KINDS if kind is not TwinRun)
 """What a verdict may depend on, and so what the gate account reads."""
 _BY_NAME: dict[str, type[Kind]] = {kind.__name__: kind for kind in KINDS}
@@ -44,33 +47,47 @@ def parse(body: dict[str, Any]) -> Kind:
         raise ValueError(f"{where}: {first['msg']}") from error
 
 
+Listener = Callable[[Kind | None, Kind | None], None]
+"""Told of each change: the object before and after; one of them may be None."""
+
+
 class Index:
     """Parsed objects by kind, namespace and name. Safe from many threads."""
 
     def __init__(self) -> None:
-        self._objects: dict[tuple[str, str, str], Kind] = {}
+        self._objects: dict[str, dict[Name, Kind]] = {kind.__name__: {} for kind in KINDS}
+        self._plans: dict[tuple[str, ...], dict[Name, None]] = {}
+        self._listeners: list[Listener] = []
         self._lock = threading.Lock()
 
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener` of every change from now on, whoever brings it; from any thread."""
+        self._listeners.append(listener)
+
     def put(self, body: dict[str, Any]) -> Kind | None:
-        """Take in an object unless a newer one is known; None when it cannot be parsed."""
-        key = _key(body)
+        """Take in an object unless it or a newer one is known; None when it cannot be parsed."""
+        kind, name = _key(body)
+        known = self.get(kind, *name)
+        if known is not None and _version(known) == _version_of(body) > 0:
+            return known
         try:
             parsed = parse(body)
         except ValueError as error:
-            _LOG.warning("%s %s/%s cannot be read: %s", *key, error)
+            _LOG.warning("%s %s/%s cannot be read: %s", kind, *name, error)
             self.remove(body)
             return None
         with self._lock:
-            old = self._objects.get(key)
+            old = self._objects[kind].get(name)
             if old is not None and _version(old) > _version(parsed):
                 return old
-            self._objects[key] = parsed
+            self._store(kind, name, old, parsed)
+        self._tell(old, parsed)
         return parsed
 
     def knows(self, body: dict[str, Any]) -> bool:
         """Whether this very spec is known already: same uid and generation."""
-        with self._lock:
-            old = self._objects.get(_key(body))
+        kind, name = _key(body)
+        old = self.get(kind, *name)
         meta = body["metadata"]
         return old is not None and (old.metadata.uid, old.metadata.generation) == (
             meta["uid"],
@@ -79,27 +96,69 @@ class Index:
 
     def remove(self, body: dict[str, Any]) -> None:
         """Forget a deleted object."""
+        kind, name = _key(body)
         with self._lock:
-            self._objects.pop(_key(body), None)
+            old = self._objects[kind].get(name)
+            self._store(kind, name, old, None)
+        if old is not None:
+            self._tell(old, None)
 
-    def keep_only(self, kind: type[Kind], names: set[tuple[str, str]]) -> list[tuple[str, str]]:
+    def keep_only(self, kind: type[Kind], names: set[Name]) -> list[Name]:
         """After a list: forget what was not in it; returns the names forgotten."""
         with self._lock:
-            lost = [
-                key for key in self._objects if key[0] == kind.__name__ and key[1:] not in names
-            ]
-            for key in lost:
-                del self._objects[key]
-        return [key[1:] for key in lost]
+            lost = [key for key in self._objects[kind.__name__] if key not in names]
+            gone = [self._objects[kind.__name__][name] for name in lost]
+            for name, old in zip(lost, gone, strict=True):
+                self._store(kind.__name__, name, old, None)
+        for old in gone:
+            self._tell(old, None)
+        return lost
+
+    def _store(self, kind: str, name: Name, old: Kind | None, new: Kind | None) -> None:
+        for group in _groups(old):
+            members = self._plans.get(group, {})
+            members.pop(name, None)
+            if not members:
+                self._plans.pop(group, None)
+        for group in _groups(new):
+            self._plans.setdefault(group, {})[name] = None
+        if new is None:
+            self._objects[kind].pop(name, None)
+        else:
+            self._objects[kind][name] = new
+
+    def _tell(self, before: Kind | None, after: Kind | None) -> None:
+        for listener in self._listeners:
+            listener(before, after)
+
+    def get(self, kind: str, namespace: str, name: str) -> Kind | None:
+        """An object, or None."""
+        with self._lock:
+            return self._objects[kind].get((namespace, name))
 
     def all(self, kind: type[K]) -> list[K]:
         """All objects of a kind."""
         with self._lock:
-            return [item for item in self._objects.values() if isinstance(item, kind)]
+            found = list(self._objects[kind.__name__].values())
+        return [item for item in found if isinstance(item, kind)]
+
+    def plans_of_farm(self, kind: str, name: str) -> list[PlacementPlan]:
+        """Plans that name a farm."""
+        return self._plans_of(("farm", kind, name))
+
+    def plans_of_policy(self, name: str) -> list[PlacementPlan]:
+        """Plans that name a policy."""
+        return self._plans_of(("policy", name))
+
+    def _plans_of(self, group: tuple[str, ...]) -> list[PlacementPlan]:
+        with self._lock:
+            plans = self._objects[PlacementPlan.__name__]
+            found = [plans[name] for name in self._plans.get(group, ())]
+        return [plan for plan in found if isinstance(plan, PlacementPlan)]
 
     def farm(self, kind: str, name: str) -> Farm | None:
         """A farm by kind and name."""
-        found = self._get(kind, "", name)
+        found = self.get(kind, "", name)
         return found if isinstance(found, GPUFarm | NPUFarm) else None
 
     def farms(self) -> list[Farm]:
@@ -112,28 +171,36 @@ class Index:
 
     def policy(self, name: str) -> ValidationPolicy | None:
         """A policy by name."""
-        found = self._get("ValidationPolicy", "", name)
+        found = self.get("ValidationPolicy", "", name)
         return found if isinstance(found, ValidationPolicy) else None
 
     def plan(self, namespace: str, name: str) -> PlacementPlan | None:
         """A plan by namespace and name."""
-        found = self._get("PlacementPlan", namespace, name)
+        found = self.get("PlacementPlan", namespace, name)
         return found if isinstance(found, PlacementPlan) else None
 
     def ledger(self, name: str) -> NodeLedger | None:
         """A ledger by name."""
-        found = self._get("NodeLedger", "", name)
+        found = self.get("NodeLedger", "", name)
         return found if isinstance(found, NodeLedger) else None
 
-    def _get(self, kind: str, namespace: str, name: str) -> Kind | None:
-        with self._lock:
-            return self._objects.get((kind, namespace, name))
 
-
-def _key(body: dict[str, Any]) -> tuple[str, str, str]:
+def _key(body: dict[str, Any]) -> tuple[str, Name]:
     meta = body["metadata"]
-    return body["kind"], meta.get("namespace") or "", meta["name"]
+    return body["kind"], (meta.get("namespace") or "", meta["name"])
+
+
+def _groups(item: Kind | None) -> list[tuple[str, ...]]:
+    """What a plan is looked up by beside its name."""
+    if not isinstance(item, PlacementPlan):
+        return []
+    farms = {("farm", ref.kind, ref.name) for ref in item.spec.farms}
+    return [*sorted(farms), ("policy", item.spec.policy)]
 
 
 def _version(item: Kind) -> int:
     return int(item.metadata.resource_version or 0)
+
+
+def _version_of(body: dict[str, Any]) -> int:
+    return int(body["metadata"].get("resourceVersion") or 0)

@@ -6,21 +6,28 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from urllib.parse import urlsplit
 
 import kopf
+from kfarm_twin.work.backend import ELSEWHERE
+from kfarm_twin.work.daskclient import DaskBackend, check_address
 
 from kfarm_operator.client import KubeClient
 from kfarm_operator.handlers import register
-from kfarm_operator.runner import TwinRunner, WhatIfRunner
-from kfarm_operator.service import Accounts, Service
+from kfarm_operator.logs import set_up
+from kfarm_operator.parts import Accounts
+from kfarm_operator.probes import serve
+from kfarm_operator.runner import VERDICTS, WHATIFS, TwinFailed, TwinRunner, WhatIfRunner
+from kfarm_operator.service import Service
 
+EXIT_S = 8.0
+"""From being told to stop to the end of the process at the latest."""
+KOPF_S = 4.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -37,39 +44,47 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--farm-kubeconfig", type=Path, help="account that writes nodes")
     parser.add_argument("--whatif-kubeconfig", type=Path, help="account that keeps results")
     parser.add_argument("--context", help="context in the kubeconfigs")
-    parser.add_argument("--probes", default="127.0.0.1:0", help="host:port of /healthz and /readyz")
+    parser.add_argument(
+        "--probes", default="127.0.0.1:0", help="host:port of /healthz, /readyz, /metrics"
+    )
     parser.add_argument("--runs", type=int, default=0, help="twin runs at a time; 0: one per core")
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="json: one object a line"
+    )
+    parser.add_argument(
+        "--scheduler", help="Dask scheduler that plays verdicts and what-ifs: tcp://host:port"
+    )
     parser.add_argument("--verbose", action="store_true", help="log every decision")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.scheduler:
+        try:
+            check_address(arguments.scheduler)
+        except ValueError as error:
+            parser.error(f"--scheduler: {error}")
+    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run until told to stop; exit code 1 when a watch ended for good."""
     arguments = parse_arguments(argv)
-    logging.basicConfig(
-        level=logging.DEBUG if arguments.verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    for noisy in ("kopf", "urllib3", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    set_up(arguments.log_format, verbose=arguments.verbose)
     sys.exit(asyncio.run(_run(arguments)))
 
 
 async def _run(arguments: argparse.Namespace) -> int:
     accounts = _accounts(arguments)
-    runner = TwinRunner(concurrency=arguments.runs or None)
-    player = WhatIfRunner(concurrency=arguments.runs or None) if accounts.whatif else None
+    runner = make_runner(arguments)
+    player = make_player(arguments) if accounts.whatif else None
     service = Service(accounts, arguments.role, runner, player)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    probes = _serve_probes(arguments.probes, service)
+        loop.add_signal_handler(number, _told_to_stop, stop)
+    probes = serve(arguments.probes, service)
     if arguments.role in ("gate", "all"):
-        await runner.start()
+        await _begin(runner, arguments)
     if arguments.role == "whatif" and player is not None:
-        await player.start()
+        await _begin(player, arguments)
     try:
         return await _serve(service, stop)
     finally:
@@ -78,6 +93,53 @@ async def _run(arguments: argparse.Namespace) -> int:
         await runner.close()
         if player is not None:
             await player.close()
+
+
+def _told_to_stop(stop: asyncio.Event) -> None:
+    """Stop in good order; after `EXIT_S` leave all the same.
+
+    A thread that waits for a silent API server cannot be interrupted. To leave it behind is safe:
+    every write carries preconditions, and the fork servers end with this process.
+    """
+    if stop.is_set():
+        return
+    _LOG.info("told to stop")
+    stop.set()
+    last = threading.Timer(EXIT_S, _leave)
+    last.daemon = True
+    last.start()
+
+
+def _leave() -> None:
+    _LOG.warning("work did not end within %g s; leaving it behind", EXIT_S)
+    logging.shutdown()
+    os._exit(0)
+
+
+def make_runner(arguments: argparse.Namespace) -> TwinRunner:
+    """What asks the twin for verdicts: a fork server, or a Dask scheduler where one is named."""
+    runs = arguments.runs or None
+    if not arguments.scheduler:
+        return TwinRunner(concurrency=runs)
+    return TwinRunner(backend=DaskBackend(arguments.scheduler, VERDICTS, runs))
+
+
+def make_player(arguments: argparse.Namespace) -> WhatIfRunner:
+    """What plays TwinRuns; the same choice."""
+    runs = arguments.runs or None
+    if not arguments.scheduler:
+        return WhatIfRunner(concurrency=runs)
+    return WhatIfRunner(backend=DaskBackend(arguments.scheduler, WHATIFS, runs))
+
+
+async def _begin(runner: TwinRunner, arguments: argparse.Namespace) -> None:
+    """Get ready; a scheduler that does not answer yet keeps nobody from starting."""
+    try:
+        await runner.start()
+    except TwinFailed as error:
+        if not arguments.scheduler or error.reason not in ELSEWHERE:
+            raise
+        _LOG.warning("verdicts wait for their scheduler: %s", error.message)
 
 
 def _accounts(arguments: argparse.Namespace) -> Accounts:
@@ -107,7 +169,7 @@ async def _serve(service: Service, stop: asyncio.Event) -> int:
         await asyncio.wait({operator, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(operator, timeout=8)
+                await asyncio.wait_for(operator, timeout=KOPF_S)
             return 0
         _LOG.error("kopf ended: %s", operator.exception() if not operator.cancelled() else "")
         return 1
@@ -121,26 +183,6 @@ async def _start(service: Service, registry: kopf.OperatorRegistry, stop: asynci
     """List everything first, so that our kinds are served by the time kopf looks for them."""
     await service.start()
     await kopf.operator(registry=registry, clusterwide=True, standalone=True, stop_flag=stop)
-
-
-def _serve_probes(address: str, service: Service) -> ThreadingHTTPServer:
-    split = urlsplit(f"//{address}")
-
-    class Probe(BaseHTTPRequestHandler):
-        """Answers liveness and readiness."""
-
-        def do_GET(self) -> None:
-            """Answer 200 or 503."""
-            good = {"/healthz": service.alive, "/readyz": service.ready.is_set}.get(self.path)
-            self.send_response(404 if good is None else 200 if good() else 503)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Probes are not logged."""
-
-    server = ThreadingHTTPServer((split.hostname or "127.0.0.1", split.port or 0), Probe)
-    Thread(target=server.serve_forever, name="probes", daemon=True).start()
-    return server
 
 
 if __name__ == "__main__":

@@ -1,57 +1,53 @@
-"""The parts of the operator put together: clients, mirrors, queues, re-lists."""
+"""The parts of the operator put together: clients, mirrors, controllers, re-lists."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 import kopf
-from kfarm_api.v1alpha1 import (
-    AcceleratorProfile,
-    GPUFarm,
-    Kind,
-    NPUFarm,
-    PlacementPlan,
-    ValidationPolicy,
-)
+from kfarm_api.v1alpha1 import AcceleratorProfile, GPUFarm, Kind, NPUFarm
 
-from kfarm_operator.catalogue import CatalogueReconciler
-from kfarm_operator.client import NODES, PODS, ApiError, KubeClient, bearer, kfarm_resource
-from kfarm_operator.farms.reconcile import FarmReconciler
+from kfarm_operator.admission.part import AdmissionPart
+from kfarm_operator.catalogue import CataloguePart
+from kfarm_operator.client import NODES, ApiError, bearer, kfarm_resource
+from kfarm_operator.farms.part import FarmPart
+from kfarm_operator.gate_watch import GateWatch
+from kfarm_operator.health import Finding, Hearing, fresh
 from kfarm_operator.index import GATE_KINDS, Index
-from kfarm_operator.live.reconcile import LiveReconciler
-from kfarm_operator.mirror import Mirror
-from kfarm_operator.plans.reconcile import PlanReconciler, Runner
-from kfarm_operator.twinruns.reconcile import TWIN_RUNS, Player, TwinRunReconciler
-from kfarm_operator.views import (
-    FOREIGN_PODS,
-    OUR_NODES,
-    PLANNED_PODS,
-    NodeView,
-    PodView,
-    RunView,
-    node_view,
-    pod_view,
-    run_view,
+from kfarm_operator.instruments import Instruments
+from kfarm_operator.live.part import LivePart
+from kfarm_operator.mirror import Cadence, Mirror
+from kfarm_operator.parts import Accounts, Part, Role, Shared
+from kfarm_operator.plans.part import PlanPart
+from kfarm_operator.plans.reconcile import Runner
+from kfarm_operator.podmirrors import PodMirrors
+from kfarm_operator.readings import (
+    farm_samples,
+    health_samples,
+    hearing_samples,
+    measure_queue,
+    measure_requests,
+    mirror_samples,
+    plans_now,
+    queue_samples,
 )
+from kfarm_operator.twinmeter import MeteredPlayer, MeteredRunner
+from kfarm_operator.twinruns.part import RunPart
+from kfarm_operator.twinruns.reconcile import Player
+from kfarm_operator.views import OUR_NODES, NodeView, PodView, node_view
 from kfarm_operator.workqueue import WorkQueue
 
-Role = Literal["gate", "farm", "whatif", "all"]
-RELIST_S = 30.0
 WRITERS = 16
-FARM_DEBOUNCE_S = 0.5
-PLAN_DEBOUNCE_S = 0.1
-NODE_DEBOUNCE_S = 1.0
-LIVE_DEBOUNCE_S = 1.0
-ALIVE_S = 90.0
-_FARM_KINDS = ("GPUFarm", "NPUFarm")
-CATALOGUE_KINDS = ("AcceleratorProfile", "ValidationPolicy")
+LOOP_TICK_S = 1.0
+LOOP_BOUND_S = 30.0
 ROLE_KINDS: dict[Role, tuple[type[Kind], ...]] = {
     "farm": (AcceleratorProfile, GPUFarm, NPUFarm),
     "whatif": (AcceleratorProfile, GPUFarm, NPUFarm),
@@ -63,75 +59,118 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Accounts:
-    """A client per account.
+class Timing:
+    """How often everything is listed again, and what silence is too long.
 
     Attributes
     ----------
-    gate
-        Lifts gates.
-    farm
-        Writes nodes.
-    whatif
-        Keeps results of TwinRuns; without it none is played.
+    relist_s
+        Between lists of our own kinds; their watches are kopf's.
+    alive_s
+        Age of the last such list from which on the operator is not healthy.
+    mirrors
+        Of Nodes, Pods and TwinRuns.
     """
 
-    gate: KubeClient
-    farm: KubeClient
-    whatif: KubeClient | None = None
-
-    def reader(self, role: Role) -> KubeClient:
-        """The account that a role lists and watches with."""
-        own = {"farm": self.farm, "whatif": self.whatif or self.farm}
-        return own.get(role, self.gate)
-
-    def all(self) -> list[KubeClient]:
-        """Every client once."""
-        clients = (self.gate, self.farm, self.whatif)
-        return list({id(client): client for client in clients if client is not None}.values())
+    relist_s: float = 30.0
+    alive_s: float = 90.0
+    mirrors: Cadence = field(default_factory=Cadence)
 
 
 class Service:
     """Everything that runs beside kopf, for one role or all."""
 
     def __init__(
-        self, accounts: Accounts, role: Role, runner: Runner, player: Player | None = None
+        self,
+        accounts: Accounts,
+        role: Role,
+        runner: Runner,
+        player: Player | None = None,
+        timing: Timing | None = None,
     ) -> None:
         self.role = role
+        self.timing = timing or Timing()
         self._kinds = ROLE_KINDS[role]
         self.plurals = [kind.info.plural for kind in self._kinds]
         self.accounts = accounts
         self._reader = accounts.reader(role)
         self._index = Index()
         self._threads = ThreadPoolExecutor(WRITERS, thread_name_prefix="write")
-        self._nodes = Mirror(self._reader, NODES, node_view, self._node_changed, **OUR_NODES)
-        self._pods = self._pod_mirrors() if self._does("gate") else []
-        self.farm_queue = WorkQueue[tuple[str, str]](self._farm_reconciler().reconcile)
-        self._live = LiveReconciler(accounts.farm, self._index, self._nodes)
-        self.live_queue = WorkQueue[tuple[str, str]](self._live.reconcile)
-        self._plan_reconciler = PlanReconciler(
-            accounts.gate, self._index, self._nodes, self._pods, runner, self._threads
-        )
-        self.plan_queue = WorkQueue[tuple[str, str]](self._plan_reconciler.reconcile)
-        self._plan_reconciler.interrupted = self.plan_queue.changed_meanwhile
-        self.catalogue_queue = WorkQueue[tuple[str, str]](self._catalogue().reconcile, workers=1)
-        self._runs: Mirror[RunView] | None = None
-        self.run_queue = WorkQueue[tuple[str, str]](self._no_run)
-        if accounts.whatif is not None and player is not None and self._does("whatif"):
-            self._runs = Mirror(accounts.whatif, TWIN_RUNS, run_view, self._run_changed)
-            runs = TwinRunReconciler(accounts.whatif, self._index, player, self._latest_run)
-            self.run_queue = WorkQueue[tuple[str, str]](runs.reconcile)
+        self.instruments = Instruments(role)
+        self.hearing = Hearing()
+        self._nodes: Mirror[NodeView] = Mirror(
+            self._reader, NODES, node_view, self._node_changed,
+            groups={"farm": lambda node: node.farm}, cadence=self.timing.mirrors, **OUR_NODES,
+        )  # fmt: skip
+        self._pods = self._pod_mirrors() if role in ("gate", "all") else None
+        metered = MeteredRunner(runner, self.instruments, _cores)
+        self.shared = Shared(
+            role, accounts, self._index, self._nodes, self._pods, self._threads,
+            metered, MeteredPlayer(player, self.instruments, _cores) if player else None,
+            self.instruments,
+        )  # fmt: skip
+        self.parts = self._make_parts()
+        self._index.listen(self._object_changed)
         self._tasks: list[asyncio.Task[None]] = []
         self._listed = 0.0
+        self._ticked = 0.0
+        self._lag = 0.0
         self.ready = threading.Event()
+        self._measure()
 
-    def _does(self, role: Role) -> bool:
-        return self.role in (role, "all")
+    def _measure(self) -> None:
+        """Let the metrics read what there is to know."""
+        read = self.instruments.read
+        read(lambda: [("kfarm_event_loop_lag_seconds", (), self._lag)])
+        read(lambda: health_samples([*self.findings(), *self.informed()]))
+        read(lambda: queue_samples(self.queues()))
+        read(lambda: mirror_samples(self.mirrors()))
+        read(lambda: hearing_samples(self.hearing, self.plurals, self._listed))
+        if self.shared.does("gate"):
+            read(plans_now(self._index))
+        if self.shared.does("farm"):
+            read(lambda: farm_samples(self._index))
+        for queue in self.queues():
+            measure_queue(self.instruments, queue)
+        for client in self.accounts.all():
+            client.observer = measure_requests(self.instruments)
 
-    def _mirrors(self) -> list[Mirror[Any]]:
-        """Those that this role needs."""
+    def _make_parts(self) -> list[Part]:
+        """The controllers of this role, in the order in which they start."""
+        shared, parts = self.shared, list[Part]()
+        parts.append(CataloguePart(shared))
+        if shared.does("farm"):
+            parts += [FarmPart(shared), LivePart(shared)]
+        if shared.does("gate") and shared.pods is not None:
+            plans = PlanPart(shared, shared.pods)
+            admission = AdmissionPart(shared, shared.pods, self.timing.mirrors)
+            gate = GateWatch(shared, (plans, admission))
+            plans.reconciler.gate_faults = gate.before_release
+            admission.reconciler.gate_faults = gate.before_release
+            parts += [plans, admission, gate]
+        whatif = self.accounts.whatif
+        if shared.does("whatif") and whatif is not None and shared.player is not None:
+            parts.append(RunPart(shared, whatif, shared.player, self.timing.mirrors))
+        return parts
+
+    def _pod_mirrors(self) -> PodMirrors:
+        return PodMirrors(
+            self.accounts.gate, self._planned_changed, self._foreign_changed, self.timing.mirrors
+        )
+
+    def mirrors(self) -> list[Mirror[Any]]:
+        """Those that this role needs, each once."""
         nodes = [] if self.role == "whatif" else [self._nodes]
-        return [*nodes, *self._pods, *([self._runs] if self._runs else [])]
+        found: list[Mirror[Any]] = [*nodes, *(m for part in self.parts for m in part.mirrors)]
+        return list(dict.fromkeys(found))
+
+    def queues(self) -> list[WorkQueue[Any]]:
+        """All queues of all controllers."""
+        return [queue for part in self.parts for queue in part.queues]
+
+    def queue(self, name: str) -> WorkQueue[Any]:
+        """A queue by its name."""
+        return next(queue for queue in self.queues() if queue.name == name)
 
     def connection(self) -> kopf.ConnectionInfo:
         """How kopf reaches the API server: as the account that reads."""
@@ -149,166 +188,116 @@ class Service:
 
     async def start(self) -> None:
         """List everything once, then work: no decision is made on half a picture."""
-        mirrors = self._mirrors()
-        for mirror in mirrors:
+        self._tasks = [asyncio.create_task(self._tick())]
+        for mirror in self.mirrors():
             mirror.start()
         await _until(self._list_kinds)
-        for mirror in mirrors:
+        for mirror in self.mirrors():
             while not mirror.synced.is_set():
                 await asyncio.sleep(0.02)
-        for queue in self._working():
+        for part in self.parts:
+            await part.prepare()
+        for queue in self.queues():
             queue.start()
-        self._tasks = [asyncio.create_task(self._relist())]
+        self._tasks.append(asyncio.create_task(self._relist()))
         self._enqueue_all()
         self.ready.set()
         _LOG.info("ready: role %s", self.role)
 
     async def stop(self) -> None:
         """Stop working; what was begun is finished by preconditions after the next start."""
+        self.ready.clear()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for queue in (self.catalogue_queue, self.farm_queue, self.plan_queue, self.run_queue):
+        for queue in self.queues():
             await queue.stop()
-        await self.live_queue.stop()
-        for mirror in self._mirrors():
+        for mirror in self.mirrors():
             mirror.stop()
         for client in self.accounts.all():
             client.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _working(self) -> list[WorkQueue[tuple[str, str]]]:
-        """Queues that this role works on."""
-        queues = [self.catalogue_queue]
-        queues += [self.farm_queue, self.live_queue] if self._does("farm") else []
-        queues += [self.plan_queue] if self._does("gate") else []
-        return queues + ([self.run_queue] if self._runs else [])
+    def findings(self) -> list[Finding]:
+        """How each part does; the operator is healthy when all are good."""
+        if not self.ready.is_set():
+            return [Finding("start", True, "listing everything, or stopping; see /readyz")]
+        now = time.monotonic()
+        found = [
+            fresh("event-loop", "last tick", now - self._ticked, LOOP_BOUND_S),
+            fresh("lists", "kfarm objects listed", now - self._listed, self.timing.alive_s),
+        ]
+        for mirror in self.mirrors():
+            age = now - mirror.pulse.heard
+            found.append(fresh(f"watch-{mirror.name}", "heard", age, mirror.silence_s))
+        for plural in self.plurals:
+            behind, bound = self.hearing.behind_s(plural), self.timing.mirrors.silence_s
+            detail = f"owes a change for {behind:.1f} s; at most {bound:g} s"
+            found.append(Finding(f"watch-{plural}", behind <= bound, detail))
+        return found
+
+    def informed(self) -> list[Finding]:
+        """What /readyz says beside whether everything was listed once."""
+        ready = self.ready.is_set()
+        done = Finding("listed", ready, "everything listed once" if ready else "still listing")
+        return [done, *(found for part in self.parts if (found := part.finding()) is not None)]
 
     def alive(self) -> bool:
-        """Whether our own lists still come through."""
-        return self.ready.is_set() and self._listed > time.monotonic() - ALIVE_S
+        """Whether all watches and lists come through."""
+        return all(finding.good for finding in self.findings())
 
     def seen(self, event: str | None, body: dict[str, Any]) -> None:
         """Take in an event of one of our kinds; called on the event loop by kopf."""
-        kind, name = body["kind"], body["metadata"]["name"]
-        if kind in CATALOGUE_KINDS:
-            self.catalogue_queue.add_threadsafe((kind, name))
-            if event == "MODIFIED" and self._index.knows(body):
-                return
-        if event == "DELETED":
+        meta = body["metadata"]
+        plural = next(k.info.plural for k in self._kinds if k.__name__ == body["kind"])
+        name = (meta.get("namespace") or "", meta["name"])
+        deleted = event == "DELETED"
+        self.hearing.event(plural, name, int(meta["resourceVersion"]), deleted=deleted)
+        if deleted:
             self._index.remove(body)
         else:
             self._index.put(body)
-        self._enqueue(kind, body["metadata"].get("namespace") or "", name)
 
-    def _enqueue(self, kind: str, namespace: str, name: str) -> None:
-        if kind == "PlacementPlan":
-            self.plan_queue.add_threadsafe((namespace, name), 0.0)
-        elif kind in _FARM_KINDS:
-            self.farm_queue.add_threadsafe((kind, name), 0.0)
-            self.live_queue.add_threadsafe((kind, name), LIVE_DEBOUNCE_S)
-            self._plans_of((kind, name), PLAN_DEBOUNCE_S)
-            self._runs_of((kind, name))
-        elif kind == "AcceleratorProfile":
-            self._enqueue_all()
-        elif kind == "ValidationPolicy":
-            for plan in self._index.all(PlacementPlan):
-                if plan.spec.policy == name:
-                    self.plan_queue.add_threadsafe(_plan_key(plan), PLAN_DEBOUNCE_S)
-        elif kind == "NodeLedger":
-            self._waiting_plans()
+    def _object_changed(self, before: Kind | None, after: Kind | None) -> None:
+        """From any thread: a kfarm object came, changed or went, whoever brought it."""
+        for part in self.parts:
+            part.object_changed(before, after)
+
+    def _node_changed(self, before: NodeView | None, after: NodeView | None) -> None:
+        """From the mirror's thread: a node came, went or changed in what matters."""
+        if before and after and _same(before, after):
+            return
+        for part in self.parts:
+            part.node_changed(before, after)
+
+    def _planned_changed(self, before: PodView | None, after: PodView | None) -> None:
+        for part in self.parts:
+            part.planned_changed(before, after)
+
+    def _foreign_changed(self, before: PodView | None, after: PodView | None) -> None:
+        for part in self.parts:
+            part.foreign_changed(before, after)
 
     def _enqueue_all(self) -> None:
-        described: list[AcceleratorProfile | ValidationPolicy] = [
-            *self._index.all(AcceleratorProfile),
-            *self._index.all(ValidationPolicy),
-        ]
-        for item in described:
-            self.catalogue_queue.add_threadsafe((item.kind, item.metadata.name))
-        for farm in self._index.farms():
-            self.farm_queue.add_threadsafe((farm.kind, farm.metadata.name), 0.0)
-            self.live_queue.add_threadsafe((farm.kind, farm.metadata.name), LIVE_DEBOUNCE_S)
-        for plan in self._index.all(PlacementPlan):
-            self.plan_queue.add_threadsafe(_plan_key(plan), 0.0)
-        for run in self._runs.values() if self._runs else ():
-            self.run_queue.add_threadsafe((run.namespace, run.name), 0.0)
+        for part in self.parts:
+            part.enqueue_all()
 
-    def _plans_of(self, farm: tuple[str, str], delay_s: float) -> None:
-        for plan in self._index.all(PlacementPlan):
-            if any((ref.kind, ref.name) == farm for ref in plan.spec.farms):
-                self.plan_queue.add_threadsafe(_plan_key(plan), delay_s)
-
-    def _runs_of(self, farm: tuple[str, str]) -> None:
-        for run in self._runs.values() if self._runs else ():
-            if farm in run.farms:
-                self.run_queue.add_threadsafe((run.namespace, run.name), PLAN_DEBOUNCE_S)
-
-    def _run_changed(self, old: RunView | None, new: RunView | None) -> None:
-        """From the mirror's thread: a TwinRun came, went or was edited."""
-        run = new or old
-        if run is not None and (old is None or new is None or old != new):
-            self.run_queue.add_threadsafe((run.namespace, run.name), 0.0)
-
-    def _latest_run(self, key: tuple[str, str]) -> tuple[str, int] | None:
-        run = self._runs.get(*key) if self._runs else None
-        return None if run is None else (run.uid, run.generation)
-
-    async def _no_run(self, _: tuple[str, str]) -> None:
-        """Nothing: TwinRuns are not this role's business."""
-
-    def _waiting_plans(self) -> None:
-        for plan in self._index.all(PlacementPlan):
-            if plan.status is None or plan.status.verdict != "Approved":
-                self.plan_queue.add_threadsafe(_plan_key(plan), NODE_DEBOUNCE_S)
-
-    def _node_changed(self, old: NodeView | None, new: NodeView | None) -> None:
-        """From the mirror's thread: a node came, went or changed in what matters."""
-        self._live.node_changed(old, new)
-        if old and new and _same(old, new):
-            return
-        for node in (old, new):
-            if node is not None:
-                self.farm_queue.add_threadsafe(node.farm, FARM_DEBOUNCE_S)
-                self.live_queue.add_threadsafe(node.farm, LIVE_DEBOUNCE_S)
-                self._plans_of(node.farm, NODE_DEBOUNCE_S)
-
-    def _pod_mirrors(self) -> list[Mirror[PodView]]:
-        """Pods that name a plan, and bound pods that do not (they may hold devices)."""
-        client = self.accounts.gate
-        planned = Mirror(client, PODS, pod_view, self._pod_changed, **PLANNED_PODS)
-        foreign = Mirror(client, PODS, pod_view, self._foreign_changed, **FOREIGN_PODS)
-        return [planned, foreign]
-
-    def _pod_changed(self, old: PodView | None, new: PodView | None) -> None:
-        pod = new or old
-        if pod is not None and pod.plan:
-            self.plan_queue.add_threadsafe((pod.namespace, pod.plan), PLAN_DEBOUNCE_S)
-
-    def _foreign_changed(self, old: PodView | None, new: PodView | None) -> None:
-        pod = new or old
-        if pod is not None and pod.shape.devices and (old is None or new is None):
-            self._waiting_plans()
-
-    def _catalogue(self) -> CatalogueReconciler:
-        clients: dict[str, KubeClient] = {}
-        if self._does("farm"):
-            clients["AcceleratorProfile"] = self.accounts.farm
-        if self._does("gate"):
-            clients["ValidationPolicy"] = self.accounts.gate
-        return CatalogueReconciler(clients, self._index)
-
-    def _farm_reconciler(self) -> FarmReconciler:
-        return FarmReconciler(self.accounts.farm, self._index, self._nodes, self._threads)
+    async def _tick(self) -> None:
+        """Show that the event loop turns."""
+        while True:
+            self._ticked = time.monotonic()
+            await asyncio.sleep(LOOP_TICK_S)
+            self._lag = max(0.0, time.monotonic() - self._ticked - LOOP_TICK_S)
 
     async def _relist(self) -> None:
         """Catch what a watch missed: list our kinds again and look at every object."""
         while True:
-            await asyncio.sleep(RELIST_S)
+            await asyncio.sleep(self.timing.relist_s)
             try:
                 await asyncio.to_thread(self._list_kinds)
                 self._enqueue_all()
-                if self._does("gate"):
-                    await self._plan_reconciler.collect()
+                for part in self.parts:
+                    await part.relisted()
             except ApiError as error:
                 _LOG.warning("re-list failed: %s", error)
 
@@ -318,12 +307,14 @@ class Service:
         self._listed = time.monotonic()
 
     def _list_kind(self, kind: type[Kind]) -> None:
-        names: set[tuple[str, str]] = set()
+        versions: dict[tuple[str, str], int] = {}
         for body in self._reader.items(kfarm_resource(kind.info.plural)):
             full = {**body, "kind": kind.__name__, "apiVersion": "kfarm.dev/v1alpha1"}
-            names.add((body["metadata"].get("namespace") or "", body["metadata"]["name"]))
+            meta = body["metadata"]
+            versions[meta.get("namespace") or "", meta["name"]] = int(meta["resourceVersion"])
             self._index.put(full)
-        self._index.keep_only(kind, names)
+        self._index.keep_only(kind, set(versions))
+        self.hearing.listed(kind.info.plural, versions)
 
 
 def _same(old: NodeView, new: NodeView) -> bool:
@@ -337,8 +328,8 @@ def _same(old: NodeView, new: NodeView) -> bool:
     )
 
 
-def _plan_key(plan: PlacementPlan) -> tuple[str, str]:
-    return plan.metadata.namespace or "", plan.metadata.name
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 async def _until(work: Callable[[], None]) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from kfarm_api.layout import (
     GATE,
+    KUEUE_POD_SET,
+    KUEUE_WORKLOAD,
     LABEL_CLUSTER,
     LABEL_FARM,
     LABEL_FARM_KIND,
@@ -33,9 +35,12 @@ FAULT_CONDITIONS = (
 """Conditions that NVSentinel sets on a Node for faults that it calls fatal, while they last."""
 _STANDARD_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 
-OUR_NODES = {"labelSelector": LABEL_FARM}
-PLANNED_PODS = {"labelSelector": LABEL_PLAN}
-FOREIGN_PODS = {"labelSelector": f"!{LABEL_PLAN}", "fieldSelector": "spec.nodeName!="}
+OUR_NODES: dict[str, Any] = {"labelSelector": LABEL_FARM}
+PLANNED_PODS: dict[str, Any] = {"labelSelector": LABEL_PLAN}
+FOREIGN_PODS: dict[str, Any] = {
+    "labelSelector": f"!{LABEL_PLAN}",
+    "fieldSelector": "spec.nodeName!=",
+}
 """Queries for the nodes of farms, pods that name a plan, and other pods that hold a node."""
 
 
@@ -75,6 +80,8 @@ class PodView:
     """A pod that names a plan.
 
     `started` is when the kubelet took it up, `deadline_s` how long it may be active then.
+    `admitted_by` is the Kueue Workload that it belongs to and `pod_set` its part of it; empty
+    where Kueue has no hand in it.
     """
 
     namespace: str
@@ -93,6 +100,8 @@ class PodView:
     shape: Shape
     started: str | None = None
     deadline_s: int | None = None
+    admitted_by: str = ""
+    pod_set: str = ""
 
     @property
     def live(self) -> bool:
@@ -207,9 +216,11 @@ def pod_view(body: dict[str, Any]) -> PodView:
         terminal=status.get("phase") in ("Succeeded", "Failed"),
         deleting="deletionTimestamp" in meta,
         order=(int(index) if index.isascii() and index.isdigit() else -1, meta["name"]),
-        shape=_shape(spec),
         started=status.get("startTime"),
         deadline_s=spec.get("activeDeadlineSeconds"),
+        shape=shape_of(spec),
+        admitted_by=(meta.get("annotations") or {}).get(KUEUE_WORKLOAD, ""),
+        pod_set=labels.get(KUEUE_POD_SET, ""),
     )
 
 
@@ -218,7 +229,8 @@ def _requests(container: dict[str, Any]) -> dict[str, Any]:
     return {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
 
 
-def _shape(spec: dict[str, Any]) -> Shape:
+def shape_of(spec: dict[str, Any]) -> Shape:
+    """What a pod's spec, or that of a template, asks for; see `Shape`."""
     totals: dict[str, Decimal] = {}
     for container in spec.get("containers") or ():
         for name, amount in _requests(container).items():
@@ -236,14 +248,15 @@ def _shape(spec: dict[str, Any]) -> Shape:
         cpu=totals.get("cpu", Decimal(0)),
         memory=totals.get("memory", Decimal(0)),
         node_selector=tuple(sorted(selector.items())),
-        tolerations=tuple(sorted(_tolerations(spec))),
+        tolerations=tuple(sorted(tolerations_of(spec))),
         priority_class=spec.get("priorityClassName") or "",
         scheduler=spec.get("schedulerName") or "default-scheduler",
         oddities=tuple(_oddities(spec)),
     )
 
 
-def _tolerations(spec: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+def tolerations_of(spec: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Tolerations beside those that Kubernetes and kfarm add."""
     return [
         (t.get("key", ""), t.get("operator") or "Equal", t.get("value", ""), t.get("effect", ""))
         for t in spec.get("tolerations") or ()

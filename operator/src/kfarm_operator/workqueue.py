@@ -1,28 +1,37 @@
-"""Keys to reconcile: each at most once in the queue and never twice at a time."""
+"""Keys to reconcile: each at most once in the queue, never twice at a time, and fair."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
+import time
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+Outcome = Literal["done", "failed"]
+Observer = Callable[[Outcome, float, float], None]
+"""Told of each reconcile: how it ended, seconds that the key had waited, seconds of work."""
 _LOG = logging.getLogger(__name__)
 MAX_BACKOFF_S = 60.0
 
 
 class WorkQueue(Generic[K]):
-    """A queue of keys with delays, backoff and a lock per key.
+    """A queue of keys with delays, backoff, a lock per key, and turns between groups.
 
     A key added while it is being worked on is worked on once more afterwards, so no change is
-    missed. All methods must be called on the event loop; use `add_threadsafe` from elsewhere.
+    missed. Memory is bounded by the number of objects: a key is here at most once, and what there
+    is to know of it is read when its turn comes, so the newest version wins. All methods must be
+    called on the event loop; use `add_threadsafe` from elsewhere.
 
     Parameters
     ----------
     work
         Reconciles one key. Returns the delay [s] after which to look again, or None.
+    group
+        Groups take turns, one key each, so that a thousand keys of one do not hold up the others.
 
     Attributes
     ----------
@@ -30,17 +39,28 @@ class WorkQueue(Generic[K]):
         Reconciles so far, failed ones included.
     """
 
-    def __init__(self, work: Callable[[K], Awaitable[float | None]], workers: int = 4) -> None:
+    def __init__(
+        self,
+        work: Callable[[K], Awaitable[float | None]],
+        workers: int = 4,
+        *,
+        name: str = "",
+        group: Callable[[K], Hashable] = lambda _: None,
+    ) -> None:
         self._work = work
         self._workers = workers
-        self._ready: asyncio.Queue[K] = asyncio.Queue()
-        self._waiting: set[K] = set()
+        self._group = group
+        self._turns: OrderedDict[Hashable, deque[K]] = OrderedDict()
+        self._tokens = asyncio.Semaphore(0)
+        self._waiting: dict[K, float] = {}
         self._busy: set[K] = set()
         self._again: set[K] = set()
         self._failures: dict[K, int] = {}
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.name = name
+        self.observer: Observer | None = None
         self.done = 0
 
     def start(self) -> None:
@@ -61,8 +81,9 @@ class WorkQueue(Generic[K]):
         if key in self._busy:
             self._again.add(key)
         elif key not in self._waiting:
-            self._waiting.add(key)
-            self._ready.put_nowait(key)
+            self._waiting[key] = time.monotonic()
+            self._turns.setdefault(self._group(key), deque()).append(key)
+            self._tokens.release()
 
     def add_after(self, key: K, delay_s: float) -> None:
         """Work on `key` after a delay; an earlier appointment stands."""
@@ -88,17 +109,43 @@ class WorkQueue(Generic[K]):
         """Keys that wait or are worked on."""
         return len(self._waiting) + len(self._busy)
 
+    @property
+    def waiting(self) -> int:
+        """Keys that wait for a worker; appointments for later do not count."""
+        return len(self._waiting)
+
+    @property
+    def busy(self) -> int:
+        """Keys that are worked on."""
+        return len(self._busy)
+
+    @property
+    def oldest_s(self) -> float:
+        """How long the key that waits longest has waited [s]; 0 when none waits."""
+        since = min(list(self._waiting.values()), default=None)
+        return 0.0 if since is None else max(0.0, time.monotonic() - since)
+
     def _due(self, key: K) -> None:
         self._timers.pop(key, None)
         self.add(key)
 
+    def _next(self) -> tuple[K, float]:
+        """The oldest key of the group whose turn it is; the group goes to the end of the line."""
+        group, keys = next(iter(self._turns.items()))
+        key = keys.popleft()
+        if keys:
+            self._turns.move_to_end(group)
+        else:
+            del self._turns[group]
+        return key, self._waiting.pop(key)
+
     async def _worker(self) -> None:
         while True:
-            key = await self._ready.get()
-            self._waiting.discard(key)
+            await self._tokens.acquire()
+            key, since = self._next()
             self._busy.add(key)
             try:
-                await self._attempt(key)
+                await self._attempt(key, since)
             finally:
                 self._busy.discard(key)
                 self.done += 1
@@ -106,9 +153,12 @@ class WorkQueue(Generic[K]):
                     self._again.discard(key)
                     self.add(key)
 
-    async def _attempt(self, key: K) -> None:
+    async def _attempt(self, key: K, since: float) -> None:
+        began = time.monotonic()
+        outcome: Outcome = "failed"
         try:
             delay = await self._work(key)
+            outcome = "done"
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -119,6 +169,9 @@ class WorkQueue(Generic[K]):
             _LOG.debug("traceback", exc_info=True)
             self.add_after(key, pause)
             return
+        finally:
+            if self.observer is not None:
+                self.observer(outcome, began - since, time.monotonic() - began)
         self._failures.pop(key, None)
         if delay is not None:
             self.add_after(key, delay)

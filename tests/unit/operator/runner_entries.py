@@ -131,3 +131,19 @@ def start_thread() -> None:
 
 def broken_warm_up() -> None:
     raise RuntimeError("no kernels here")
+
+
+def do_nap(wish: dict[str, Any]) -> str:
+    """Take a while; leaves one file for each time that it is done."""
+    path = Path(wish["folder"]) / f"{wish['name']}-{os.getpid()}"
+    path.write_text("")
+    time.sleep(wish["seconds"])
+    return f"{wish['name']} slept"
+
+
+def do_stall(wish: dict[str, Any]) -> str:
+    """Hang the first time, answer the second."""
+    path = Path(wish["pids"])
+    if path.exists():
+        return "the second time"
+    return do_hang(wish)

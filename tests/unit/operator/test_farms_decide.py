@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from kfarm_api.layout import LABEL_INDEX, TAINT
-from kfarm_api.v1alpha1 import AcceleratorProfile, GPUFarm
+from kfarm_api.v1alpha1 import AcceleratorProfile, GPUFarm, NPUFarm
+from kfarm_operator.farms.contest import contest_condition, contests
 from kfarm_operator.farms.decide import FarmDecision, decide, decide_deletion
 from kfarm_operator.farms.status import farm_status
 from kfarm_operator.views import NodeView, node_view
@@ -255,3 +256,37 @@ def test_the_status_counts_what_is_there(simulated: Estate, scenes: Any) -> None
     simulated.farm["status"] = status
     later = farm_status(simulated.parsed(), simulated.decide(), scenes.START.replace(year=2027))
     assert later == status
+
+
+def test_both_farms_learn_of_nodes_that_two_ask_for(real: Estate, scenes: Any) -> None:
+    members = real.settle().members
+    mine = real.parsed()
+    other = GPUFarm.model_validate(scenes.farm_body(scenes.cluster_body(nodes=3, source=SELECTED)))
+    other = other.model_copy(update={"metadata": other.metadata.model_copy(update={"name": "g"})})
+    apart = {"selector": {"matchLabels": {"room": "b"}}}
+    third = GPUFarm.model_validate(scenes.farm_body(scenes.cluster_body(nodes=3, source=apart)))
+    third = third.model_copy(update={"metadata": third.metadata.model_copy(update={"name": "h"})})
+    said = contests(mine, [third, mine, other], members)
+    assert said == ["cluster c of GPUFarm g asks for 3 nodes of this farm, the first is n1"]
+    found = contest_condition(mine, said, scenes.START) or {}
+    assert (found["status"], found["reason"]) == ("False", "NodesContested")
+    assert contest_condition(mine, [], scenes.START) is None
+    decision = decide(other, real.profiles, {}, {"c": list(real.views().values())})
+    assert reasons(decision)[0] == "NodesTaken"
+
+
+def test_names_of_simulated_nodes_are_contested_too(simulated: Estate, scenes: Any) -> None:
+    members = simulated.settle().members
+    twin = NPUFarm.model_validate(
+        scenes.farm_body(scenes.cluster_body(nodes=2)) | {"kind": "NPUFarm"}
+    )
+    assert contests(simulated.parsed(), [twin], members) == [
+        "cluster c of NPUFarm f asks for 2 nodes of this farm, the first is f-c-0000"
+    ]
+
+
+def test_conditions_of_others_stay(simulated: Estate, scenes: Any) -> None:
+    drift = {"type": "Drift", "status": "False", "reason": "Near", "lastTransitionTime": "x"}
+    simulated.farm["status"] = {"conditions": [drift]}
+    status = farm_status(simulated.parsed(), simulated.decide(), scenes.START)
+    assert [c["type"] for c in status["conditions"]] == ["Ready", "Drift"]

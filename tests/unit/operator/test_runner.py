@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kfarm_operator.forkclient import ServerCommand
 from kfarm_operator.runner import Reply, TwinFailed, TwinRunner
 from kfarm_twin.warm import warm_request
+from kfarm_twin.work.forkclient import ServerCommand
 
 HERE = Path(__file__).parent
 MIB = 1 << 20
@@ -227,7 +227,7 @@ async def test_a_killed_server_is_replaced(runner: TwinRunner, tmp_path: Path) -
 async def test_an_old_server_is_restarted_unasked(
     runner: TwinRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kfarm_operator.runner.LEAST_LIFE_S", 0.0)
+    monkeypatch.setattr("kfarm_twin.work.forked.LEAST_LIFE_S", 0.0)
     before = server_of(runner)
     os.kill(before, signal.SIGKILL)
     await until(lambda: runner.server_pid not in {None, before})
@@ -236,7 +236,7 @@ async def test_an_old_server_is_restarted_unasked(
 async def test_a_stopped_server_does_not_keep_runs(
     runner: TwinRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kfarm_operator.forkclient.KILL_GRACE_S", 0.2)
+    monkeypatch.setattr("kfarm_twin.work.forkclient.KILL_GRACE_S", 0.2)
     pids = tmp_path / "pids"
     run = asyncio.create_task(ask(runner, "hang", deadline_s=2, pids=str(pids)))
     await until(lambda: pids_in(pids) != [])
@@ -296,7 +296,7 @@ def test_a_server_dies_with_its_parent(tmp_path: Path) -> None:
     """The parent is killed with -9: neither server nor children stay."""
     script = (
         "import asyncio, json, sys\n"
-        "from kfarm_operator.forkclient import ServerCommand\n"
+        "from kfarm_twin.work.forkclient import ServerCommand\n"
         "from kfarm_operator.runner import TwinRunner\n"
         "async def main():\n"
         "    command = ServerCommand('runner_entries:behave', '', {'PYTHONPATH': sys.argv[1]})\n"

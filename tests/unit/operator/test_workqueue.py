@@ -41,8 +41,8 @@ def on_virtual_clock(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable
     async def scene(**arguments: Any) -> None:
         queues: list[WorkQueue[str]] = []
 
-        def make(work: Work, workers: int = 4) -> WorkQueue[str]:
-            queue = WorkQueue(work, workers)
+        def make(work: Work, workers: int = 4, **more: Any) -> WorkQueue[str]:
+            queue = WorkQueue(work, workers, **more)
             queue.start()
             queues.append(queue)
             return queue
@@ -261,3 +261,57 @@ async def test_a_queue_that_was_not_started_takes_nothing_from_threads(_: Make) 
     queue = WorkQueue[str](work)
     await asyncio.to_thread(queue.add_threadsafe, "a")
     assert queue.depth == 0
+
+
+@on_virtual_clock
+async def test_groups_take_turns(make: Make) -> None:
+    """A thousand keys of one namespace do not hold up two keys of another."""
+    worked: list[str] = []
+
+    async def work(key: str) -> None:
+        worked.append(key)
+        await asyncio.sleep(1)
+
+    queue = make(work, workers=1, group=lambda key: key[0])
+    for number in range(1000):
+        queue.add(f"a{number}")
+    await asyncio.sleep(0.5)
+    for key in ("b0", "b1", "c0"):
+        queue.add(key)
+    assert queue.waiting == 1002
+    await asyncio.sleep(8)
+    assert worked[:8] == ["a0", "a1", "b0", "c0", "a2", "b1", "a3", "a4"]
+    await asyncio.sleep(1100)
+    assert len(worked) == queue.done == 1003
+    assert worked[8:] == [f"a{number}" for number in range(5, 1000)]
+
+
+@on_virtual_clock
+async def test_a_key_that_is_added_again_while_it_waits_keeps_its_place(make: Make) -> None:
+    worked: list[str] = []
+
+    async def work(key: str) -> None:
+        worked.append(key)
+
+    queue = make(work, workers=1, group=lambda key: key[0])
+    for key in ("a0", "a1", "a0", "b0", "a0", "b0"):
+        queue.add(key)
+    await idle(queue)
+    assert worked == ["a0", "b0", "a1"]
+
+
+@on_virtual_clock
+async def test_an_observer_is_told_of_each_reconcile(make: Make) -> None:
+    told: list[str] = []
+
+    async def work(key: str) -> None:
+        if key == "bad":
+            raise RuntimeError("no")
+
+    queue = make(work, workers=1)
+    queue.observer = lambda outcome, waited, worked: told.append(outcome)
+    queue.add("good")
+    queue.add("bad")
+    await idle(queue)
+    assert told == ["done", "failed"]
+    assert (queue.waiting, queue.busy, queue.oldest_s) == (0, 0, 0.0)

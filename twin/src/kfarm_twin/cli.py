@@ -14,6 +14,7 @@ from kfarm_twin import (  # noqa: F401 - they add commands
     cli_energy_command,
     cli_fit,
     cli_scheduling,
+    cli_sweep_command,
     cli_trace_commands,
 )
 from kfarm_twin.cli_app import (

@@ -107,17 +107,24 @@ def build_request(options: CompareOptions) -> WhatIfRequest:
             source=_file_source(options.trace),
             profiles=inputs.profiles(),
         )
-    run = _select(runs, options.run)
+    run = select_run(runs, options.run)
     return WhatIfRequest(
         name=run.metadata.name,
         spec=_overridden(run.spec, options),
         farms=inputs.farms(),
-        source=_run_source(run, options),
+        source=run_source(run, options),
         profiles=inputs.profiles(),
     )
 
 
-def _select(runs: Sequence[TwinRun], wanted: str | None) -> TwinRun:
+def select_run(runs: Sequence[TwinRun], wanted: str | None) -> TwinRun:
+    """The TwinRun that is named, or the only one.
+
+    Raises
+    ------
+    ManifestError
+        When that is not exactly one.
+    """
     chosen = [run for run in runs if wanted in (None, run.metadata.name)]
     if len(chosen) != 1:
         names = ", ".join(run.metadata.name for run in runs)
@@ -213,7 +220,7 @@ def _file_source(path: Path | None) -> Source | None:
         raise ManifestError([Problem(path, 0, "", reason, "a readable file")]) from error
 
 
-def _run_source(run: TwinRun, options: CompareOptions) -> Source | None:
+def run_source(run: TwinRun, options: CompareOptions) -> Source | None:
     """From ``--trace``, else from a ConfigMap among the files, as the operator takes it."""
     wanted = source_key(run.spec)
     if wanted is None:

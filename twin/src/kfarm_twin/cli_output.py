@@ -48,6 +48,15 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
+class SweepOutput(StrEnum):
+    """Formats of ``-o`` of a sweep."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+    CSV = "csv"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of one plan: a verdict, or problems with its input.

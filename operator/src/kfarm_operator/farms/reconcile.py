@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from kfarm_api.farm import Farm
 
@@ -17,15 +17,24 @@ from kfarm_operator.client import (
     KubeClient,
     kfarm_resource,
 )
+from kfarm_operator.conditions import transitions
+from kfarm_operator.events import Events
+from kfarm_operator.farms.contest import contest_condition, contests
 from kfarm_operator.farms.decide import FarmDecision, NodePatch, decide, decide_deletion
 from kfarm_operator.farms.status import farm_status
 from kfarm_operator.index import Index
 from kfarm_operator.mirror import Mirror
+from kfarm_operator.queues.decide import QueueDecision
+from kfarm_operator.queues.keep import QueueKeeper
+from kfarm_operator.queues.status import QueueState, queues_condition
 from kfarm_operator.views import NodeView, node_view
 
 FINALIZER = "kfarm.dev/nodes"
 SETTLE_S = 0.5
+UNDER_WAY = ("Creating", "CreatingNodes")
+"""Reasons that pass by themselves; no Event tells of them."""
 SELECTOR_RELIST_S = 30.0
+_TRANSIENT = (0, 429)
 _LOG = logging.getLogger(__name__)
 
 
@@ -45,6 +54,8 @@ class FarmReconciler:
         self._nodes = nodes
         self._threads = threads
         self._clock = clock
+        self._queues = QueueKeeper(client)
+        self._events = Events(client)
 
     async def reconcile(self, key: tuple[str, str]) -> float | None:
         """Bring one farm to what it says; `key` is (kind, name)."""
@@ -71,11 +82,12 @@ class FarmReconciler:
             self._select(farm),
         )
         self._apply(decision)
-        self._write_status(farm, decision, body)
+        queues, delay = self._queues.keep(farm, self._index.profiles())
+        self._write_status(farm, decision, queues, body)
         if decision.writes:
             return SETTLE_S
         selects = any(c.source.selector is not None for c in farm.spec.clusters)
-        return SELECTOR_RELIST_S if selects else None
+        return _sooner(delay, SELECTOR_RELIST_S if selects else None)
 
     def _select(self, farm: Farm) -> dict[str, list[NodeView]]:
         found: dict[str, list[NodeView]] = {}
@@ -131,15 +143,38 @@ class FarmReconciler:
         self._client.delete(NODES, node.name, uid=node.uid)
 
     def _finalize(self, farm: Farm, body: dict[str, Any]) -> float | None:
+        queues = self._retire(farm)
         decision = decide_deletion(farm, self._nodes.values())
         self._apply(decision)
         mine = [n for n in self._nodes.values() if n.farm == (farm.kind, farm.metadata.name)]
-        if decision.writes or mine:
+        if decision.writes or mine or queues.delete:
             return SETTLE_S
+        if queues.draining:
+            self._leave_to_kueue(farm, queues)
         finalizers = [f for f in body["metadata"].get("finalizers") or () if f != FINALIZER]
         if len(finalizers) < len(body["metadata"].get("finalizers") or ()):
             self._set_finalizers(body, finalizers)
         return None
+
+    def _retire(self, farm: Farm) -> QueueDecision:
+        """Delete the farm's queues; a Kueue that refuses does not hold up the farm's end."""
+        try:
+            return self._queues.retire(farm)
+        except ApiError as error:
+            if error.status in _TRANSIENT:
+                raise
+            message = f"{error}; the garbage collector takes the queues, which the farm owns"
+            self._events.post(farm, "Warning", "QueuesLeft", message)
+            return QueueDecision()
+
+    def _leave_to_kueue(self, farm: Farm, queues: QueueDecision) -> None:
+        """Kueue's finalizers take away the rest; a farm does not wait for jobs that run for weeks.
+
+        Nothing is left to us: all is marked for deletion, and no new job is taken.
+        """
+        names = ", ".join(f"{view.kind} {view.name}" for view in queues.draining)
+        message = f"{names} go when the workloads that hold their quota have ended"
+        self._events.post(farm, "Warning", "QueuesDraining", message)
 
     def _set_finalizers(self, body: dict[str, Any], finalizers: list[str]) -> None:
         meta = body["metadata"]
@@ -152,10 +187,16 @@ class FarmReconciler:
         }
         self._client.patch(kfarm_resource(f"{body['kind'].lower()}s"), meta["name"], patch)
 
-    def _write_status(self, farm: Farm, decision: FarmDecision, body: dict[str, Any]) -> None:
-        wanted = farm_status(farm, decision, self._clock())
-        have = body.get("status") or {}
-        if all(have.get(key) == value for key, value in wanted.items()):
+    def _write_status(
+        self, farm: Farm, decision: FarmDecision, queues: QueueState, body: dict[str, Any]
+    ) -> None:
+        now = self._clock()
+        said = queues_condition(farm, queues, now)
+        before = body.get("status") or {}
+        contested = contests(farm, self._index.farms(), decision.members)
+        further = (said, contest_condition(farm, contested, now))
+        wanted = {**before, **farm_status(farm, decision, now, further)}
+        if before == wanted:
             return
         meta = body["metadata"]
         patch = {
@@ -164,6 +205,16 @@ class FarmReconciler:
         }
         resource = kfarm_resource(f"{farm.kind.lower()}s")
         self._index.put(self._client.patch(resource, farm.metadata.name, patch, sub="status"))
+        known = farm.status.conditions if farm.status else ()
+        for turned in transitions(known, wanted["conditions"]):
+            if turned.reason in UNDER_WAY:
+                continue
+            kind: Literal["Normal", "Warning"] = "Normal" if turned.status == "True" else "Warning"
+            self._events.post(farm, kind, turned.reason, turned.message)
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    return min((delay for delay in (one, other) if delay is not None), default=None)
 
 
 def _caught(write: Callable[[Any], None]) -> Callable[[Any], Exception | None]:

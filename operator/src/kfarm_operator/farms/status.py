@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
 from kfarm_api.farm import Farm
 
 from kfarm_operator.conditions import condition
+from kfarm_operator.farms.contest import CONDITION as EXCLUSIVE
 from kfarm_operator.farms.decide import FarmDecision
+from kfarm_operator.queues.status import CONDITION as QUEUES
+
+FURTHER = (QUEUES, EXCLUSIVE)
 
 
-def farm_status(farm: Farm, decision: FarmDecision, now: datetime) -> dict[str, Any]:
-    """What of the status is ours, as it should stand; conditions of others stay."""
+def farm_status(
+    farm: Farm,
+    decision: FarmDecision,
+    now: datetime,
+    further: Sequence[dict[str, Any] | None] = (),
+) -> dict[str, Any]:
+    """The fields of the status that follow from nodes and queues, as they should stand.
+
+    Parameters
+    ----------
+    further
+        Conditions of `FURTHER` types that there are. Conditions of still other types stay.
+    """
     clusters: list[dict[str, Any]] = []
     accelerators = 0
     for cluster in farm.spec.clusters:
@@ -31,15 +47,25 @@ def farm_status(farm: Farm, decision: FarmDecision, now: datetime) -> dict[str, 
         "readyNodes": sum(int(c["ready"]) for c in clusters),
         "accelerators": accelerators,
         "clusters": clusters,
-        "conditions": merged_conditions(farm, [_ready(farm, decision, clusters, now)]),
+        "conditions": merged_conditions(
+            farm,
+            [_ready(farm, decision, clusters, now), *(said for said in further if said)],
+            over=FURTHER,
+        ),
     }
 
 
-def merged_conditions(farm: Farm, own: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Conditions of one controller among those of others, in the order they stand in."""
+def merged_conditions(
+    farm: Farm, own: list[dict[str, Any]], over: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Conditions of one controller among those of others, in the order they stand in.
+
+    Those of types `over` that are not in `own` are left out: they are the controller's too.
+    """
     mine = {entry["type"]: entry for entry in own}
     before = farm.status.conditions if farm.status else ()
-    merged = [mine.pop(old.type) if old.type in mine else old.as_manifest() for old in before]
+    kept = [old for old in before if old.type in mine or old.type not in over]
+    merged = [mine.pop(old.type) if old.type in mine else old.as_manifest() for old in kept]
     return [*merged, *mine.values()]
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from kfarm_api.farm import Farm
 from kfarm_api.profile import AcceleratorProfile
@@ -17,6 +17,7 @@ from kfarm_api.units import parse_duration_ns
 from kfarm_twin.live_request import Compared, CompareRequest
 
 from kfarm_operator.client import ApiError, KubeClient, Resource, kfarm_resource
+from kfarm_operator.conditions import transitions
 from kfarm_operator.events import Events
 from kfarm_operator.index import Index
 from kfarm_operator.live import compare as comparing
@@ -32,6 +33,8 @@ from kfarm_operator.live.reports import (
 )
 from kfarm_operator.live.series import BadAnswer, Reading, queries, read_answer, take
 from kfarm_operator.live.status import (
+    OWNED,
+    TELEMETRY,
     Heard,
     differs,
     drifted,
@@ -242,15 +245,12 @@ class LiveReconciler:
 
     def _tell(self, farm: Farm, wanted: dict[str, Any]) -> None:
         """An Event for each of our conditions that changed."""
-        before = {c.type: c.status for c in (farm.status.conditions if farm.status else ())}
-        for entry in wanted["conditions"]:
-            kind, status = entry["type"], entry["status"]
-            if kind not in ("Telemetry", "Drift") or before.get(kind) == status:
-                continue
-            fine = (kind == "Telemetry") == (status == "True")
-            self._events.post(
-                farm, "Normal" if fine else "Warning", entry["reason"], entry["message"]
-            )
+        known = farm.status.conditions if farm.status else ()
+        for turned in transitions(known, wanted["conditions"]):
+            if turned.type in OWNED:
+                fine = (turned.type == TELEMETRY) == (turned.status == "True")
+                kind: Literal["Normal", "Warning"] = "Normal" if fine else "Warning"
+                self._events.post(farm, kind, turned.reason, turned.message)
 
     def _forget(self, key: Key) -> None:
         self._windows.pop(key, None)

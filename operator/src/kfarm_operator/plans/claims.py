@@ -121,6 +121,7 @@ class Ledgers:
                 epoch=epoch,
                 digest=digest,
                 expires_at=expires_at,
+                workload=observed.workload,
                 nodes=[NodeClaim(node=n, accelerators=a) for n, a in sorted(nodes.items())],
             )
             if not mine.nodes and all(claim.uid != mine.uid for claim in claims):

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from kfarm_api.plan import PlacementPlanStatus
+from kfarm_twin.work.backend import ELSEWHERE
 
 from kfarm_operator.conditions import parse_timestamp
 from kfarm_operator.plans.match import mismatch
@@ -28,7 +29,10 @@ from kfarm_operator.views import NodeView, PodView
 
 MAX_ATTEMPTS = 3
 RETRY_S = 5.0
-TWIN_REASONS = ("DeadlineExceeded", "MemoryExceeded", "Crashed")
+PLACED_BY_KUEUE = (
+    "Kueue places these workloads; the verdict on each stands in admissionChecks of its Workload"
+)
+TWIN_REASONS = ("DeadlineExceeded", "MemoryExceeded", "Crashed", *sorted(ELSEWHERE))
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ Decision = Wait | Evict | Simulate | Assign | Release | Report
 
 def decide(observed: Observed) -> Decision:
     """The next step for the plan."""
+    if observed.placed_by_kueue:
+        return _missing_farm(observed) or Report("PlacedByKueue", PLACED_BY_KUEUE)
     waiting = _missing_reference(observed)
     if waiting is not None:
         return waiting
@@ -114,6 +120,10 @@ def _missing_reference(observed: Observed) -> Wait | None:
             f"no ValidationPolicy named {observed.plan.spec.policy!r}; apply it or correct "
             "spec.policy",
         )
+    return _missing_farm(observed)
+
+
+def _missing_farm(observed: Observed) -> Wait | None:
     for (kind, farm_name), farm in observed.farms.items():
         if farm is None or farm.metadata.deletion_timestamp:
             return Wait(

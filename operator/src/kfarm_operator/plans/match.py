@@ -8,14 +8,23 @@ from decimal import Decimal
 from kfarm_api.plan import Workload
 from kfarm_api.profile import AcceleratorProfile
 
-from kfarm_operator.views import PodView, quantity
+from kfarm_operator.views import PodView, Shape, quantity
 
 
 def mismatch(
     pod: PodView, workload: Workload, profiles: Mapping[str, AcceleratorProfile]
 ) -> str | None:
     """Say in what the pod differs from its workload; None when in nothing that matters."""
-    shape = pod.shape
+    difference = shape_mismatch(pod.shape, workload, profiles)
+    if difference is None and pod.gated and pod.pinned is not None:
+        return f"is pinned to node {pod.pinned} already; the plan decides where it goes"
+    return difference
+
+
+def shape_mismatch(
+    shape: Shape, workload: Workload, profiles: Mapping[str, AcceleratorProfile]
+) -> str | None:
+    """Say in what a pod's shape differs from its workload, whatever node it is pinned to."""
     allowed = resource_names(workload, profiles)
     if len(shape.devices) != 1 or shape.devices[0][0] not in allowed:
         asked = ", ".join(f"{name}: {count}" for name, count in shape.devices) or "none"
@@ -25,11 +34,10 @@ def mismatch(
     count = shape.devices[0][1]
     if count != workload.accelerators_per_pod:
         return f"requests {count} accelerators; the plan validated {workload.accelerators_per_pod}"
-    return _other_mismatch(pod, workload)
+    return _other_mismatch(shape, workload)
 
 
-def _other_mismatch(pod: PodView, workload: Workload) -> str | None:
-    shape = pod.shape
+def _other_mismatch(shape: Shape, workload: Workload) -> str | None:
     declared = (
         ("CPU request", shape.cpu, _amount(workload.cpu)),
         ("memory request", shape.memory, _amount(workload.memory)),
@@ -43,8 +51,6 @@ def _other_mismatch(pod: PodView, workload: Workload) -> str | None:
             return f"{what} is {_show(found)}; the plan validated {_show(validated)}"
     if shape.oddities:
         return f"sets {', '.join(shape.oddities)}, which no plan can validate"
-    if pod.gated and pod.pinned is not None:
-        return f"is pinned to node {pod.pinned} already; the plan decides where it goes"
     return None
 
 

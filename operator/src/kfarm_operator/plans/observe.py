@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -14,9 +14,8 @@ from kfarm_api.plan import PlacementPlan, Slot, Workload
 from kfarm_api.policy import ValidationPolicy
 from kfarm_api.profile import AcceleratorProfile
 from kfarm_api.snapshot import digest
-from kfarm_api.units import parse_duration_ns
 
-from kfarm_operator.conditions import parse_timestamp, timestamp
+from kfarm_operator.conditions import parse_timestamp
 from kfarm_operator.index import Index
 from kfarm_operator.views import NodeView, PodView
 
@@ -61,7 +60,9 @@ class Observed:
     usage
         Accelerators on each node that pods of others hold.
     free_at
-        When all of them will have left, where each says how long it runs.
+        When all of them will have left, where each says how long it runs; `remaining.foresee`.
+    workload
+        Name of the Kueue Workload whose placement this is; the plan then carries its uid.
     """
 
     plan: PlacementPlan
@@ -85,10 +86,17 @@ class Observed:
             for entry in (farm.status.unhealthy if farm and farm.status else ())
         }
 
+    workload: str | None = field(default=None)
+
     @cached_property
     def workloads(self) -> dict[str, Workload]:
         """Workloads of the plan by name."""
         return {workload.name: workload for workload in self.plan.spec.workloads}
+
+    @property
+    def placed_by_kueue(self) -> bool:
+        """Whether Kueue chooses the nodes, so that the plan only describes behaviour."""
+        return self.plan.spec.placement == "Kueue"
 
     @cached_property
     def hostnames(self) -> dict[str, str]:
@@ -144,11 +152,12 @@ class Observed:
 
 @dataclass(frozen=True)
 class Usage:
-    """Accelerators that one pod holds on one node; the plan it names, if any."""
+    """Accelerators that one pod holds on one node; the plan it names and its Workload, if any."""
 
     node: str
     plan: tuple[str, str]
     accelerators: int
+    workload: str = ""
 
 
 def _described(farm: Farm) -> dict[str, Any]:
@@ -175,7 +184,8 @@ def pod_usage(pod: PodView, hostnames: Mapping[str, str]) -> Usage | None:
     if node is None or pod.terminal:
         return None
     held = sum(count for _, count in pod.shape.devices if count > 0)
-    return Usage(node, (pod.namespace, pod.plan), held) if held else None
+    owner = (pod.namespace, pod.plan)
+    return Usage(node, owner, held, pod.admitted_by) if held else None
 
 
 def observe(
@@ -185,86 +195,77 @@ def observe(
     pods: Iterable[PodView],
     now: datetime,
     hold_until: datetime | None = None,
+    workload: str | None = None,
 ) -> Observed:
-    """Gather from the mirrors what concerns one plan. `pods` are all pods that may use devices."""
-    farms: dict[tuple[str, str], Farm | None] = {
-        (ref.kind, ref.name): index.farm(ref.kind, ref.name) for ref in plan.spec.farms
-    }
+    """Pick from all nodes and pods what concerns one plan; `pods` may be all that use devices.
+
+    With `workload`, only the pods of that Kueue Workload are its own; those of others that name
+    the same plan count as usage.
+    """
+    farms = {(ref.kind, ref.name) for ref in plan.spec.farms}
     mine = {node.name: node for node in nodes if node.farm in farms and not node.deleting}
     hostnames = {hostname(node): node.name for node in mine.values()}
     own = (plan.metadata.namespace or "", plan.metadata.name)
     own_pods: list[PodView] = []
     usages: list[Usage] = []
-    ends: dict[str, list[datetime | None]] = {}
     for pod in pods:
-        if (pod.namespace, pod.plan) == own:
+        if (pod.namespace, pod.plan) == own and workload in (None, pod.admitted_by):
             own_pods.append(pod)
         else:
             used = pod_usage(pod, hostnames)
             if used is not None and used.node in mine:
                 usages.append(used)
-                ends.setdefault(used.node, []).append(pod_end(pod, index))
+    return assemble(plan, index, mine.values(), own_pods, usages, now, hold_until, workload)
+
+
+def assemble(
+    plan: PlacementPlan,
+    index: Index,
+    nodes: Iterable[NodeView],
+    own_pods: Iterable[PodView],
+    usages: Iterable[Usage],
+    now: datetime,
+    hold_until: datetime | None = None,
+    workload: str | None = None,
+) -> Observed:
+    """Put together what concerns one plan: nodes of its farms, its pods, what others hold there."""
+    farms: dict[tuple[str, str], Farm | None] = {
+        (ref.kind, ref.name): index.farm(ref.kind, ref.name) for ref in plan.spec.farms
+    }
     ledgers = {ledger_name(*farm): index.ledger(ledger_name(*farm)) for farm in farms}
     observed = Observed(
         plan=plan,
         policy=index.policy(plan.spec.policy),
         farms=farms,
         profiles=index.profiles(),
-        nodes=mine,
+        nodes={node.name: node for node in nodes},
         pods=tuple(sorted(own_pods, key=lambda pod: pod.order)),
         usage={},
         ledgers=ledgers,
         now=now,
         hold_until=hold_until,
+        workload=workload,
     )
-    observed = replace_usage(observed, usages)
-    return replace(observed, free_at=_free_at(observed, usages, ends))
-
-
-def _free_at(
-    observed: Observed, usages: Iterable[Usage], ends: Mapping[str, list[datetime | None]]
-) -> dict[str, str]:
-    """When nodes come free; none of a node that also holds a claim without pods."""
-    by_pods: dict[str, int] = {}
-    for used in usages:
-        by_pods[used.node] = by_pods.get(used.node, 0) + used.accelerators
-    known = {node: [end for end in found if end is not None] for node, found in ends.items()}
-    return {
-        node: timestamp(max(found))
-        for node, found in known.items()
-        if len(found) == len(ends[node]) and by_pods[node] == observed.usage.get(node)
-    }
-
-
-def pod_end(pod: PodView, index: Index) -> datetime | None:
-    """When a pod will have ended at the latest: by its own deadline, or as its plan says.
-
-    None where neither is known. Failures and restarts are not foreseen here.
-    """
-    try:
-        started = parse_timestamp(pod.started or "")
-    except ValueError:
-        return None
-    spans: list[float] = [] if pod.deadline_s is None else [float(pod.deadline_s)]
-    plan = index.plan(pod.namespace, pod.plan) if pod.plan else None
-    for workload in plan.spec.workloads if plan else ():
-        if workload.name == pod.workload and workload.duration:
-            spans.append(parse_duration_ns(workload.duration) / 1e9)
-    return started + timedelta(seconds=min(spans)) if spans else None
+    return replace_usage(observed, usages)
 
 
 def replace_usage(observed: Observed, usages: Iterable[Usage]) -> Observed:
-    """Add claims to what pods hold: a claim counts for what its plan's pods do not hold yet."""
+    """Add claims to what pods hold: a claim counts for what its own pods do not hold yet.
+
+    Its own are those of its plan, or, where Kueue placed them, those of its Workload.
+    """
     held: dict[str, int] = {}
-    by_plan: dict[tuple[tuple[str, str], str], int] = {}
+    by_holder: dict[tuple[tuple[str, str], str | None, str], int] = {}
     for used in usages:
         held[used.node] = held.get(used.node, 0) + used.accelerators
-        seat = (used.plan, used.node)
-        by_plan[seat] = by_plan.get(seat, 0) + used.accelerators
+        for workload in (None, used.workload):
+            seat = (used.plan, workload, used.node)
+            by_holder[seat] = by_holder.get(seat, 0) + used.accelerators
     for farm in observed.farms:
         for claim in observed.others_claims(farm):
             for claimed in claim.nodes:
-                present = by_plan.get(((claim.namespace, claim.plan), claimed.node), 0)
+                holder = (claim.namespace, claim.plan)
+                present = by_holder.get((holder, claim.workload, claimed.node), 0)
                 missing = max(0, claimed.accelerators - present)
                 held[claimed.node] = held.get(claimed.node, 0) + missing
     return replace(observed, usage=held)

@@ -7,14 +7,16 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from kfarm_api.plan import PlacementPlan
 from kfarm_twin.request import InputError, ValidationRequest, Verdict
 
 from kfarm_operator.client import PODS, ApiError, KubeClient, kfarm_resource
+from kfarm_operator.conditions import transitions
 from kfarm_operator.events import Events
 from kfarm_operator.index import Index
+from kfarm_operator.logs import about
 from kfarm_operator.mirror import Mirror
 from kfarm_operator.plans.claims import Ledgers, LostRace, Seats, seats_of
 from kfarm_operator.plans.decide import (
@@ -27,8 +29,10 @@ from kfarm_operator.plans.decide import (
     Wait,
     decide,
 )
-from kfarm_operator.plans.observe import Observed, observe
+from kfarm_operator.plans.observe import Observed, assemble
+from kfarm_operator.plans.remaining import foresee
 from kfarm_operator.plans.request import Survivors, build_request, find_survivors
+from kfarm_operator.plans.shut import while_shut
 from kfarm_operator.plans.status import (
     assigned_status,
     expiry,
@@ -36,6 +40,7 @@ from kfarm_operator.plans.status import (
     same,
     verdict_status,
 )
+from kfarm_operator.podmirrors import PodMirrors
 from kfarm_operator.runner import TwinFailed
 from kfarm_operator.views import NodeView, PodView
 
@@ -66,7 +71,7 @@ class PlanReconciler:
         client: KubeClient,
         index: Index,
         nodes: Mirror[NodeView],
-        pods: list[Mirror[PodView]],
+        pods: PodMirrors,
         runner: Runner,
         threads: ThreadPoolExecutor,
         *,
@@ -87,6 +92,8 @@ class PlanReconciler:
         self._events = Events(client)
         self._holds: dict[Key, tuple[datetime, float]] = {}
         self.interrupted: Callable[[Key], bool] = lambda _: False
+        self.gate_faults: Callable[[], tuple[str, ...]] = tuple
+        self.told: Callable[[Decision | Verdict], None] = lambda _: None
 
     async def reconcile(self, key: Key) -> float | None:
         """Take steps for one plan until only a report is left."""
@@ -95,8 +102,7 @@ class PlanReconciler:
             if plan is None or body is None:
                 await self._in_thread(self._forget, key)
                 return None
-            observed = self._observe(key, plan)
-            decision = decide(observed)
+            observed, decision = await self._in_thread(self._decide, key, plan)
             try:
                 done, again_s = await self._apply(key, observed, decision, body)
             except LostRace as error:
@@ -116,6 +122,11 @@ class PlanReconciler:
         """Drop claims whose plan does not exist any more."""
         await self._in_thread(self._collect)
 
+    def _question(self, observed: Observed, survivors: Survivors, epoch: int) -> ValidationRequest:
+        """What the twin is asked, with what is foreseen of those who hold devices."""
+        pods = [pod for mirror in self._pods.all() for pod in mirror.values()]
+        return build_request(foresee(observed, self._index, pods), survivors, epoch)
+
     async def _in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(None, work, *args)
 
@@ -126,11 +137,28 @@ class PlanReconciler:
         plan = self._index.put(body)
         return (plan, body) if isinstance(plan, PlacementPlan) else (None, None)
 
+    def _decide(self, key: Key, plan: PlacementPlan) -> tuple[Observed, Decision]:
+        """In a thread: on a large farm this takes a while, and the event loop must go on."""
+        observed = self._observe(key, plan)
+        step = decide(observed)
+        if isinstance(step, Assign | Release):
+            step = while_shut(step, self.gate_faults())
+        return observed, step
+
     def _observe(self, key: Key, plan: PlacementPlan) -> Observed:
-        pods = [pod for mirror in self._pods for pod in mirror.values()]
+        farms = {(ref.kind, ref.name) for ref in plan.spec.farms}
+        nodes = [
+            node for farm in farms for node in self._nodes.where("farm", farm) if not node.deleting
+        ]
         hold = self._holds.get(key)
-        return observe(
-            plan, self._index, self._nodes.values(), pods, self._clock(), hold[0] if hold else None
+        return assemble(
+            plan,
+            self._index,
+            nodes,
+            self._pods.of_plan(key),
+            self._pods.usages(nodes, but=key),
+            self._clock(),
+            hold[0] if hold else None,
         )
 
     async def _apply(
@@ -149,20 +177,28 @@ class PlanReconciler:
                 return False, None
             case Release():
                 await self._in_thread(self._release, decision)
+                self.told(decision)
                 return False, None
             case Wait() | Report():
                 wanted = report_status(observed, decision)
                 if not same(body.get("status"), wanted):
                     await self._in_thread(self._write, observed, wanted)
+                    await self._in_thread(self._announce, observed, wanted)
                 await self._in_thread(self._afterwards, observed, decision)
                 return True, decision.again_s
 
     async def _simulate(
         self, key: Key, observed: Observed, decision: Simulate
     ) -> tuple[bool, float | None]:
-        survivors = find_survivors(observed)
-        request = build_request(observed, survivors, decision.epoch)
-        _LOG.info("%s/%s: epoch %d: %s", *key, decision.epoch, decision.why)
+        survivors = await self._in_thread(find_survivors, observed)
+        request = await self._in_thread(self._question, observed, survivors, decision.epoch)
+        _LOG.info(
+            "%s/%s: epoch %d: %s",
+            *key,
+            decision.epoch,
+            decision.why,
+            extra=described(observed, decision.epoch),
+        )
         verdict, attempts = await self._ask(key, observed, request, decision.attempts)
         if verdict is None:
             return True, 0.0
@@ -235,6 +271,7 @@ class PlanReconciler:
         else:
             self._ledgers.withdraw(observed.plan.metadata.uid or "", list(observed.farms))
         self._write(observed, wanted)
+        self.told(verdict)
         approved = verdict.verdict == "Approved"
         self._events.post(
             observed.plan, "Normal" if approved else "Warning", verdict.verdict, verdict.message
@@ -248,6 +285,15 @@ class PlanReconciler:
         }
         answer = self._client.patch(PLANS, meta.name, body, namespace=meta.namespace, sub="status")
         self._index.put(answer)
+
+    def _announce(self, observed: Observed, wanted: dict[str, Any]) -> None:
+        """Events for what turned since the last status; verdicts have their own."""
+        before = observed.plan.status.conditions if observed.plan.status else ()
+        for turned in transitions(before, wanted["conditions"]):
+            good = turned.status == "True"
+            if turned.type == "Ready" or (turned.type == "Released" and good):
+                kind: Literal["Normal", "Warning"] = "Normal" if good else "Warning"
+                self._events.post(observed.plan, kind, turned.reason, turned.message)
 
     def _evict(self, observed: Observed, decision: Evict) -> None:
         for pod in decision.pods:
@@ -264,7 +310,7 @@ class PlanReconciler:
     def _release_one(self, pair: tuple[Any, PodView, str]) -> ApiError | None:
         _, pod, host = pair
         try:
-            self._pods[0].put(
+            self._pods.put(
                 self._client.patch(PODS, pod.name, release_body(pod, host), namespace=pod.namespace)
             )
         except ApiError as error:
@@ -272,7 +318,7 @@ class PlanReconciler:
                 return error
             fresh = self._client.get(PODS, pod.name, pod.namespace)
             if fresh is not None:
-                self._pods[0].put(fresh)
+                self._pods.put(fresh)
             return error if error.conflict else None
         return None
 
@@ -286,6 +332,8 @@ class PlanReconciler:
                 message = f"pod {pod.name} stays gated: it {difference}"
                 self._events.once(observed.plan, pod.uid, "Warning", "PodDiffers", message)
             self._shrink_claims(observed)
+        if observed.placed_by_kueue and any(observed.claim(farm) for farm in observed.farms):
+            self._ledgers.withdraw(observed.plan.metadata.uid or "", list(observed.farms))
 
     def _shrink_claims(self, observed: Observed) -> None:
         """A plan whose pods have all ended holds nothing any more."""
@@ -307,12 +355,23 @@ class PlanReconciler:
             name = (farm.kind, farm.metadata.name)
             ledger = self._index.ledger(f"{farm.kind.lower()}.{farm.metadata.name}")
             for claim in ledger.spec.claims if ledger else ():
+                if claim.workload is not None:
+                    continue
                 known = self._index.plan(claim.namespace, claim.plan)
                 if known is not None and known.metadata.uid == claim.uid:
                     continue
                 body = self._client.get(PLANS, claim.plan, claim.namespace)
                 if body is None or body["metadata"]["uid"] != claim.uid:
                     self._ledgers.withdraw(claim.uid, [name])
+
+
+def described(observed: Observed, epoch: int | None = None) -> dict[str, Any]:
+    """Fields of a log line about a plan."""
+    meta = observed.plan.metadata
+    return about(
+        "PlacementPlan", meta.namespace, meta.name,
+        uid=meta.uid, generation=meta.generation, epoch=epoch,
+    )  # fmt: skip
 
 
 def release_body(pod: PodView, host: str) -> dict[str, Any]:

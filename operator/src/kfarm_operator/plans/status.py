@@ -18,6 +18,7 @@ from kfarm_operator.views import PodView
 JSON = dict[str, Any]
 WAITING = (
     "Revalidating",
+    "GateDegraded",
     "WaitingForPods",
     "PolicyNotFound",
     "FarmNotFound",
@@ -133,8 +134,41 @@ def assigned_status(observed: Observed, pairs: tuple[tuple[SlotView, PodView], .
 
 def report_status(observed: Observed, report: Report | Wait) -> JSON:
     """Status as it stands, with counts and conditions brought up to date."""
+    if observed.placed_by_kueue:
+        return _described(observed, report)
     status = observed.plan.status or PlacementPlanStatus()
     return finish(observed, status, report.reason, report.message)
+
+
+def _described(observed: Observed, report: Report | Wait) -> JSON:
+    """Status of a plan that only describes behaviour: no verdict, no slots, counts of its pods."""
+    pods = [pod for pod in observed.pods if pod.live]
+    generation = observed.plan.metadata.generation
+    status = PlacementPlanStatus(
+        observed_generation=generation,
+        released=sum(pod.released for pod in pods),
+        bound=sum(pod.node is not None for pod in pods),
+    )
+    body = status.model_dump(by_alias=True, mode="json", exclude={"conditions"})
+    before = observed.plan.status.conditions if observed.plan.status else []
+    all_bound = bool(pods) and status.bound == len(pods)
+    counts = f"{status.bound} of {len(pods)} pods are bound, {status.released} released"
+    ready: Status = "False" if isinstance(report, Wait) else "True"
+    rows: tuple[tuple[str, Status, str, str], ...] = (
+        ("Ready", ready, report.reason, report.message),
+        ("Validated", "Unknown", "PlacedByKueue", report.message),
+        (
+            "Released",
+            "True" if all_bound else "False",
+            "AllBound" if all_bound else "NotAllBound",
+            counts,
+        ),
+    )
+    body["conditions"] = [
+        condition(kind, state, why, text, generation=generation, before=before, now=observed.now)
+        for kind, state, why, text in rows
+    ]
+    return body
 
 
 def finish(observed: Observed, status: PlacementPlanStatus, reason: str, message: str) -> JSON:

@@ -14,8 +14,9 @@ from typing import Any, Self
 import kopf
 from kfarm_operator.client import KubeClient
 from kfarm_operator.handlers import register
+from kfarm_operator.parts import Accounts, Role
 from kfarm_operator.runner import TwinFailed
-from kfarm_operator.service import Accounts, Role, Service
+from kfarm_operator.service import Service, Timing
 from kfarm_twin.fleetrun_request import FleetRequest
 from kfarm_twin.fleetrun_result import FleetRun
 from kfarm_twin.request import InputError, ValidationRequest, Verdict
@@ -137,8 +138,10 @@ class InProcessOperator:
         role: Role = "all",
         connect: Callable[[Path], KubeClient] = KubeClient.connect,
         player: HeldPlayer | None = None,
+        timing: Timing | None = None,
     ) -> None:
         self._installation = installation
+        self._timing = timing
         self._connect = connect
         self._twin = twin
         self._player = player
@@ -158,8 +161,8 @@ class InProcessOperator:
     @property
     def reconciles(self) -> int:
         """Reconciles of farms, plans and what-ifs so far."""
-        service = self._running
-        return service.farm_queue.done + service.plan_queue.done + service.run_queue.done
+        counted = ("farms", "plans", "twinruns")
+        return sum(queue.done for queue in self._running.queues() if queue.name in counted)
 
     @property
     def _running(self) -> Service:
@@ -207,7 +210,9 @@ class InProcessOperator:
             self._connect(installation.farm),
             self._connect(installation.whatif) if self._player is not None else None,
         )
-        service = self.service = Service(accounts, self._role, self._twin, self._player)
+        service = self.service = Service(
+            accounts, self._role, self._twin, self._player, self._timing
+        )
         registry = kopf.OperatorRegistry()
         register(registry, service)
         await service.start()

@@ -123,6 +123,19 @@ class Operator:
         """Process number; 0 when it does not run."""
         return self._process.pid if self._process else 0
 
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The running process."""
+        if self._process is None:
+            raise ControlPlaneError("the operator does not run", "start it first.")
+        return self._process
+
+    def read(self, path: str) -> str:
+        """What the process serves there, for example ``metrics`` or ``healthz?verbose``."""
+        url = f"http://127.0.0.1:{self._port}/{path}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return str(answer.read().decode())
+
     def __enter__(self) -> Operator:
         self.start()
         return self

@@ -1,0 +1,1 @@
+"""Kueue asks, the twin answers: AdmissionChecks, Workloads, and their gated pods."""

@@ -1,0 +1,1 @@
+"""Farms become queues of Kueue: topology, flavors, cohorts, cluster queues."""
