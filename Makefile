@@ -65,14 +65,18 @@ verify: lint types generated ## Everything that CI checks before the tests
 controlplane: sync ## Build the control plane binaries that are missing (once; about ten minutes)
 	@$(RUN)/python scripts/controlplane.py
 
+.PHONY: prometheus
+prometheus: sync ## Unpack Debian's Prometheus into the cache unless there is one (once; 19 MB)
+	@$(RUN)/python scripts/prometheus.py
+
 .PHONY: test
-test: sync controlplane ## Run the tests, against a real control plane
+test: sync controlplane prometheus ## Run the tests, against a real control plane
 	$(RUN)/pytest
 	@echo
 	@echo "==> next: make demo shows the whole path; docs/architecture.md explains it"
 
 .PHONY: test-slow
-test-slow: sync controlplane ## Run the long campaigns as well
+test-slow: sync controlplane prometheus ## Run the long campaigns as well
 	$(RUN)/pytest -m "slow or not slow"
 
 .PHONY: test-nojit

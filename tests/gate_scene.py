@@ -31,6 +31,7 @@ from kfarm_operator.plans.decide import (
 )
 from kfarm_operator.plans.observe import Observed, observe
 from kfarm_operator.plans.reconcile import release_body
+from kfarm_operator.plans.remaining import foresee
 from kfarm_operator.plans.request import build_request, find_survivors
 from kfarm_operator.plans.status import (
     assigned_status,
@@ -228,7 +229,9 @@ class Scene:
         parsed = PlacementPlan.model_validate(plan or self.plan, extra="ignore")
         pods = [pod_view(body) for body in self.pods.values()]
         nodes = self._node_views().values()
-        return observe(parsed, self._index(), nodes, pods, self.now, self.hold_until)
+        index = self._index()
+        seen = observe(parsed, index, nodes, pods, self.now, self.hold_until)
+        return foresee(seen, index, pods)
 
     def decide(self) -> Decision:
         return decide(self.observed())

@@ -67,6 +67,8 @@ RIGHTS: dict[str, dict[str, frozenset[str]]] = {
         **{f"{kind}/status.kfarm.dev": frozenset({"patch", "update"}) for kind in KINDS},
         "nodes.": READ | {"create", "patch", "delete"},
         "nodes/status.": frozenset({"patch"}),
+        "acceleratorhealths.npu.ai": frozenset({"list"}),
+        "nodedevicereports.npu.ai": frozenset({"list"}),
         **{f"{kind}.kueue.x-k8s.io": QUEUE_VERBS for kind in QUEUES},
         "events.": frozenset({"create", "patch"}),
         "events.events.k8s.io": frozenset({"create", "patch"}),

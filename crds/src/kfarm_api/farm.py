@@ -25,6 +25,7 @@ from kfarm_api.fleet_rules import DRAINS_FIT, needs_pdus
 from kfarm_api.profile import Celsius
 from kfarm_api.queues import Kueue, Share
 from kfarm_api.reliability import Reliability
+from kfarm_api.telemetry import DriftRows, Suggestions, Telemetry, UnhealthyList
 from kfarm_api.thermal import AirZone, Loop, PlantDetails, Watts
 from kfarm_api.units import Bounds, Quantity
 
@@ -275,6 +276,7 @@ class FarmSpec(Strict):
     shares: Annotated[list[Share], Field(max_length=16), BY_NAME] = Field(default_factory=list)
     kueue: Kueue | None = None
     clusters: Annotated[list[Cluster], Field(min_length=1, max_length=32), BY_NAME]
+    telemetry: Telemetry | None = None
     rules: ClassVar[tuple[Cel, ...]] = (
         Cel(
             "self.clusters.all(c, self.clusters.exists_one(d, d.name == c.name))",
@@ -306,7 +308,11 @@ class ClusterStatus(Strict):
 
 
 class FarmStatus(Strict):
-    """Written by the operator."""
+    """Written by the operator.
+
+    `drift` is the history of predicted beside observed, the latest last; `suggestions` are
+    parameters that would fit better. `unhealthy` are accelerators that count as lost.
+    """
 
     observed_generation: Annotated[int, Field(ge=0)] | None = None
     nodes: Annotated[int, Field(ge=0)] | None = None
@@ -315,6 +321,9 @@ class FarmStatus(Strict):
     clusters: Annotated[list[ClusterStatus], Field(max_length=32), BY_NAME] = Field(
         default_factory=list
     )
+    unhealthy: UnhealthyList = Field(default_factory=list)
+    drift: DriftRows = Field(default_factory=list)
+    suggestions: Suggestions = Field(default_factory=list)
     conditions: Conditions = Field(default_factory=list)
 
 

@@ -19,6 +19,7 @@ from kfarm_api.base import (
     Strict,
     Text,
 )
+from kfarm_api.telemetry import LabelName
 from kfarm_api.thermal import Fans, OverheadPart, Thermal
 from kfarm_api.units import Bounds, Quantity, parse_quantity
 
@@ -116,12 +117,21 @@ class NodeOverhead(Strict):
 
 
 class MetricNames(Strict):
-    """Names under which an exporter publishes the device; data, since they change."""
+    """Names under which an exporter publishes the device; data, since they change.
+
+    A name may carry labels that its series must have, such as
+    ``furiosa_npu_hw_temperature{label="peak"}``. `node_label` and `device_label` say which label
+    names the node and which the device; where they are left out the usual ones are looked for.
+    `power_of` ``Card`` says that each device shows what its whole card draws.
+    """
 
     temperature: Text | None = None
     power: Text | None = None
     utilization: Text | None = None
     health: Text | None = None
+    node_label: LabelName | None = None
+    device_label: LabelName | None = None
+    power_of: Literal["Device", "Card"] | None = None
 
 
 class FaultCode(Strict):

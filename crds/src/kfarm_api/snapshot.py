@@ -11,10 +11,14 @@ from pydantic import Field
 from kfarm_api.base import Strict
 from kfarm_api.farm import Farm
 from kfarm_api.layout import farm_places
+from kfarm_api.telemetry import Correction
 
 
 class NodeState(Strict):
-    """A node as it stands: capacity left by others, and whether it can take pods."""
+    """A node as it stands: capacity left by others, and whether it can take pods.
+
+    `free_at` is when others will have left it, where all of them say how long they run.
+    """
 
     name: str
     farm_kind: str
@@ -27,6 +31,7 @@ class NodeState(Strict):
     accelerators: Annotated[int, Field(ge=0)]
     used: Annotated[int, Field(ge=0)] = 0
     live: bool = False
+    free_at: Annotated[str, Field(max_length=40)] | None = None
 
 
 class Survivor(Strict):
@@ -40,9 +45,11 @@ class Survivor(Strict):
 class FarmSnapshot(Strict):
     """The state a simulation starts from.
 
-    `accelerators` is what a node can give now (allocatable, in devices), `used` what others hold by
-    claims or bound pods. `live` says that readiness is an observation of real hardware, so that the
-    twin starts from it; else it starts from equilibrium.
+    `accelerators` is what a node can give now (allocatable, in devices, less what is reported
+    bad), `used` what others hold by claims or bound pods. `live` says that readiness is an
+    observation of real hardware, so that the twin starts from it; else it starts from equilibrium.
+    `corrections` are what measurements say of the coolant of clusters whose farm wants that to
+    count.
     """
 
     api_version: Literal["kfarm.dev/v1alpha1"] = "kfarm.dev/v1alpha1"
@@ -50,6 +57,7 @@ class FarmSnapshot(Strict):
     nodes: list[NodeState]
     survivors: list[Survivor] = Field(default_factory=list)
     epoch: Annotated[int, Field(ge=0)] = 0
+    corrections: list[Correction] = Field(default_factory=list)
 
 
 def synthetic_snapshot(farms: list[Farm]) -> FarmSnapshot:

@@ -23,6 +23,7 @@ from kfarm_operator.gate_watch import GateWatch
 from kfarm_operator.health import Finding, Hearing, fresh
 from kfarm_operator.index import GATE_KINDS, Index
 from kfarm_operator.instruments import Instruments
+from kfarm_operator.live.part import LivePart
 from kfarm_operator.mirror import Cadence, Mirror
 from kfarm_operator.parts import Accounts, Part, Role, Shared
 from kfarm_operator.plans.part import PlanPart
@@ -139,7 +140,7 @@ class Service:
         shared, parts = self.shared, list[Part]()
         parts.append(CataloguePart(shared))
         if shared.does("farm"):
-            parts.append(FarmPart(shared))
+            parts += [FarmPart(shared), LivePart(shared)]
         if shared.does("gate") and shared.pods is not None:
             plans = PlanPart(shared, shared.pods)
             admission = AdmissionPart(shared, shared.pods, self.timing.mirrors)
@@ -315,11 +316,12 @@ class Service:
 
 def _same(old: NodeView, new: NodeView) -> bool:
     """Whether nothing changed that any decision looks at; heartbeats end here."""
-    return (old.ready, old.schedulable, old.deleting, old.fingerprint) == (
+    return (old.ready, old.schedulable, old.deleting, old.fingerprint, old.faults) == (
         new.ready,
         new.schedulable,
         new.deleting,
         new.fingerprint,
+        new.faults,
     )
 
 

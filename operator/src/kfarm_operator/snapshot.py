@@ -18,6 +18,7 @@ from kfarm_operator.client import NODES, PODS, ApiError, KubeClient, kfarm_resou
 from kfarm_operator.index import GATE_KINDS, Index
 from kfarm_operator.plans.decide import next_epoch
 from kfarm_operator.plans.observe import Observed, observe
+from kfarm_operator.plans.remaining import foresee
 from kfarm_operator.plans.request import build_snapshot, find_survivors
 from kfarm_operator.views import (
     FOREIGN_PODS,
@@ -103,7 +104,8 @@ def _observe(client: KubeClient, index: Index, plan: PlacementPlan) -> Observed:
         for body in client.items(PODS, **query):
             pods[body["metadata"]["uid"]] = pod_view(body)
     nodes = [node_view(body) for body in client.items(NODES, **OUR_NODES)]
-    return observe(plan, index, nodes, pods.values(), datetime.now(UTC))
+    seen = observe(plan, index, nodes, pods.values(), datetime.now(UTC))
+    return foresee(seen, index, pods.values())
 
 
 def _find(index: Index, plan: str) -> PlacementPlan:

@@ -26,6 +26,13 @@ _BYTES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15}
 _NOT_READY_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _UNDECLARED = ("affinity", "topologySpreadConstraints", "resourceClaims", "overhead", "resources")
+FAULT_CONDITIONS = (
+    *(f"Gpu{part}Watch" for part in ("Mem", "Thermal", "Pcie", "Power", "Inforom", "Sm", "Nvlink")),
+    *(f"Gpu{part}Watch" for part in ("Mcu", "Pmu", "Driver")),
+    *("GpuMemoryError", "SysLogsXIDError", "SysLogsSXIDError", "SysLogsGPUFallenOff"),
+    *("NVSwitchFatalError", "NVSwitchDown"),
+)
+"""Conditions that NVSentinel sets on a Node for faults that it calls fatal, while they last."""
 _STANDARD_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 
 OUR_NODES: dict[str, Any] = {"labelSelector": LABEL_FARM}
@@ -72,6 +79,7 @@ class Shape:
 class PodView:
     """A pod that names a plan.
 
+    `started` is when the kubelet took it up, `deadline_s` how long it may be active then.
     `admitted_by` is the Kueue Workload that it belongs to and `pod_set` its part of it; empty
     where Kueue has no hand in it.
     """
@@ -90,6 +98,8 @@ class PodView:
     deleting: bool
     order: tuple[int, str]
     shape: Shape
+    started: str | None = None
+    deadline_s: int | None = None
     admitted_by: str = ""
     pod_set: str = ""
 
@@ -111,7 +121,10 @@ class PodView:
 
 @dataclass(frozen=True)
 class NodeView:
-    """A node of a farm; `allocatable` counts extended resources only."""
+    """A node of a farm; `allocatable` counts extended resources only.
+
+    `faults` are conditions by which somebody says that its accelerators are not sound.
+    """
 
     name: str
     uid: str
@@ -123,6 +136,7 @@ class NodeView:
     taints: tuple[tuple[str, str, str], ...]
     allocatable: tuple[tuple[str, int], ...]
     deleting: bool
+    faults: tuple[str, ...] = ()
 
     @property
     def farm(self) -> tuple[str, str]:
@@ -202,6 +216,8 @@ def pod_view(body: dict[str, Any]) -> PodView:
         terminal=status.get("phase") in ("Succeeded", "Failed"),
         deleting="deletionTimestamp" in meta,
         order=(int(index) if index.isascii() and index.isdigit() else -1, meta["name"]),
+        started=status.get("startTime"),
+        deadline_s=spec.get("activeDeadlineSeconds"),
         shape=shape_of(spec),
         admitted_by=(meta.get("annotations") or {}).get(KUEUE_WORKLOAD, ""),
         pod_set=labels.get(KUEUE_POD_SET, ""),
@@ -293,4 +309,9 @@ def node_view(body: dict[str, Any]) -> NodeView:
             if "/" in name and quantity(amount).is_finite()
         ),
         deleting="deletionTimestamp" in meta,
+        faults=tuple(
+            c["type"]
+            for c in status.get("conditions") or ()
+            if c["type"] in FAULT_CONDITIONS and c["status"] == "True"
+        ),
     )

@@ -15,7 +15,7 @@ from kfarm_api.plan import (
 )
 from kfarm_api.policy import MAX_FUTURES, ValidationPolicy
 from kfarm_api.profile import AcceleratorProfile
-from kfarm_api.snapshot import FarmSnapshot, digest
+from kfarm_api.snapshot import FarmSnapshot, canonical_json, digest
 from pydantic import Field
 
 Reason = Annotated[str, Field(max_length=64, pattern=r"^[A-Z][A-Za-z0-9]*$")]
@@ -81,9 +81,9 @@ class ValidationRequest(Strict):
     def digest(self) -> str:
         """Digest of the specs, the snapshot and the seed.
 
-        Left out are metadata beside names, statuses and the uids of nodes, so that the same farm
-        described on a laptop and on a cluster has the same digest. Farms and profiles that the
-        plan does not name are left out as well.
+        Left out are metadata beside names, statuses, telemetry and the uids of nodes, so that the
+        same farm described on a laptop and on a cluster has the same digest. Farms and profiles
+        that the plan does not name are left out as well.
         """
         return digest(
             {
@@ -112,27 +112,38 @@ class ValidationRequest(Strict):
     def _snapshot_content(self) -> dict[str, Any]:
         named = {(farm.kind, farm.metadata.name) for farm in self._named_farms()}
         nodes = [
-            node.model_dump(mode="json", exclude={"uid"})
+            node.model_dump(mode="json", exclude={"uid", "free_at"})
             for node in self.snapshot.nodes
             if (node.farm_kind, node.farm) in named
         ]
         survivors = [survivor.model_dump(mode="json") for survivor in self.snapshot.survivors]
+        corrections = sorted(
+            (correction.as_manifest() for correction in self.snapshot.corrections),
+            key=canonical_json,
+        )
         return {
             "nodes": sorted(nodes, key=lambda node: str(node["name"])),
             "survivors": sorted(survivors, key=lambda s: (str(s["workload"]), int(s["slot"]))),
             "epoch": self.snapshot.epoch,
+            **({"corrections": corrections} if corrections else {}),
         }
 
 
 def _spec_of(
     manifest: GPUFarm | NPUFarm | AcceleratorProfile | ValidationPolicy | PlacementPlan,
 ) -> dict[str, Any]:
-    """Kind, names and spec of an object, without what the API server adds."""
+    """Kind, names and spec of an object, without what the API server adds.
+
+    Where a farm is measured is left out: what the twin takes from it stands in the snapshot.
+    """
+    spec = manifest.spec.as_manifest()
+    if isinstance(manifest, GPUFarm | NPUFarm):
+        spec.pop("telemetry", None)
     return {
         "kind": manifest.kind,
         "namespace": manifest.metadata.namespace,
         "name": manifest.metadata.name,
-        "spec": manifest.spec.as_manifest(),
+        "spec": spec,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from kfarm_twin.compile import Model, compile_farm
 from kfarm_twin.cooling_metrics import cooling_notes, cooling_study
 from kfarm_twin.explain import check_result, survival_sentence
 from kfarm_twin.judge import Stated
+from kfarm_twin.live_start import corrected, room_from
 from kfarm_twin.moments import most_moments
 from kfarm_twin.outcomes import join_outcomes, order_statistics
 from kfarm_twin.place import Shortfall, place
@@ -102,9 +103,9 @@ class _Run:
         self.progress = progress
         self.policy = request.policy.spec
         self.horizon_ns = parse_duration_ns(self.policy.simulation.horizon)
-        self.model = compile_farm(
-            list(request.farms), request.profiles, request.plan, request.snapshot
-        )
+        farms, told = corrected(list(request.farms), request.snapshot)
+        model = compile_farm(farms, request.profiles, request.plan, request.snapshot)
+        self.model = replace(model, warnings=(*told, *model.warnings))
         checks = self.policy.checks
         self.bounds = [_Bound.of(check) for check in checks]
         self.sequences = [
@@ -206,7 +207,8 @@ class _Run:
             return early, Detail(model=self.model)
         placed = place(self.model)
         if isinstance(placed, Shortfall):
-            return self.verdict("Rejected", "Unplaceable", placed.message), Detail(model=self.model)
+            message = placed.message + room_from(self.model, self.request.snapshot)
+            return self.verdict("Rejected", "Unplaceable", message), Detail(model=self.model)
         self.simulator = Simulator(self.model, placed, self.request.effective_seed, self.horizon_ns)
         self.simulator.cooling = cooling_study(self.model, placed)
         self.survives, instances = survive(

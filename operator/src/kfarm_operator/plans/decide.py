@@ -25,7 +25,7 @@ from kfarm_operator.conditions import parse_timestamp
 from kfarm_operator.plans.footing import footing, unselected
 from kfarm_operator.plans.match import mismatch
 from kfarm_operator.plans.observe import Observed, SlotView, expired, hostname
-from kfarm_operator.plans.request import build_request, find_survivors
+from kfarm_operator.plans.request import build_request, find_survivors, unsound
 from kfarm_operator.views import NodeView, PodView
 
 MAX_ATTEMPTS = 3
@@ -260,7 +260,7 @@ def _broken(
         if view.vacated and not claimed:
             continue
         reason = footing(observed, view.slot.node, view.slot.node_digest)
-        reason = reason or unselected(observed, view)
+        reason = reason or unselected(observed, view) or unsound(observed, view.slot.node)
         if reason is not None:
             return reason
     if claimed and expired(status.expires_at, observed.now):

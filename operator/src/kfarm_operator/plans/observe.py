@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
 from kfarm_api.farm import Farm
 from kfarm_api.ledger import Claim, NodeLedger, ledger_name
@@ -58,6 +59,8 @@ class Observed:
         Pods that name this plan.
     usage
         Accelerators on each node that pods of others hold.
+    free_at
+        When all of them will have left, where each says how long it runs; `remaining.foresee`.
     workload
         Name of the Kueue Workload whose placement this is; the plan then carries its uid.
     """
@@ -72,6 +75,17 @@ class Observed:
     ledgers: Mapping[str, NodeLedger | None]
     now: datetime
     hold_until: datetime | None = field(default=None)
+    free_at: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def lost(self) -> dict[str, int]:
+        """Accelerators by node that are there but reported bad."""
+        return {
+            entry.node: entry.accelerators
+            for farm in self.farms.values()
+            for entry in (farm.status.unhealthy if farm and farm.status else ())
+        }
+
     workload: str | None = field(default=None)
 
     @cached_property
@@ -109,7 +123,7 @@ class Observed:
                 "plan": self.plan.spec.as_manifest(),
                 "policy": self.policy.spec.as_manifest() if self.policy else None,
                 "farms": {
-                    f"{kind}/{name}": farm.spec.as_manifest() if farm else None
+                    f"{kind}/{name}": _described(farm) if farm else None
                     for (kind, name), farm in self.farms.items()
                 },
                 "profiles": {
@@ -144,6 +158,13 @@ class Usage:
     plan: tuple[str, str]
     accelerators: int
     workload: str = ""
+
+
+def _described(farm: Farm) -> dict[str, Any]:
+    """A farm's spec without where it is measured, on which no verdict rests."""
+    spec = farm.spec.as_manifest()
+    spec.pop("telemetry", None)
+    return spec
 
 
 def hostname(node: NodeView) -> str:

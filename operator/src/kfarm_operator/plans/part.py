@@ -17,6 +17,7 @@ from kfarm_twin.request import Verdict
 from kfarm_operator.parts import Part, Shared, respecified
 from kfarm_operator.plans.decide import Decision, Release
 from kfarm_operator.plans.reconcile import PlanReconciler
+from kfarm_operator.plans.request import corrections
 from kfarm_operator.podmirrors import PodMirrors
 from kfarm_operator.views import NodeView, PodView
 from kfarm_operator.workqueue import WorkQueue
@@ -167,10 +168,14 @@ def concerns(plan: PlacementPlan, nodes: set[str]) -> bool:
     return any(slot.node in nodes for placement in status.placements for slot in placement.slots)
 
 
-def _made(farm: Kind | None) -> tuple[int, int | None]:
-    """What of a farm's status plans wait for."""
-    status = farm.status if isinstance(farm, GPUFarm | NPUFarm) else None
-    return (status.observed_generation or 0, status.nodes) if status else (0, None)
+def _made(farm: Kind | None) -> tuple[object, ...]:
+    """What of a farm's status concerns plans: how far it is made, what is bad, how warm it is."""
+    if not isinstance(farm, GPUFarm | NPUFarm) or farm.status is None:
+        return ()
+    status = farm.status
+    lost = tuple((entry.node, entry.accelerators) for entry in status.unhealthy)
+    warm = tuple((found.cluster, found.inlet) for found in corrections(farm))
+    return (status.observed_generation or 0, status.nodes, lost, warm)
 
 
 def frees(before: Kind | None, after: Kind | None) -> bool:

@@ -30,6 +30,7 @@ from kfarm_operator.plans.decide import (
     decide,
 )
 from kfarm_operator.plans.observe import Observed, assemble
+from kfarm_operator.plans.remaining import foresee
 from kfarm_operator.plans.request import Survivors, build_request, find_survivors
 from kfarm_operator.plans.shut import while_shut
 from kfarm_operator.plans.status import (
@@ -127,6 +128,11 @@ class PlanReconciler:
         """Drop claims whose plan does not exist any more."""
         await self._in_thread(self._collect)
 
+    def _question(self, observed: Observed, survivors: Survivors, epoch: int) -> ValidationRequest:
+        """What the twin is asked, with what is foreseen of those who hold devices."""
+        pods = [pod for mirror in self._pods.all() for pod in mirror.values()]
+        return build_request(foresee(observed, self._index, pods), survivors, epoch)
+
     async def _in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(None, work, *args)
 
@@ -191,7 +197,7 @@ class PlanReconciler:
         self, key: Key, observed: Observed, decision: Simulate
     ) -> tuple[bool, float | None]:
         survivors = await self._in_thread(find_survivors, observed)
-        request = await self._in_thread(build_request, observed, survivors, decision.epoch)
+        request = await self._in_thread(self._question, observed, survivors, decision.epoch)
         _LOG.info(
             "%s/%s: epoch %d: %s",
             *key,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from kfarm_api.farm import Cluster, Farm
 from kfarm_api.layout import farm_places
 from kfarm_api.snapshot import FarmSnapshot, NodeState, Survivor
+from kfarm_api.telemetry import Correction
 from kfarm_twin.request import ValidationRequest
 
 from kfarm_operator.plans.match import mismatch
@@ -47,7 +48,23 @@ def build_snapshot(observed: Observed, survivors: Survivors, epoch: int) -> Farm
             for (workload, slot), pod in sorted(survivors.items(), key=lambda item: item[0])
         ],
         epoch=epoch,
+        corrections=[found for farm in farms for found in corrections(farm)],
     )
+
+
+def corrections(farm: Farm) -> list[Correction]:
+    """What the latest measurements say of the coolant, where the farm wants that to count."""
+    telemetry = farm.spec.telemetry
+    if telemetry is None or telemetry.correct != "Inlet" or farm.status is None:
+        return []
+    latest = {row.cluster: row.error for row in farm.status.drift if row.error is not None}
+    named = [(c.name, latest[c.name]) for c in farm.spec.clusters if c.name in latest]
+    found = [(name, min(50, round(float(error or 0)))) for name, error in named]
+    return [
+        Correction(farm_kind=farm.kind, farm=farm.metadata.name, cluster=name, inlet=kelvins)
+        for name, kelvins in found
+        if kelvins > 0
+    ]
 
 
 def _node_of(observed: Observed, pod: PodView) -> str:
@@ -107,18 +124,36 @@ def _state(
         accelerators=offered(observed, node) if node else 0,
         used=used.get(node.name, 0) if node else 0,
         live=cluster.source.selector is not None,
+        free_at=observed.free_at.get(node.name) if node else None,
     )
 
 
 def offered(observed: Observed, node: NodeView) -> int:
-    """Devices of its cluster's profile that a node can give; 0 for a node of no known cluster."""
+    """Devices of its cluster's profile that a node can give; 0 for a node of no known cluster.
+
+    What is reported bad (`FarmStatus.unhealthy`) counts as lost, whether or not its device plugin
+    has taken it out of allocatable already.
+    """
     farm = observed.farms.get(node.farm)
     for cluster in farm.spec.clusters if farm else ():
         if cluster.name == node.cluster:
             profile = observed.profiles.get(cluster.accelerator)
             names = profile.spec.resource_names if profile else ()
-            return max((node.devices(name) for name in names), default=0)
+            sound = cluster.accelerators_per_node - observed.lost.get(node.name, 0)
+            return max(0, min(sound, max((node.devices(name) for name in names), default=0)))
     return 0
+
+
+def unsound(observed: Observed, name: str) -> str | None:
+    """Whether a node has fewer sound accelerators left than the plan's slots there need."""
+    node = observed.nodes.get(name)
+    if node is None or name not in observed.lost:
+        return None
+    workloads = [observed.workloads.get(v.workload) for v in observed.slots if v.slot.node == name]
+    needed = sum(workload.accelerators_per_pod for workload in workloads if workload)
+    if needed <= offered(observed, node):
+        return None
+    return f"{observed.lost[name]} accelerators of node {name} are reported bad"
 
 
 def find_survivors(observed: Observed) -> Survivors:
