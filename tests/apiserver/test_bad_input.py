@@ -128,8 +128,7 @@ def test_a_profile_that_is_missing(trouble: Trouble) -> None:
     trouble.apply(world.farm_name, change)
     trouble.until(world.farm_name, "Ready", "ProfileNotFound", "h100-typo", "correct the name")
     world.cluster.apply(world.policy(), world.plan("train"))
-    world.until(lambda: world.status().get("reason") == "ProfileNotFound")
-    assert "h100-typo" in world.status()["message"]
+    trouble.until("train", "Ready", "ProfileNotFound", "h100-typo", of="placementplan")
     trouble.others_are_served("profile")
 
 
@@ -137,8 +136,9 @@ def test_a_policy_that_is_unknown(trouble: Trouble) -> None:
     world = trouble.world
     trouble.apply(world.farm_name, lambda _: None)
     world.cluster.apply(world.plan("train"))
-    world.until(lambda: world.status().get("reason") == "PolicyNotFound")
-    assert "apply it or correct spec.policy" in world.status()["message"]
+    trouble.until(
+        "train", "Ready", "PolicyNotFound", "apply it or correct spec.policy", of="placementplan"
+    )
     trouble.others_are_served("policy")
     world.cluster.apply(world.policy())
     world.until_verdict("Approved")
@@ -155,7 +155,7 @@ def test_a_million_nodes_are_not_made(trouble: Trouble) -> None:
     trouble.until(world.farm_name, "Ready", "FarmTooLarge", "1,048,576", "clusters[].nodes")
     assert not world.cluster.get("nodes", "-l", f"kfarm.dev/farm={world.farm_name}")["items"]
     world.cluster.apply(world.policy(), world.plan("train"))
-    world.until(lambda: world.status().get("reason") == "FarmNotReady")
+    trouble.until("train", "Ready", "FarmNotReady", "0 of 1048576", of="placementplan")
     with pytest.raises(KubectlError, match=r"spec.workloads\[0\].pods.*8192"):
         world.cluster.apply(world.plan("million", pods=1_000_000))
     near = trouble.neighbour
