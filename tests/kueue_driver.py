@@ -200,7 +200,7 @@ class Driver:
         """All workloads by name, as the watch has brought them."""
         return {item["metadata"]["name"]: item for item in self._mirror.values()}
 
-    def settle(self, quiet_s: float, timeout_s: float = 120.0) -> dict[str, Object]:
+    def settle(self, quiet_s: float, timeout_s: float = 300.0) -> dict[str, Object]:
         """Wait until no workload has changed for a while; returns them."""
         began = time.monotonic()
         while True:

@@ -254,6 +254,17 @@ def lone_world(installation: Installation, twin: HeldTwin) -> World:
     return World(installation, twin)
 
 
+@pytest.fixture(scope="module")
+def neighbour(
+    installation: Installation, operator: InProcessOperator, held_twin: HeldTwin
+) -> World:
+    """A world in order for a whole module, beside whatever its tests do."""
+    made = World(installation, held_twin)
+    made.operator = operator
+    made.prepare(nodes=4)
+    return made
+
+
 class Runs:
     """A namespace with a trace, and TwinRuns in it."""
 

@@ -25,6 +25,8 @@ from kfarm_operator.views import NodeView
 LABEL_DRILL = "kfarm.dev/drill"
 ANNOTATION_DIGEST = "kfarm.dev/spec-digest"
 ANNOTATION_OWNER = "kfarm.dev/farm-uid"
+MAX_NODES = 20_000
+"""Of one farm; four times what Kubernetes is tested with."""
 Body = dict[str, Any]
 
 
@@ -98,6 +100,9 @@ def decide(
         By cluster: real Nodes that its selector matches.
     """
     decision = FarmDecision()
+    if sum(cluster.nodes for cluster in farm.spec.clusters) > MAX_NODES:
+        decision.problems.append(_too_large(farm))
+        return decision
     wanted: set[str] = set()
     for cluster in farm.spec.clusters:
         profile = profiles.get(cluster.accelerator)
@@ -119,6 +124,15 @@ def decide(
         if node.farm == (farm.kind, farm.metadata.name) and node.name not in wanted:
             _take_back(decision, farm, node)
     return decision
+
+
+def _too_large(farm: Farm) -> tuple[str, str]:
+    wanted = sum(cluster.nodes for cluster in farm.spec.clusters)
+    return (
+        "FarmTooLarge",
+        f"{wanted:,} nodes are more than the {MAX_NODES:,} that one farm may have; those that are "
+        "there stay: correct clusters[].nodes, or describe several farms",
+    )
 
 
 def decide_deletion(farm: Farm, nodes: Iterable[NodeView]) -> FarmDecision:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from kfarm_api.farm import Farm
+from kfarm_api.farm import Farm, GPUFarm, NPUFarm
 
 from kfarm_operator.client import (
     NODES,
@@ -35,6 +35,7 @@ UNDER_WAY = ("Creating", "CreatingNodes")
 """Reasons that pass by themselves; no Event tells of them."""
 SELECTOR_RELIST_S = 30.0
 _TRANSIENT = (0, 429)
+_KINDS = ("GPUFarm", "NPUFarm")
 _LOG = logging.getLogger(__name__)
 
 
@@ -58,7 +59,12 @@ class FarmReconciler:
         self._events = Events(client)
 
     async def reconcile(self, key: tuple[str, str]) -> float | None:
-        """Bring one farm to what it says; `key` is (kind, name)."""
+        """Bring one farm to what it says; `key` is (kind, name).
+
+        A node that was given back names no farm: its key is empty.
+        """
+        if key[0] not in _KINDS:
+            return None
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(None, self._reconcile, *key)
 
@@ -68,7 +74,7 @@ class FarmReconciler:
         if body is None:
             return None
         farm = self._index.put(body)
-        if farm is None or farm.kind not in ("GPUFarm", "NPUFarm"):
+        if not isinstance(farm, GPUFarm | NPUFarm):
             return None
         if farm.metadata.deletion_timestamp:
             return self._finalize(farm, body)
