@@ -15,7 +15,8 @@ from pathlib import Path
 
 import kopf
 from kfarm_twin.work.backend import ELSEWHERE
-from kfarm_twin.work.daskclient import DaskBackend, check_address
+from kfarm_twin.work.daskclient import DaskBackend
+from kfarm_twin.work.dasklink import check_address
 
 from kfarm_operator.client import KubeClient
 from kfarm_operator.handlers import register

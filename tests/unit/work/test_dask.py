@@ -19,14 +19,15 @@ from kfarm_operator.runner import VERDICTS, TwinFailed, TwinRunner
 from kfarm_twin.validate import validate
 from kfarm_twin.warm import warm_request
 from kfarm_twin.work.backend import Entry
-from kfarm_twin.work.daskclient import INSTALL, DaskBackend, Patience, check_address
+from kfarm_twin.work.daskclient import DaskBackend
+from kfarm_twin.work.dasklink import INSTALL, Patience, check_address
 from kfarm_twin.work.forkclient import ServerCommand
 from kfarm_twin.work.forked import ForkBackend
 
 ENTRIES = Path(__file__).parents[1] / "operator"
 BEHAVE = Entry("runner_entries:behave", "")
 PATIENCE = Patience(
-    connect=3.0, probe=0.2, silence=3.0, workers=1.5, queue=60.0, grace=1.0, pause=0.1
+    connect=4.0, probe=0.2, silence=6.0, workers=1.5, queue=60.0, grace=1.0, pause=0.1
 )
 MIB = 1 << 20
 

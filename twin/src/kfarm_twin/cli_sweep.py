@@ -115,7 +115,7 @@ def _limits(options: SweepOptions) -> Limits:
 
 
 def _check_scheduler(options: SweepOptions) -> None:
-    from kfarm_twin.work.daskclient import check_address  # noqa: PLC0415 - only where asked for
+    from kfarm_twin.work.dasklink import check_address  # noqa: PLC0415 - only where asked for
 
     if options.scheduler is None:
         return
