@@ -57,15 +57,29 @@ def _unpack(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="prometheus-") as made:
         work = Path(made)
-        _run(["apt-get", "download", "prometheus"], work)
-        package = next(work.glob("prometheus_*.deb"), None)
-        if package is None:
-            raise ControlPlaneUnavailable("apt-get download left no package.", "run it by hand.")
+        package = _download(work)
         _run(["dpkg-deb", "-x", package.name, "tree"], work)
         # another process may have been faster: whose rename comes first does not matter
         if not (folder / "usr/bin/prometheus").is_file():
             shutil.rmtree(folder, ignore_errors=True)
             (work / "tree").rename(folder)
+
+
+def _download(folder: Path) -> Path:
+    """Debian's package; apt's own lists are fetched into the folder where the system's are old."""
+    try:
+        _run(["apt-get", "download", "prometheus"], folder)
+    except ControlPlaneUnavailable:
+        (folder / "lists/partial").mkdir(parents=True)
+        (folder / "cache/archives/partial").mkdir(parents=True)
+        own = [f"Dir::State::Lists={folder / 'lists'}", f"Dir::Cache={folder / 'cache'}"]
+        options = [part for option in own for part in ("-o", option)]
+        _run(["apt-get", *options, "update"], folder)
+        _run(["apt-get", *options, "download", "prometheus"], folder)
+    package = next(folder.glob("prometheus_*.deb"), None)
+    if package is None:
+        raise ControlPlaneUnavailable("apt-get download left no package.", "run it by hand.")
+    return package
 
 
 def _run(command: Sequence[str], folder: Path) -> None:
