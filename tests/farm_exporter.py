@@ -27,8 +27,11 @@ def recorded_powers() -> list[list[float]]:
     """Rows of powers [W] of eight devices: recorded where ``KFARM_SHARED`` has them, or made up."""
     folder = Path(os.environ.get("KFARM_SHARED", "/nonexistent")) / "traces/b200-power-steps"
     recorded = sorted(folder.glob("fixed-fans-node/*_pl600w.csv.gz"))
-    if recorded:
-        return _of_run(recorded[0])
+    return _of_run(recorded[0]) if recorded else made_up_powers()
+
+
+def made_up_powers() -> list[list[float]]:
+    """Rows of powers [W] of eight devices that differ by 30 W each under load."""
     with POWER_STEPS.open(encoding="utf-8", newline="") as file:
         return [[float(value) for value in row.values()] for row in csv.DictReader(file)]
 
@@ -111,12 +114,12 @@ class Exporter:
     card: int = 1
     bad: set[tuple[str, int]] = field(default_factory=set)
     altered: Callable[[str, str], str] = lambda _, value: value
+    rows: list[list[float]] = field(default_factory=recorded_powers)
     scrapes: int = 0
 
     def page(self) -> str:
         """What the next scrape shows."""
-        rows = recorded_powers()
-        row = rows[self.scrapes % len(rows)]
+        row = self.rows[self.scrapes % len(self.rows)]
         self.scrapes += 1
         lines: list[str] = []
         for n in self.nodes:

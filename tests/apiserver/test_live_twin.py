@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 import yaml
-from farm_exporter import DCGM, FURIOSA, RBLN, Exporter, exporting, saying, serving, silent_port
+from farm_exporter import (
+    DCGM,
+    FURIOSA,
+    RBLN,
+    Exporter,
+    exporting,
+    made_up_powers,
+    saying,
+    serving,
+    silent_port,
+)
 from kfarm_controlplane.errors import ControlPlaneUnavailable
 from kfarm_controlplane.prometheus import PrometheusServer, prometheus_binary, required
 from kfarm_operator.snapshot import export
@@ -113,7 +123,8 @@ def test_a_twin_that_agrees_then_one_that_does_not(world: Any) -> None:
 
 
 def test_another_resistance_is_found(world: Any) -> None:
-    exporter = _dcgm(world)
+    """Of devices whose powers differ; those of one recorded node hardly do."""
+    exporter = _dcgm(world, rows=made_up_powers())
     exporter.resistance_k_per_w = 0.055
     with _scraped(exporter) as server:
         _measure(world, server.url)
