@@ -292,6 +292,7 @@ def test_the_twin_admits_and_evicts_whom_kueue_does(played: Played, kind: str) -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", ["classic", "fair"])
 def test_the_twin_admits_and_evicts_whom_kueue_does_at_length(
     played_long: Played, kind: str
