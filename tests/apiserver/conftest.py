@@ -16,6 +16,7 @@ from kfarm_controlplane.client import Cluster
 from kfarm_controlplane.cluster import ControlPlane, wait_until
 from kfarm_controlplane.inprocess import HeldPlayer, HeldTwin, InProcessOperator
 from kfarm_controlplane.installation import Installation, install
+from kfarm_operator.service import Timing
 from kfarm_twin.request import ValidationRequest
 from kfarm_twin.validate import validate
 from kfarm_twin.whatif_play import warm
@@ -61,9 +62,17 @@ def twin(held_twin: HeldTwin) -> Iterator[HeldTwin]:
 
 
 @pytest.fixture(scope="module")
-def operator(installation: Installation, held_twin: HeldTwin) -> Iterator[InProcessOperator]:
+def timing() -> Timing:
+    """How often the module's operator lists again; a module may have its own."""
+    return Timing()
+
+
+@pytest.fixture(scope="module")
+def operator(
+    installation: Installation, held_twin: HeldTwin, timing: Timing
+) -> Iterator[InProcessOperator]:
     """One operator for the module's tests."""
-    with InProcessOperator(installation, held_twin) as running:
+    with InProcessOperator(installation, held_twin, timing=timing) as running:
         yield running
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from kfarm_controlplane.client import KubectlError
-from kfarm_operator import service
 from kfarm_operator.farms import reconcile
+from kfarm_operator.service import Timing
 
 Body = dict[str, Any]
 HUGE = 65_536
@@ -18,11 +18,16 @@ LIMIT = 256 * 1024
 """Bytes that all annotations of an object may have."""
 
 
+@pytest.fixture(scope="module")
+def timing() -> Timing:
+    """Lists every other moment, so that nothing waits half a minute for one."""
+    return Timing(relist_s=2.0)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
     """Re-lists every few seconds, so that nothing waits half a minute for one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service, "RELIST_S", 2.0)
         patch.setattr(reconcile, "SELECTOR_RELIST_S", 1.0)
         yield
 

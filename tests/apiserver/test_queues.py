@@ -12,8 +12,8 @@ from kfarm_controlplane.client import Cluster, KubectlError
 from kfarm_controlplane.cluster import wait_until
 from kfarm_controlplane.inprocess import InProcessOperator
 from kfarm_controlplane.installation import Installation
-from kfarm_operator import service
 from kfarm_operator.queues import keep
+from kfarm_operator.service import Timing
 
 ROOT = __file__.rsplit("/tests/", 1)[0]
 KINDS = ("topologies", "resourceflavors", "cohorts", "clusterqueues")
@@ -30,11 +30,16 @@ def clean_cluster(control_plane: object) -> Iterator[Cluster]:
         yield plane
 
 
+@pytest.fixture(scope="module")
+def timing() -> Timing:
+    """Lists every other moment, so that nothing waits half a minute for one."""
+    return Timing(relist_s=1.0)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
     """Re-lists every few seconds, so that nothing waits half a minute for one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service, "RELIST_S", 1.0)
         patch.setattr(keep, "DISCOVERY_S", 1.0)
         patch.setattr(keep, "FRESH_S", 1.0)
         patch.setattr(keep, "RETRY_S", 2.0)
