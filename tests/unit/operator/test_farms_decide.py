@@ -289,4 +289,4 @@ def test_conditions_of_others_stay(simulated: Estate, scenes: Any) -> None:
     drift = {"type": "Drift", "status": "False", "reason": "Near", "lastTransitionTime": "x"}
     simulated.farm["status"] = {"conditions": [drift]}
     status = farm_status(simulated.parsed(), simulated.decide(), scenes.START)
-    assert [c["type"] for c in status["conditions"]] == ["Ready", "Drift"]
+    assert [c["type"] for c in status["conditions"]] == ["Drift", "Ready"]
