@@ -72,7 +72,7 @@ class Queue:
 
     def __init__(self, world: Any) -> None:
         self.world = world
-        self.name = world.farm_name
+        self.name = f"{world.farm_name}-by-hand"  # beside those that the farm makes of itself
 
     def prepare(
         self, *others: str, levels: tuple[str, ...] = LEVELS, quota: int = 64, **policy: Any

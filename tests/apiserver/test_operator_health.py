@@ -18,6 +18,7 @@ from kfarm_controlplane.proxy import SilentProxy
 from kfarm_operator import client as client_module
 from kfarm_operator import handlers
 from kfarm_operator.instruments import CATALOGUE
+from kfarm_operator.live.gauges import FAMILIES
 from kfarm_operator.mirror import Cadence
 from kfarm_operator.probes import answer
 from kfarm_operator.service import Service, Timing
@@ -100,7 +101,8 @@ def test_a_deaf_watch_of_kopf_is_found_out_and_repaired_by_lists(
         proxy.silence()
         world.cluster.apply(world.plan(pods=2))
         world.until_verdict("Approved")
-        world.until(lambda: _ill(service) == ["watch-placementplans"])
+        deaf = {"watch-placementplans", "watch-nodeledgers"}  # both changed, neither was heard of
+        world.until(lambda: set(_ill(service)) == deaf)
         assert service.hearing.missed["placementplans"] >= 1
         assert b"[-]watch-placementplans owes a change" in answer(service, "/healthz")[2]
         proxy.speak()
@@ -125,6 +127,7 @@ def test_metrics_are_those_of_the_catalogue_and_name_no_pods(world: Any) -> None
                        else ("", "_created"))
     }  # fmt: skip
     documented |= {name.replace("_total", "_created") for name in CATALOGUE}
+    documented |= {name for name, _, _ in FAMILIES.values()}
     assert set(found) <= documented
     assert found["kfarm_plans"][world.namespace, "Approved"] == 1
     assert found["kfarm_farm_nodes"][world.farm_name, "GPUFarm", "ready"] == 8

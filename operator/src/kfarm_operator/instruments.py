@@ -125,8 +125,8 @@ class Instruments(Collector):
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
         self._counted = {
-            "kfarm_verdicts_total", "kfarm_gate_releases_total", "kfarm_reconcile_errors_total",
-            "kfarm_api_requests_total", "kfarm_twin_failures_total",
+            "kfarm_verdicts_total", "kfarm_admission_answers_total", "kfarm_gate_releases_total",
+            "kfarm_reconcile_errors_total", "kfarm_api_requests_total", "kfarm_twin_failures_total",
         }  # fmt: skip
         for name, described in CATALOGUE.items():
             if described.type == "histogram":

@@ -192,7 +192,7 @@ class Mirror(Generic[View]):
                     return
                 if error.not_found and self._optional:
                     self._be_empty()
-                    self._stopping.wait(ABSENT_RETRY_S)
+                    self._stopping.wait(min(ABSENT_RETRY_S, 0.5 * self.silence_s))
                     continue
                 failures += 0 if error.gone else 1
                 self._errors += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from gate_scene import cluster_body, farm_body, profile_body
 from kfarm_api.profile import AcceleratorProfile
 from kfarm_api.telemetry import MAX_ROWS, DriftBounds, DriftRow, Unhealthy
 from kfarm_api.v1alpha1 import GPUFarm
-from kfarm_operator.live.gauges import LiveGauges
+from kfarm_operator.live.gauges import FAMILIES, LiveGauges
 from kfarm_operator.live.reports import (
     Report,
     device_reports,
@@ -369,6 +370,11 @@ def test_conditions_of_others_stay_and_ours_go_with_the_telemetry() -> None:
     wanted = live_status(told, lost=[], telemetry=None, closed=None, now=NOW)
     assert [entry["type"] for entry in wanted["conditions"]] == ["Ready"]
     assert (wanted["drift"], wanted["unhealthy"]) == (None, None)
+
+
+def test_gauges_are_documented() -> None:
+    text = (Path(__file__).parents[3] / "docs/live.md").read_text("utf-8")
+    assert [name for name, _, _ in FAMILIES.values() if f"`{name}`" not in text] == []
 
 
 def test_gauges_show_and_forget_a_farm() -> None:

@@ -13,6 +13,17 @@ FARM = ("kind", "farm")
 CLUSTER = (*FARM, "cluster")
 
 
+FAMILIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "up": ("kfarm_telemetry_up", "1 while the farm's Prometheus is believed", FARM),
+    "devices": ("kfarm_telemetry_devices", "Devices that were measured", FARM),
+    "unhealthy": ("kfarm_unhealthy_accelerators", "Accelerators counted as lost", FARM),
+    "error": ("kfarm_drift_temperature_kelvin", "Mean of observed less predicted", CLUSTER),
+    "error_p95": ("kfarm_drift_temperature_p95_kelvin", "p95 of its absolute value", CLUSTER),
+    "power_error": ("kfarm_drift_power_ratio", "Mean error of power over the most drawn", CLUSTER),
+}
+"""Name, help and labels of each of the `LiveGauges`; docs/live.md has them."""
+
+
 @dataclass(frozen=True)
 class LiveGauges:
     """Gauges of the live twin; made once for a registry."""
@@ -27,24 +38,10 @@ class LiveGauges:
     @classmethod
     def register(cls, registry: CollectorRegistry) -> Self:
         """Make the gauges and register them."""
-
-        def gauge(name: str, text: str, labels: tuple[str, ...]) -> Gauge:
-            return Gauge(name, text, labels, registry=registry)
-
-        return cls(
-            up=gauge("kfarm_telemetry_up", "1 while the farm's Prometheus is believed", FARM),
-            devices=gauge("kfarm_telemetry_devices", "Devices that were measured", FARM),
-            unhealthy=gauge("kfarm_unhealthy_accelerators", "Accelerators counted as lost", FARM),
-            error=gauge(
-                "kfarm_drift_temperature_kelvin", "Mean of observed less predicted", CLUSTER
-            ),
-            error_p95=gauge(
-                "kfarm_drift_temperature_p95_kelvin", "p95 of its absolute value", CLUSTER
-            ),
-            power_error=gauge(
-                "kfarm_drift_power_ratio", "Mean error of power over the most drawn", CLUSTER
-            ),
-        )
+        return cls(**{
+            field: Gauge(name, text, labels, registry=registry)
+            for field, (name, text, labels) in FAMILIES.items()
+        })  # fmt: skip
 
     def show(self, farm: Farm, *, up: bool | None, devices: int, lost: int) -> None:
         """What the last round told; `up` is None for a farm without telemetry."""
