@@ -283,7 +283,12 @@ def test_a_node_that_fails_is_replaced_and_its_successor_validated(queue: Queue)
     world.cluster.fail_node(lost)
     out = "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
     world.cluster.kubectl("taint", "node", lost, out)
-    world.until(lambda: len(world.bound()) == 4 and lost not in world.bound(), "replacement", 90)
+
+    def replaced() -> bool:
+        bound = world.bound()
+        return len(bound) == 4 and lost not in bound
+
+    world.until(replaced, "replacement", 90)
     assert queue.entry()["state"] == "Ready"
     assert lost not in {s.node for s in world.asked[-1].snapshot.survivors}
     (claim,) = queue.claims()
