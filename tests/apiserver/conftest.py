@@ -301,6 +301,23 @@ class Runs:
             return {**body, "binaryData": {"trace.swf": base64.b64encode(raw).decode()}}
         return {**body, "data": {"trace.swf": text}}
 
+    def farm(self, name: str, **cluster: Any) -> Body:
+        """Six air-cooled nodes and a spare."""
+        described = {
+            "name": "c",
+            "accelerator": "b200",
+            "nodes": 7,
+            "spares": 1,
+            "acceleratorsPerNode": 8,
+            "rack": {"nodes": 2},
+            "cooling": {"type": "Air", "supplyTemperature": 22},
+            "reliability": {"reference": "llama3-h100"},
+            "source": {"simulated": {}},
+            **cluster,
+        }
+        spec = {"site": {"name": "광주"}, "clusters": [described]}
+        return _object("GPUFarm", {"name": name}, spec)
+
     def run(self, name: str, **spec: Any) -> Body:
         return {
             "apiVersion": "kfarm.dev/v1alpha1",

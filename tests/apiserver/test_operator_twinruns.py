@@ -19,6 +19,7 @@ from kfarm_controlplane.installation import Installation
 from kfarm_operator.runner import TwinFailed
 
 Body = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -63,23 +64,7 @@ def test_the_cluster_and_the_laptop_give_the_same_answer(
 
 
 def test_a_farm_is_played_as_it_is_described(runs: Any, tmp_path: Path) -> None:
-    cluster = {
-        "name": "c",
-        "accelerator": "b200",
-        "nodes": 7,
-        "spares": 1,
-        "acceleratorsPerNode": 8,
-        "rack": {"nodes": 2},
-        "cooling": {"type": "Air", "supplyTemperature": 22},
-        "reliability": {"reference": "llama3-h100"},
-        "source": {"simulated": {}},
-    }
-    farm = {
-        "apiVersion": "kfarm.dev/v1alpha1",
-        "kind": "GPUFarm",
-        "metadata": {"name": "whatif-farm"},
-        "spec": {"site": {"name": "광주"}, "clusters": [cluster]},
-    }
+    farm = runs.farm("whatif-farm")
     run = runs.run("on-farm", farms=[{"kind": "GPUFarm", "name": "whatif-farm"}])
     del run["spec"]["shape"]
     runs.cluster.apply(runs.trace(), run)
@@ -91,6 +76,32 @@ def test_a_farm_is_played_as_it_is_described(runs: Any, tmp_path: Path) -> None:
     assert result == compared(tmp_path, farm, runs.trace(), run)
     assert result["nodes"] == 6
     runs.cluster.kubectl("delete", "gpufarm", "whatif-farm")
+
+
+def test_jobs_warm_the_farm_that_they_run_on(runs: Any, tmp_path: Path) -> None:
+    """With heat, profiles count as well, and placement may look at temperatures."""
+    catalogue = yaml.safe_load_all((ROOT / "examples/catalogue/nvidia.yaml").read_text("utf-8"))
+    profile = next(body for body in catalogue if body["metadata"]["name"] == "b200")
+    profile["metadata"]["name"] = "b200-whatif"
+    farm = runs.farm("warm-farm", accelerator="b200-whatif")
+    policies = [
+        {"name": "blind", "placement": "BestFit"},
+        {"name": "cool", "placement": "ThermalAware"},
+    ]
+    run = runs.run("warm", farms=[{"kind": "GPUFarm", "name": "warm-farm"}], policies=policies)
+    del run["spec"]["shape"]
+    run["spec"] |= {"heat": True, "replicas": 1}
+    runs.cluster.apply(runs.trace(), farm, run)
+    status = runs.until("warm", "ProfileNotFound")
+    assert "b200-whatif" in status["message"]
+    runs.cluster.apply(profile)
+    runs.until("warm", "Completed")
+    result = runs.result("warm")
+    assert result == compared(tmp_path, profile, farm, runs.trace(), run)
+    hottest = [policy["metrics"]["hottestDeviceC"] for policy in result["policies"]]
+    assert all(22.0 < each["mean"] < 120.0 for each in hottest)
+    for name in ("gpufarm/warm-farm", "acceleratorprofile/b200-whatif"):
+        runs.cluster.kubectl("delete", name)
 
 
 def test_a_generator_needs_no_config_map(runs: Any, tmp_path: Path) -> None:
