@@ -198,13 +198,18 @@ class FirstStatus:
 
     def _follow(self) -> None:
         try:
-            for event in self._client.watch(PLANS, self._version):
-                body = event["object"]
-                if event["type"] == "MODIFIED" and body.get("status"):
-                    self.first.setdefault(key_of(body), time.monotonic())
+            while not self._closed:  # the API server ends each stream after some minutes
+                self._follow_once()
         except ApiError as error:
             if not self._closed:
                 say(f"the watch ended: {error}")
+
+    def _follow_once(self) -> None:
+        for event in self._client.watch(PLANS, self._version):
+            body = event["object"]
+            self._version = body["metadata"]["resourceVersion"]
+            if event["type"] == "MODIFIED" and body.get("status"):
+                self.first.setdefault(key_of(body), time.monotonic())
 
     def create(self, body: Body) -> None:
         """Create a plan; its time runs from the request on."""
