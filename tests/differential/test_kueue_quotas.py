@@ -314,7 +314,7 @@ def _without_limits(tree: QueueTree, field: str) -> QueueTree:
             replace(
                 group,
                 flavors=tuple(
-                    (name, {r: replace(quota, **{field: None}) for r, quota in given.items()})
+                    (name, {r: quota._replace(**{field: None}) for r, quota in given.items()})
                     for name, given in group.flavors
                 ),
             )
