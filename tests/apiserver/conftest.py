@@ -19,6 +19,7 @@ from kfarm_controlplane.installation import Installation, install
 from kfarm_operator.service import Timing
 from kfarm_twin.request import ValidationRequest
 from kfarm_twin.validate import validate
+from kfarm_twin.warm import warm as warm_verdicts
 from kfarm_twin.whatif_play import warm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,8 +48,14 @@ def installation(clean_cluster: Cluster) -> Installation:
     return install(clean_cluster, ROOT / "charts/kfarm")
 
 
+@pytest.fixture(scope="session")
+def _compiled() -> None:
+    """Kernels are compiled before anybody waits for a verdict; with an empty cache for minutes."""
+    warm_verdicts()
+
+
 @pytest.fixture(scope="module")
-def held_twin() -> HeldTwin:
+def held_twin(_compiled: None) -> HeldTwin:
     """The real twin behind the module's door."""
     return HeldTwin(validate)
 

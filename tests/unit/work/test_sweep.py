@@ -59,10 +59,15 @@ def stored(folder: Path) -> dict[str, bytes]:
 
 
 def sweep_of(arguments: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "kfarm_twin.cli", *arguments],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    # in the background of a shell an interrupt is ignored, and children inherit that
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "kfarm_twin.cli", *arguments],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wait_for_points(folder: Path, count: int, process: subprocess.Popen[bytes]) -> None:
