@@ -30,7 +30,6 @@ from kfarm_operator.plans.decide import (
     decide,
 )
 from kfarm_operator.plans.observe import Observed, observe
-from kfarm_operator.plans.reconcile import release_body
 from kfarm_operator.plans.remaining import foresee
 from kfarm_operator.plans.request import build_request, find_survivors
 from kfarm_operator.plans.status import (
@@ -40,6 +39,7 @@ from kfarm_operator.plans.status import (
     same,
     verdict_status,
 )
+from kfarm_operator.release import release_body
 from kfarm_operator.views import node_view, pod_view
 from kfarm_twin.request import ValidationRequest, Verdict
 

@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 from kfarm_api.v1alpha1 import Kind
 
+from kfarm_operator.asking import Runner
 from kfarm_operator.client import KubeClient
 from kfarm_operator.health import Finding
 from kfarm_operator.index import Index
 from kfarm_operator.instruments import Instruments
 from kfarm_operator.mirror import Mirror
-from kfarm_operator.plans.reconcile import Runner
 from kfarm_operator.podmirrors import PodMirrors
 from kfarm_operator.twinruns.reconcile import Player
 from kfarm_operator.views import NodeView, PodView

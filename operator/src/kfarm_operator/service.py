@@ -16,6 +16,7 @@ import kopf
 from kfarm_api.v1alpha1 import AcceleratorProfile, GPUFarm, Kind, NPUFarm
 
 from kfarm_operator.admission.part import AdmissionPart
+from kfarm_operator.asking import Runner
 from kfarm_operator.catalogue import CataloguePart
 from kfarm_operator.client import NODES, ApiError, bearer, kfarm_resource
 from kfarm_operator.farms.part import FarmPart
@@ -27,7 +28,6 @@ from kfarm_operator.live.part import LivePart
 from kfarm_operator.mirror import Cadence, Mirror
 from kfarm_operator.parts import Accounts, Part, Role, Shared
 from kfarm_operator.plans.part import PlanPart
-from kfarm_operator.plans.reconcile import Runner
 from kfarm_operator.podmirrors import PodMirrors
 from kfarm_operator.readings import (
     farm_samples,

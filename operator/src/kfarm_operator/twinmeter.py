@@ -12,8 +12,8 @@ from kfarm_twin.request import ValidationRequest, Verdict
 from kfarm_twin.whatif_request import WhatIfRequest
 from kfarm_twin.whatif_result import Played
 
+from kfarm_operator.asking import Runner
 from kfarm_operator.instruments import Instruments, Sample
-from kfarm_operator.plans.reconcile import Runner
 from kfarm_operator.runner import TwinFailed
 from kfarm_operator.twinruns.reconcile import Player
 

@@ -30,21 +30,21 @@ from kfarm_operator.admission.kueue import KUEUE_GROUP, KUEUE_VERSION, WORKLOADS
 from kfarm_operator.admission.observe import UNLIMITED, Found, gather
 from kfarm_operator.admission.status import answer_body
 from kfarm_operator.admission.views import CheckView, FlavorView, WorkloadView, workload_view
-from kfarm_operator.client import PODS, ApiError, KubeClient, kfarm_resource
+from kfarm_operator.asking import Runner, ask
+from kfarm_operator.client import ApiError, KubeClient, kfarm_resource
 from kfarm_operator.events import Events, Subject
 from kfarm_operator.index import Index
 from kfarm_operator.mirror import Mirror
 from kfarm_operator.plans.claims import Ledgers, LostRace, seats_of
 from kfarm_operator.plans.observe import Observed, assemble
-from kfarm_operator.plans.reconcile import Runner
 from kfarm_operator.podmirrors import PodMirrors
+from kfarm_operator.release import Gates
 from kfarm_operator.runner import TwinFailed
-from kfarm_operator.views import NodeView, PodView
+from kfarm_operator.views import NodeView
 
 PLANS = kfarm_resource("placementplans")
 FIELD_MANAGER = "kfarm-twin"
 STEPS = 12
-CANCEL_CHECK_S = 0.25
 GATE_AGAIN_S = 10.0
 _LOG = logging.getLogger(__name__)
 Key = tuple[str, str]
@@ -78,18 +78,13 @@ class AdmissionReconciler:
         mirrors: Mirrors,
         runner: Runner,
         threads: ThreadPoolExecutor,
-        *,
-        deadline_s: float = 120.0,
-        memory_bytes: int = 1 << 30,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = client
         self._index = index
         self._mirrors = mirrors
         self._runner = runner
-        self._threads = threads
-        self._deadline_s = deadline_s
-        self._memory_bytes = memory_bytes
+        self._gates = Gates(client, mirrors.pods, threads)
         self._clock = clock
         self._ledgers = Ledgers(client, index)
         self._events = Events(client)
@@ -251,18 +246,10 @@ class AdmissionReconciler:
 
     async def _ask(self, key: Key, found: Found, request: ValidationRequest) -> Verdict | None:
         """The twin's verdict; None where the Workload lost its admission meanwhile."""
-        run = asyncio.ensure_future(
-            self._runner.run(request, deadline_s=self._deadline_s, memory_bytes=self._memory_bytes)
-        )
-        try:
-            while not (await asyncio.wait({run}, timeout=CANCEL_CHECK_S))[0]:
-                if self._pointless(key, found.workload):
-                    _LOG.info("workload %s/%s lost its admission; simulation dropped", *key)
-                    return None
-            return run.result()
-        finally:
-            if not run.done():
-                run.cancel()
+        verdict = await ask(self._runner, request, lambda: self._pointless(key, found.workload))
+        if verdict is None:
+            _LOG.info("workload %s/%s lost its admission; simulation dropped", *key)
+        return verdict
 
     def _pointless(self, key: Key, asked: WorkloadView) -> bool:
         latest = self._mirrors.workloads.get(*key)
@@ -333,22 +320,7 @@ class AdmissionReconciler:
             if plan is not None:
                 message = f"pod {pod.name} stays gated: it {what}"
                 self._events.once(plan, pod.uid, "Warning", reason, message)
-        errors = [e for e in self._threads.map(self._release_one, decision.pods) if e]
-        if errors:
-            raise errors[0]
-
-    def _release_one(self, pod: PodView) -> ApiError | None:
-        pods = self._mirrors.pods
-        try:
-            pods.put(self._client.patch(PODS, pod.name, lift_body(pod), namespace=pod.namespace))
-        except ApiError as error:
-            if not (error.not_found or error.conflict):
-                return error
-            fresh = self._client.get(PODS, pod.name, pod.namespace)
-            if fresh is not None:
-                pods.put(fresh)
-            return error if error.conflict else None
-        return None
+        self._gates.lift((pod, None) for pod in decision.pods)
 
     def _collect(self) -> None:
         """Drop claims whose Workload is gone, after asking the API server for each."""
@@ -367,14 +339,6 @@ class AdmissionReconciler:
                     self._ledgers.withdraw(claim.uid, [name])
 
 
-def lift_body(pod: PodView) -> dict[str, Any]:
-    """The one patch that lifts our gate; the node is Kueue's choice and stays as it set it."""
-    return {
-        "metadata": {"uid": pod.uid, "resourceVersion": pod.resource_version},
-        "spec": {"schedulingGates": [{"name": name} for name in pod.other_gates] or None},
-    }
-
-
 def _on_this_farm(found: Found, policy: ValidationPolicy) -> ValidationRequest:
     return found.request(policy, found.snapshot())
 
@@ -382,6 +346,3 @@ def _on_this_farm(found: Found, policy: ValidationPolicy) -> ValidationRequest:
 def _on_empty_farm(found: Found, policy: ValidationPolicy) -> ValidationRequest:
     farms = [farm for farm in found.observed.farms.values() if farm] if found.observed else []
     return found.request(policy, synthetic_snapshot(farms))
-
-
-__all__ = ["AdmissionReconciler", "Mirrors", "lift_body"]

@@ -7,18 +7,19 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from kfarm_api.plan import PlacementPlan
 from kfarm_twin.request import InputError, ValidationRequest, Verdict
 
-from kfarm_operator.client import PODS, ApiError, KubeClient, kfarm_resource
+from kfarm_operator.asking import Runner, ask
+from kfarm_operator.client import ApiError, KubeClient, kfarm_resource
 from kfarm_operator.conditions import transitions
 from kfarm_operator.events import Events
 from kfarm_operator.index import Index
 from kfarm_operator.logs import about
 from kfarm_operator.mirror import Mirror
-from kfarm_operator.plans.claims import Ledgers, LostRace, Seats, seats_of
+from kfarm_operator.plans.claims import Ledgers, LostRace, seats_of
 from kfarm_operator.plans.decide import (
     Assign,
     Decision,
@@ -41,26 +42,17 @@ from kfarm_operator.plans.status import (
     verdict_status,
 )
 from kfarm_operator.podmirrors import PodMirrors
+from kfarm_operator.release import Gates
 from kfarm_operator.runner import TwinFailed
-from kfarm_operator.views import NodeView, PodView
+from kfarm_operator.views import NodeView
 
 PLANS = kfarm_resource("placementplans")
 STEPS = 12
-CANCEL_CHECK_S = 0.25
 MIN_HOLD_S = 2.0
 MAX_HOLD_S = 300.0
 CALM_S = 600.0
 _LOG = logging.getLogger(__name__)
 Key = tuple[str, str]
-
-
-class Runner(Protocol):
-    """Where twin work goes: a process of its own per run."""
-
-    async def run(
-        self, request: ValidationRequest, *, deadline_s: float, memory_bytes: int
-    ) -> Verdict:
-        """Ask the twin; raises TwinFailed."""
 
 
 class PlanReconciler:
@@ -74,9 +66,6 @@ class PlanReconciler:
         pods: PodMirrors,
         runner: Runner,
         threads: ThreadPoolExecutor,
-        *,
-        deadline_s: float = 120.0,
-        memory_bytes: int = 1 << 30,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = client
@@ -84,9 +73,7 @@ class PlanReconciler:
         self._nodes = nodes
         self._pods = pods
         self._runner = runner
-        self._threads = threads
-        self._deadline_s = deadline_s
-        self._memory_bytes = memory_bytes
+        self._gates = Gates(client, pods, threads)
         self._clock = clock
         self._ledgers = Ledgers(client, index)
         self._events = Events(client)
@@ -182,7 +169,8 @@ class PlanReconciler:
                 await self._in_thread(self._write, observed, wanted)
                 return False, None
             case Release():
-                await self._in_thread(self._release, decision)
+                lifts = [(pod, host) for _, pod, host in decision.pairs]
+                await self._in_thread(self._gates.lift, lifts)
                 self.told(decision)
                 return False, None
             case Wait() | Report():
@@ -218,22 +206,19 @@ class PlanReconciler:
         self, key: Key, observed: Observed, request: ValidationRequest, attempts: int
     ) -> tuple[Verdict | None, int]:
         """The twin's verdict; Inconclusive where it failed; None where it became pointless."""
-        run = asyncio.ensure_future(
-            self._runner.run(request, deadline_s=self._deadline_s, memory_bytes=self._memory_bytes)
-        )
+
+        def pointless() -> bool:
+            return self.interrupted(key) and self._superseded(key, observed.plan)
+
         try:
-            while not (await asyncio.wait({run}, timeout=CANCEL_CHECK_S))[0]:
-                if self.interrupted(key) and self._superseded(key, observed.plan):
-                    _LOG.info("%s/%s was edited or deleted; its simulation is dropped", *key)
-                    return None, 0
-            return run.result(), 0
+            verdict = await ask(self._runner, request, pointless)
         except TwinFailed as error:
             return _inconclusive(request, error.reason, error.message), attempts + 1
         except InputError as error:
             return _inconclusive(request, "BadInput", str(error)), 0
-        finally:
-            if not run.done():
-                run.cancel()
+        if verdict is None:
+            _LOG.info("%s/%s was edited or deleted; its simulation is dropped", *key)
+        return verdict, 0
 
     def _superseded(self, key: Key, plan: PlacementPlan) -> bool:
         latest = self._index.plan(*key)
@@ -308,27 +293,6 @@ class PlanReconciler:
         message = f"evicted {len(decision.pods)} unbound pods: {decision.why}"
         self._events.post(observed.plan, "Warning", "Evicted", message)
 
-    def _release(self, decision: Release) -> None:
-        """Lift gates side by side; a pod that changed meanwhile is looked at again."""
-        errors = [e for e in self._threads.map(self._release_one, decision.pairs) if e]
-        if errors:
-            raise errors[0]
-
-    def _release_one(self, pair: tuple[Any, PodView, str]) -> ApiError | None:
-        _, pod, host = pair
-        try:
-            self._pods.put(
-                self._client.patch(PODS, pod.name, release_body(pod, host), namespace=pod.namespace)
-            )
-        except ApiError as error:
-            if not (error.not_found or error.conflict):
-                return error
-            fresh = self._client.get(PODS, pod.name, pod.namespace)
-            if fresh is not None:
-                self._pods.put(fresh)
-            return error if error.conflict else None
-        return None
-
     def _afterwards(self, observed: Observed, decision: Wait | Report) -> None:
         """Say once what is amiss with single pods, and let go of what is no longer needed."""
         if isinstance(decision, Report):
@@ -382,17 +346,6 @@ def described(observed: Observed, epoch: int | None = None) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def release_body(pod: PodView, host: str) -> dict[str, Any]:
-    """The one patch that lifts our gate and pins the pod; nothing else changes."""
-    return {
-        "metadata": {"uid": pod.uid, "resourceVersion": pod.resource_version},
-        "spec": {
-            "schedulingGates": [{"name": name} for name in pod.other_gates] or None,
-            "nodeSelector": {"kubernetes.io/hostname": host},
-        },
-    }
-
-
 def _inconclusive(request: ValidationRequest, reason: str, message: str) -> Verdict:
     return Verdict(
         verdict="Inconclusive",
@@ -403,6 +356,3 @@ def _inconclusive(request: ValidationRequest, reason: str, message: str) -> Verd
         horizon=request.policy.spec.simulation.horizon,
         inputs_digest=request.digest(),
     )
-
-
-__all__ = ["PlanReconciler", "Seats", "release_body"]
