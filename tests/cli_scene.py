@@ -36,6 +36,16 @@ spec:
   survives: [CduPump]
   simulation: {horizon: 48h, futures: {min: 16, max: 64}, seed: 7}
 """
+PLAN = """\
+apiVersion: kfarm.dev/v1alpha1
+kind: PlacementPlan
+metadata: {namespace: team, name: serve}
+spec:
+  policy: small
+  farms: [{kind: GPUFarm, name: small}]
+  workloads:
+    - {name: serve, class: Inference, pods: 4, acceleratorsPerPod: 8, accelerators: [b200]}
+"""
 
 
 def run(*arguments: str | Path) -> Result:

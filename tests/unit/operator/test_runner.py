@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 from kfarm_operator.runner import Reply, TwinFailed, TwinRunner
 from kfarm_twin.warm import warm_request
 from kfarm_twin.work.forkclient import ServerCommand
+from processes import alive, until
 
 HERE = Path(__file__).parent
 MIB = 1 << 20
@@ -36,21 +37,6 @@ async def ask(
 ) -> Reply:
     body = json.dumps({"do": do, **wish}).encode()
     return await runner.run_bytes(body, deadline_s=deadline_s, memory_bytes=memory)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Poll what cannot be awaited; the limit only turns a hang into a failure."""
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return status.rpartition(")")[2].split()[0] not in "ZX"
 
 
 def children(pid: int) -> list[int]:

@@ -9,20 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from cli_scene import EXAMPLES, FARM, POLICY, files, run
+from cli_scene import EXAMPLES, FARM, PLAN, POLICY, files, run
 from kfarm_api.crd import documents
 from kfarm_api.v1alpha1 import KINDS
-
-PLAN = """\
-apiVersion: kfarm.dev/v1alpha1
-kind: PlacementPlan
-metadata: {namespace: team, name: train}
-spec:
-  policy: small
-  farms: [{kind: GPUFarm, name: small}]
-  workloads:
-    - {name: serve, class: Inference, pods: 4, acceleratorsPerPod: 8, accelerators: [b200]}
-"""
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from kfarm_twin.work.daskclient import DaskBackend
 from kfarm_twin.work.dasklink import INSTALL, Patience, check_address
 from kfarm_twin.work.forkclient import ServerCommand
 from kfarm_twin.work.forked import ForkBackend
+from processes import alive, until
 
 ENTRIES = Path(__file__).parents[1] / "operator"
 BEHAVE = Entry("runner_entries:behave", "")
@@ -51,21 +52,6 @@ async def ask(
 ) -> bytes:
     body = json.dumps({"do": do, **wish}).encode()
     return await backend.exchange(body, deadline_s=deadline_s, memory_bytes=256 * MIB)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Poll what cannot be awaited; the limit only turns a hang into a failure."""
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return status.rpartition(")")[2].split()[0] not in "ZX"
 
 
 def pid_in(path: Path) -> int:

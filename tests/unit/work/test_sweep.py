@@ -13,20 +13,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from cli_scene import EXAMPLES, FARM, POLICY, files, run
+from cli_scene import EXAMPLES, FARM, PLAN, POLICY, files, run
 from dask_cluster import running
 from kfarm_twin.sweep.store import Store
 
-PLAN = """\
-apiVersion: kfarm.dev/v1alpha1
-kind: PlacementPlan
-metadata: {namespace: team, name: serve}
-spec:
-  policy: small
-  farms: [{kind: GPUFarm, name: small}]
-  workloads:
-    - {name: serve, class: Inference, pods: 4, acceleratorsPerPod: 8, accelerators: [b200]}
-"""
 RUN = """\
 apiVersion: kfarm.dev/v1alpha1
 kind: TwinRun
