@@ -9,6 +9,9 @@ UV := .tools/uv/bin/uv
 RUN := .venv/bin
 SOURCES := crds/src twin/src operator/src tests/controlplane/src
 LINTED := $(SOURCES) tests scripts bench
+# Processes that run tests; each starts a control plane of its own, about 1 GB with Kueue.
+JOBS ?= 2
+PARALLEL := -n $(JOBS) --dist loadfile
 
 export UV_PROJECT_ENVIRONMENT := .venv
 export KFARM_UV := $(CURDIR)/$(UV)
@@ -70,14 +73,14 @@ prometheus: sync ## Unpack Debian's Prometheus into the cache unless there is on
 	@$(RUN)/python scripts/prometheus.py
 
 .PHONY: test
-test: sync controlplane prometheus ## Run the tests, against a real control plane
-	$(RUN)/pytest
+test: sync controlplane prometheus ## Run the tests, against real control planes, in JOBS processes
+	$(RUN)/pytest $(PARALLEL)
 	@echo
 	@echo "==> next: make demo shows the whole path; docs/architecture.md explains it"
 
 .PHONY: test-slow
 test-slow: sync controlplane prometheus ## Run the long campaigns as well
-	$(RUN)/pytest -m "slow or not slow"
+	$(RUN)/pytest $(PARALLEL) -m "slow or not slow"
 
 .PHONY: test-nojit
 test-nojit: sync ## Run the kernels' tests as plain Python

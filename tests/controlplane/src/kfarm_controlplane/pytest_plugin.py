@@ -11,6 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from kfarm_controlplane.options import Options
 
 _skipped = pytest.StashKey[str]()
 _kept = pytest.StashKey[str]()
+_SAID = {_skipped: "kfarm_skipped", _kept: "kfarm_kept"}
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +69,25 @@ def _give_up(config: pytest.Config, error: ControlPlaneUnavailable) -> None:
         pytest.fail(f"{line} (KFARM_REQUIRE_CLUSTER=1)", pytrace=False)
     config.stash[_skipped] = line
     pytest.skip(line)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where tests run in several processes, send what is to be said to the one that prints."""
+    output: dict[str, str] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        stash = session.config.stash
+        output |= {name: stash[key] for key, name in _SAID.items() if key in stash}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Keep what a process said before it ended."""
+    output: dict[str, str] = getattr(node, "workeroutput", {})
+    for key, name in _SAID.items():
+        if name in output:
+            known = node.config.stash.get(key, None)
+            lines = [line for line in (known, output[name]) if line]
+            node.config.stash[key] = "\n".join(dict.fromkeys(lines))
 
 
 def pytest_terminal_summary(
