@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 UV = os.environ.get("KFARM_UV", str(ROOT / ".tools/uv/bin/uv"))
@@ -209,6 +210,19 @@ def _audit(url: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+def test_the_threat_model_names_tests_that_exist() -> None:
+    text = (ROOT / "SECURITY.md").read_text()
+    named = re.findall(r"`(tests/[^`]+)`", text)
+    assert len(named) > 8
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    facts = yaml.safe_load((ROOT / "SECURITY-INSIGHTS.yml").read_text())
+    assert set(facts) == {"header", "project", "repository"}
+    anchors = re.findall(r"SECURITY\.md#([a-z-]+)", str(facts))
+    titles = {title.lower().replace(" ", "-") for title in re.findall(r"^## (.+)$", text, re.M)}
+    assert anchors
+    assert set(anchors) <= titles
 
 
 def test_policy_checks_find_a_privileged_container(script, tmp_path) -> None:
