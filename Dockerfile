@@ -54,6 +54,8 @@ ENV NUMBA_CPU_NAME=${CPU} NUMBA_CPU_FEATURES=
 RUN KFARM_CACHE=/opt/kfarm /opt/kfarm/bin/kfarm warm \
     && find /opt/kfarm -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} + \
     && chmod -R u=rwX,go=rX /opt/kfarm
+# Some wheels mark modules as programs.
+RUN find /opt/kfarm/lib -type f -name '*.py' -perm /111 -exec chmod a-x {} +
 
 FROM tools AS root
 # Unpacked, not installed: no package's script is needed. Scanners read status.d.
@@ -65,7 +67,10 @@ RUN mkdir -p /root-of-image/var/lib/dpkg/status.d && cd /packages \
        done \
     && cd /root-of-image \
     && find usr/share/doc -type f ! -name copyright -delete \
-    && rm -rf usr/share/man usr/share/locale usr/share/lintian usr/share/bug \
+    && rm -rf usr/share/man usr/share/locale usr/share/lintian usr/share/bug etc/update-motd.d \
+    && find usr/lib/python3.11 -type f -perm /111 ! -name '*.so' -exec chmod a-x {} + \
+    && python3.11 -m compileall -q --invalidation-mode unchecked-hash -s /root-of-image -p / \
+       -x '/(test|lib2to3)/' usr/lib/python3.11 \
     && mkdir -p etc/ssl/certs \
     && cp /etc/ssl/certs/ca-certificates.crt etc/ssl/certs/ \
     && printf 'root:x:0:0:root:/:/nonexistent\nkfarm:x:65532:65532:kfarm:/tmp:/nonexistent\n' > etc/passwd \
