@@ -52,17 +52,25 @@ generate: sync ## Write the CRDs, the chart's copies and the generated docs
 	$(RUN)/python -m kfarm_api.crd --output crds
 	$(RUN)/python scripts/chart_sync.py
 	$(RUN)/python scripts/docs_sync.py
+	$(RUN)/python scripts/requirements_sync.py
+	$(RUN)/python scripts/reliability.py --render
 
 .PHONY: generated
 generated: sync ## Fail when a generated file is stale
 	$(RUN)/python -m kfarm_api.crd --check --output crds
 	$(RUN)/python scripts/chart_sync.py --check
 	$(RUN)/python scripts/docs_sync.py --check
+	$(RUN)/python scripts/requirements_sync.py --check
+	$(RUN)/python scripts/reliability.py --check
 	$(UV) lock --check -q
 
+.PHONY: policies
+policies: sync ## Hold the rendered chart and the Dockerfile against checkov's rules
+	@$(RUN)/python scripts/policy_checks.py
+
 .PHONY: verify
-verify: lint types generated ## Everything that CI checks before the tests
-	@echo "==> verified: formatting, lint, layers, types, generated files"
+verify: lint types generated policies ## Everything that CI checks before the tests
+	@echo "==> verified: formatting, lint, layers, types, generated files, policies"
 
 .PHONY: controlplane
 controlplane: sync ## Build the control plane binaries that are missing (once; about ten minutes)
@@ -107,6 +115,7 @@ bench: sync controlplane ## Measure; figures relative to a baseline of the same 
 	$(RUN)/python bench/cluster.py
 	$(RUN)/python bench/admission.py
 	$(RUN)/python bench/operations.py
+	$(RUN)/python bench/restart.py
 
 .PHONY: bench-short
 bench-short: sync ## The part of bench that needs no cluster
@@ -114,6 +123,28 @@ bench-short: sync ## The part of bench that needs no cluster
 	$(RUN)/python bench/traces.py --jobs 200000
 	$(RUN)/python bench/failures.py --short
 	$(RUN)/python bench/energy.py
+
+.PHONY: reliability
+reliability: sync controlplane ## Run the long campaigns and write their figures to docs/reliability.md
+	$(RUN)/python scripts/reliability.py
+
+.PHONY: wheels
+wheels: sync ## Build the wheels into dist/; the same source gives the same bytes
+	$(RUN)/python scripts/wheels.py dist
+
+.PHONY: sbom
+sbom: sync ## Write the bill of materials, CycloneDX, to dist/
+	$(RUN)/python scripts/sbom.py dist/kfarm.cdx.json
+
+.PHONY: advisories
+advisories: sync ## Ask the public database for known vulnerabilities; fails when it cannot be asked
+	$(UV) audit --locked --preview-features audit-command
+
+.PHONY: image
+image: sync ## Build the image with buildah and check it (root; IMAGE_BASE=--debootstrap without a registry)
+	scripts/image_tools.sh
+	$(RUN)/python scripts/image.py build $(IMAGE_BASE)
+	$(RUN)/python scripts/image.py check
 
 .PHONY: demo
 demo: sync controlplane ## Validate and release a 2,040-GPU training on a local control plane

@@ -26,6 +26,7 @@ from kfarm_twin.cli_app import (
     refuse,
 )
 from kfarm_twin.cli_output import ExitCode, Output
+from kfarm_twin.given_kernels import link_given_kernels
 
 
 @app.command()
@@ -155,6 +156,7 @@ def warm() -> None:
 
 def main() -> None:
     """Run the command line; a fault of kfarm itself ends with code 3, never with 1."""
+    link_given_kernels()
     try:
         app()
     except Exception as error:

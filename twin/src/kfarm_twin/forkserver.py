@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kfarm_twin import wire
+from kfarm_twin.given_kernels import link_given_kernels
 
 DEFAULT_ENTRY = "kfarm_twin.forkserver:validate_json"
 DEFAULT_WARM = "kfarm_twin.warm:warm"
@@ -305,6 +306,7 @@ def prepare(entry: str, warm: str) -> Entry:
     RuntimeError
         When the warm-up left a thread behind: a fork would copy locks that nobody releases.
     """
+    link_given_kernels()
     import_module("kfarm_twin.request")
     if warm:
         resolve(warm)()
