@@ -33,7 +33,7 @@ class Api:
     def __init__(self, kubeconfig: Path, user: str | None = None, group: str = "") -> None:
         client = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
         self.pool, self.host = client.rest_client.pool_manager, client.configuration.host
-        token = client.configuration.get_api_key_with_prefix("authorization")
+        token = client.configuration.auth_settings().get("BearerToken", {}).get("value")
         self.headers = {"Authorization": token} if token else {}
         self.headers |= {"Impersonate-User": user} if user else {}
         self.headers |= {"Impersonate-Group": group} if group else {}
@@ -42,9 +42,12 @@ class Api:
         self, method: str, path: str, body: object = None, content: str = "application/json"
     ) -> Answer:
         headers = self.headers | {"Content-Type": content, "Accept": "application/json"}
-        data = None if body is None else json.dumps(body)
+        data = body if body is None or isinstance(body, str) else json.dumps(body)
         answer = self.pool.request(method, self.host + path, body=data, headers=headers)
-        return Answer(answer.status, json.loads(answer.data))
+        try:
+            return Answer(answer.status, json.loads(answer.data))
+        except ValueError:  # "404 page not found" is no object
+            return Answer(answer.status, {"message": answer.data.decode("utf-8", "replace")})
 
 
 def profile(name: str, resource: str) -> Json:
@@ -118,6 +121,12 @@ def api(installed: Cluster) -> Api:
 @pytest.fixture(scope="module")
 def as_user(installed: Cluster) -> Callable[..., Api]:
     return lambda user, group="": Api(installed.kubeconfig, user, group)
+
+
+@pytest.fixture(scope="module")
+def api_by_token(installed: Cluster) -> Callable[[str, str], Api]:
+    """Requests of a service account with a token of its own."""
+    return lambda place, name: Api(installed.kubeconfig_for_service_account(place, name))
 
 
 @pytest.fixture(scope="module")
