@@ -189,6 +189,18 @@ def enforced(api: Api, almighty: Api) -> Iterator[str]:
     api("DELETE", f"/api/v1/namespaces/{name}")
 
 
+@pytest.fixture(scope="module")
+def beside(api: Api, enforced: str) -> Iterator[str]:
+    """A namespace that is not under the gate."""
+    name = f"test-{uuid.uuid4().hex[:10]}"
+    metadata = {"name": name, "labels": {"kfarm.dev/test": "true"}}
+    assert api("POST", "/api/v1/namespaces", {"metadata": metadata}).status == 201
+    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+    wait_until(lambda: api("GET", account).status == 200, 30, "the default service account")
+    yield name
+    api("DELETE", f"/api/v1/namespaces/{name}")
+
+
 @pytest.fixture
 def gated(api: Api, enforced: str) -> Json:
     """A pod that waits at the gate, with a gate of somebody else and a node selector."""

@@ -113,7 +113,8 @@ def test_creations_that_go_around_the_gate_are_refused(
 def test_nodes_make_their_own_pods_but_not_under_the_gate(
     node_account: Api, enforced: str, namespace: str
 ) -> None:
-    refused(node_account("POST", pods(enforced), pod(nodeName="n")), "kfarm-gate-pods")
+    where = "kfarm-gate-pods|kfarm-farm-entry"
+    refused(node_account("POST", pods(enforced), pod(nodeName="n")), where)
     shown = pod(nodeName="n")
     refused(node_account("POST", pods(namespace), shown), "kfarm-farm-entry")
     shown["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "0123"}
