@@ -38,6 +38,13 @@ def object_bases() -> dict[str, Any]:
     return bases
 
 
+@pytest.fixture(scope="module")
+def module_bases() -> dict[str, Any]:
+    """As `object_bases`, once for a module."""
+    bases: dict[str, Any] = copy.deepcopy(TABLE["bases"])
+    return bases
+
+
 def _build(row: dict[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = copy.deepcopy(TABLE["bases"][row["base"]])
     for pointer in row.get("remove", ()):

@@ -38,6 +38,8 @@ _OBJECT_META = frozenset(
     )
 )
 """Fields of ``ObjectMeta`` that kfarm does not read."""
+MAX_PROBLEMS = 100
+"""Problems told of one object; a hostile one does not make a longer report."""
 Path = tuple[str | int, ...]
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -75,11 +77,24 @@ class InvalidObject(ValueError):
 
 
 def path_text(path: Path) -> str:
-    """Keys joined by dots, indices in brackets; ``(root)`` for the object itself."""
+    """Keys joined by dots, indices in brackets; ``(root)`` for the object itself.
+
+    Keys are whatever stood in a file, so they are shown as `show` shows text.
+    """
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += f".{_printable(part, 80)}" if text else _printable(part, 80)
     return text or "(root)"
+
+
+def _printable(text: str, limit: int) -> str:
+    """Text on one line, bounded, without control characters."""
+    kept = text[: limit + 1]
+    kept = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)
+    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
 
 
 def show(value: object, limit: int = 80) -> str:
@@ -96,8 +111,7 @@ def show(value: object, limit: int = 80) -> str:
         text = str(value).lower()
     else:
         text = str(value)
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return _printable(text, limit)
 
 
 def parse(body: Mapping[str, Any], *, strict: bool) -> Kind:
@@ -139,7 +153,10 @@ def validate(model: type[ModelT], body: Mapping[str, Any], *, strict: bool) -> M
         )
     except ValidationError as error:
         details = error.errors(include_url=False)
-    raise InvalidObject([_problem(model, detail) for detail in details])
+    problems = [_problem(model, detail) for detail in details[:MAX_PROBLEMS]]
+    if more := len(details) - len(problems):
+        problems.append(FieldProblem((), f"{more} problems more", "these put right first"))
+    raise InvalidObject(problems)
 
 
 def as_stored(value: Any) -> Any:

@@ -19,11 +19,13 @@ VALIDATING_POLICIES = (
     "kfarm-farm-entry-exempt",
     "kfarm-farm-nodes",
     "kfarm-farm-objects",
+    "kfarm-farm-taint",
     "kfarm-gate-evictions",
     "kfarm-gate-namespaces",
     "kfarm-gate-pods",
     "kfarm-gate-release",
     "kfarm-gate-required",
+    "kfarm-gate-verdicts",
     "kfarm-whatif-artifacts",
 )
 FORBIDDEN = 403

@@ -33,7 +33,7 @@ class Api:
     def __init__(self, kubeconfig: Path, user: str | None = None, group: str = "") -> None:
         client = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
         self.pool, self.host = client.rest_client.pool_manager, client.configuration.host
-        token = client.configuration.get_api_key_with_prefix("authorization")
+        token = client.configuration.auth_settings().get("BearerToken", {}).get("value")
         self.headers = {"Authorization": token} if token else {}
         self.headers |= {"Impersonate-User": user} if user else {}
         self.headers |= {"Impersonate-Group": group} if group else {}
@@ -42,9 +42,12 @@ class Api:
         self, method: str, path: str, body: object = None, content: str = "application/json"
     ) -> Answer:
         headers = self.headers | {"Content-Type": content, "Accept": "application/json"}
-        data = None if body is None else json.dumps(body)
+        data = body if body is None or isinstance(body, str) else json.dumps(body)
         answer = self.pool.request(method, self.host + path, body=data, headers=headers)
-        return Answer(answer.status, json.loads(answer.data))
+        try:
+            return Answer(answer.status, json.loads(answer.data))
+        except ValueError:  # "404 page not found" is no object
+            return Answer(answer.status, {"message": answer.data.decode("utf-8", "replace")})
 
 
 def profile(name: str, resource: str) -> Json:
@@ -121,6 +124,12 @@ def as_user(installed: Cluster) -> Callable[..., Api]:
 
 
 @pytest.fixture(scope="module")
+def api_by_token(installed: Cluster) -> Callable[[str, str], Api]:
+    """Requests of a service account with a token of its own."""
+    return lambda place, name: Api(installed.kubeconfig_for_service_account(place, name))
+
+
+@pytest.fixture(scope="module")
 def gate_account(as_user: Callable[..., Api]) -> Api:
     return as_user(GATE_ACCOUNT)
 
@@ -176,6 +185,18 @@ def enforced(api: Api, almighty: Api) -> Iterator[str]:
     account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
     wait_until(lambda: api("GET", account).status == 200, 30, "the default service account")
     wait_for_policies(api, almighty, name)
+    yield name
+    api("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture(scope="module")
+def beside(api: Api, enforced: str) -> Iterator[str]:
+    """A namespace that is not under the gate."""
+    name = f"test-{uuid.uuid4().hex[:10]}"
+    metadata = {"name": name, "labels": {"kfarm.dev/test": "true"}}
+    assert api("POST", "/api/v1/namespaces", {"metadata": metadata}).status == 201
+    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+    wait_until(lambda: api("GET", account).status == 200, 30, "the default service account")
     yield name
     api("DELETE", f"/api/v1/namespaces/{name}")
 

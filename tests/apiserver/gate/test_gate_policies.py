@@ -36,6 +36,8 @@ from kfarm_api.layout import GATE, LABEL_ENFORCE, LABEL_PLAN, LABEL_WORKLOAD, TA
 from kfarm_controlplane.client import Cluster
 from kfarm_controlplane.cluster import wait_until
 from kfarm_operator.gate_ready import (
+    MUTATING_POLICIES,
+    VALIDATING_POLICIES,
     Answer,
     gate_faults,
     is_gated,
@@ -111,8 +113,12 @@ def test_creations_that_go_around_the_gate_are_refused(
 def test_nodes_make_their_own_pods_but_not_under_the_gate(
     node_account: Api, enforced: str, namespace: str
 ) -> None:
-    refused(node_account("POST", pods(enforced), pod(nodeName="n")), "kfarm-gate-pods")
-    allowed(node_account("POST", pods(namespace, query="?dryRun=All"), pod(nodeName="n")))
+    where = "kfarm-gate-pods|kfarm-farm-entry"
+    refused(node_account("POST", pods(enforced), pod(nodeName="n")), where)
+    shown = pod(nodeName="n")
+    refused(node_account("POST", pods(namespace), shown), "kfarm-farm-entry")
+    shown["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "0123"}
+    allowed(node_account("POST", pods(namespace, query="?dryRun=All"), shown))
 
 
 def test_a_device_pod_with_a_node_name_is_refused(api: Api, enforced: str) -> None:
@@ -288,13 +294,14 @@ def test_missing_and_weakened_policies_are_named(api: Api, enforced: str) -> Non
         for end in ("ies", "ybindings")
     ]
     assert policy_faults(*lists) == ()
-    assert len(policy_faults([], [], [], [])) == 12
+    count = len(MUTATING_POLICIES) + len(VALIDATING_POLICIES)
+    assert len(policy_faults([], [], [], [])) == count
     weak = copy.deepcopy(lists)
     for item in weak[2]:
         item["spec"]["failurePolicy"] = "Ignore"
     for item in weak[3]:
         item["spec"]["validationActions"] = ["Audit"]
-    assert len(policy_faults(*weak)) == 22
+    assert len(policy_faults(*weak)) == 2 * len(VALIDATING_POLICIES)
 
 
 def test_policies_have_no_type_errors(installed: Cluster, enforced: str) -> None:

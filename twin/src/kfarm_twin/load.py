@@ -28,6 +28,8 @@ from kfarm_twin.manifest_text import MAX_DOCUMENT_BYTES, MAX_FILE_BYTES, TextDoc
 
 SUFFIXES = (".yaml", ".yml", ".json")
 STDIN = Path("-")
+MAX_TOLD = 1000
+"""Problems told of all files together; reading ends there."""
 _SNAPSHOT = FarmSnapshot.__name__
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -278,8 +280,19 @@ def _texts(
 def _objects(file: Path, raw: bytes, problems: list[Problem]) -> list[Document]:
     documents: list[Document] = []
     for text in _texts(file, raw, problems, MAX_DOCUMENT_BYTES):
+        if enough(file, text, problems):
+            break
         documents += _document(file, text, problems)
     return documents
+
+
+def enough(file: Path, text: TextDocument, problems: list[Problem]) -> bool:
+    """Whether so much is wrong that reading ends before this document; says so."""
+    if len(problems) >= MAX_TOLD:
+        found, expected = "more documents", f"fewer than {MAX_TOLD} problems before them"
+        problems.append(Problem(file, text.index, "", found, expected))
+        return True
+    return False
 
 
 def _document(file: Path, text: TextDocument, problems: list[Problem]) -> Iterator[Document]:

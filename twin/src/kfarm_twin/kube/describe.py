@@ -25,7 +25,14 @@ from kfarm_twin.kube.reading import Path as Place
 from kfarm_twin.kube.requests import is_tracked, read_amounts, whole
 from kfarm_twin.kube.selectors import Selector, from_labels, read_label_selector
 from kfarm_twin.kube.snapshot import snapshot_cluster
-from kfarm_twin.load import STDIN, ManifestError, Problem, manifest_files, read_documents
+from kfarm_twin.load import (
+    STDIN,
+    ManifestError,
+    Problem,
+    enough,
+    manifest_files,
+    read_documents,
+)
 from kfarm_twin.manifest_text import TextDocument
 
 FILE_BYTES = 1 << 30
@@ -59,6 +66,8 @@ class Described:
     def add_file(self, file: Path) -> None:
         """Read a file; all its objects of kinds that matter are kept."""
         for text in read_documents(file, self.problems, FILE_BYTES):
+            if enough(file, text, self.problems):
+                break
             for place, body in _bodies(text.value):
                 self.add_body(file, text, place, body)
 
