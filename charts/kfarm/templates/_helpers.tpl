@@ -81,3 +81,21 @@ spec:
     parameterNotFoundAction: Deny
   {{- end }}
 {{- end }}
+
+{{/*
+Metadata of a profile of the catalogue: an ordinary object where its kind is served, a hook that is
+never deleted where the CRD is only about to be made.
+*/}}
+{{- define "kfarm.profileMetadata" -}}
+metadata:
+  name: {{ .name }}
+  labels: {{- include "kfarm.labels" .root | nindent 4 }}
+  annotations:
+    helm.sh/resource-policy: keep
+    {{- if not .served }}
+    helm.sh/hook: post-install,post-upgrade
+    helm.sh/hook-delete-policy: hook-failed
+    meta.helm.sh/release-name: {{ .root.Release.Name }}
+    meta.helm.sh/release-namespace: {{ .root.Release.Namespace }}
+    {{- end }}
+{{- end }}
