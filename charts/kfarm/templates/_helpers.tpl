@@ -7,6 +7,23 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{/* Labels by which pods are selected; of one role where `role` is given. */}}
+{{- define "kfarm.selector" -}}
+app.kubernetes.io/name: kfarm
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- with .role }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* Labels of what a Prometheus operator or Grafana looks for; the site's own are added. */}}
+{{- define "kfarm.monitoringLabels" -}}
+{{ include "kfarm.labels" . }}
+{{- with .Values.monitoring.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{/* User names of the accounts, as the API server sees them. */}}
 {{- define "kfarm.gateAccount" -}}
 system:serviceaccount:{{ .Release.Namespace }}:kfarm-gate
