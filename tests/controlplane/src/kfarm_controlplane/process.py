@@ -73,6 +73,7 @@ def start_child(
     *,
     stdout: IO[bytes] | int,
     stderr: IO[bytes] | int = subprocess.STDOUT,
+    stdin: int = subprocess.DEVNULL,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Popen:
@@ -81,7 +82,7 @@ def start_child(
     return _spawn(
         lambda: subprocess.Popen(
             [str(part) for part in command],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             cwd=cwd,

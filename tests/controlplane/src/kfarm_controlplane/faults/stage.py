@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +14,7 @@ from kfarm_controlplane.faults.signature import Signature
 
 if TYPE_CHECKING:
     from kfarm_controlplane.faults.history import History
+    from kfarm_controlplane.faults.oracle import Masks
 
 
 class Door(Protocol):
@@ -74,14 +75,20 @@ class Scenario(Protocol):
         Of the operator.
     kueue
         Whether Kueue must run.
+    nodes
+        Of its farm.
+    keeps_farm
+        Whether it leaves its farm as it was, so that another play may have it.
     masks
-        For `oracle.compare`.
+        What of its end is free to differ.
     """
 
     name: str
     roles: str
     kueue: bool
-    masks: Sequence[str]
+    nodes: int
+    keeps_farm: bool
+    masks: Masks
 
     def prepare(self, stage: Stage) -> None:
         """Make namespace, farm and policy; no fault strikes here."""
@@ -91,6 +98,9 @@ class Scenario(Protocol):
 
     def settled(self, stage: Stage) -> bool:
         """Whether the end is reached, as far as one can see."""
+
+    def restore(self, stage: Stage) -> None:
+        """Undo what others would notice; called at the end, whatever came of the play."""
 
 
 @dataclass(frozen=True)
