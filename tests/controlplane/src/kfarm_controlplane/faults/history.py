@@ -171,9 +171,7 @@ class Recorder:
     restarts; only where that is refused is everything listed anew (`gaps` counts it).
     """
 
-    def __init__(
-        self, client: KubeClient, recorded: Mapping[str, Resource] = RECORDED
-    ) -> None:
+    def __init__(self, client: KubeClient, recorded: Mapping[str, Resource] = RECORDED) -> None:
         self._client = client
         self._recorded = recorded
         self._versions: list[Version] = []

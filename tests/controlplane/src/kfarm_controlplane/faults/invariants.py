@@ -146,7 +146,9 @@ def one_verdict_per_epoch(history: History) -> Iterator[Violation]:
             epoch = status.get("epoch")
             if epoch is None:
                 if latest >= 0 and not version.deleted:
-                    yield _of_plan("verdict-lost", version, f"the verdict of epoch {latest} is gone")
+                    yield _of_plan(
+                        "verdict-lost", version, f"the verdict of epoch {latest} is gone"
+                    )
                 continue
             words = ("verdict", "reason", "observedGeneration", "inputsDigest", "decidedAt")
             said = tuple(status.get(word) for word in words)
