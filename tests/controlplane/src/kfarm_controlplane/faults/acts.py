@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kfarm_operator.client import NODES, PODS, Resource, kfarm_resource
+from kfarm_operator.client import NODES, PODS, ApiError, Resource, kfarm_resource
 
 from kfarm_controlplane.client import NOT_READY_LABEL
 from kfarm_controlplane.faults import bodies
@@ -20,6 +22,7 @@ PLANS = kfarm_resource("placementplans")
 FARMS = kfarm_resource("gpufarms")
 LEDGERS = kfarm_resource("nodeledgers")
 PROFILES = kfarm_resource("acceleratorprofiles")
+POLICIES = kfarm_resource("validationpolicies")
 KUEUE = "kueue.x-k8s.io"
 WORKLOADS = Resource(KUEUE, "v1beta2", "workloads")
 CHECKS = Resource(KUEUE, "v1beta2", "admissionchecks")
@@ -39,6 +42,24 @@ _PLURALS = {
 }
 
 
+def insist(work: Callable[[], object], seconds: float = 60.0) -> None:
+    """Do something, again and again while the API server is away; done already is done."""
+    deadline, again = time.monotonic() + seconds, False
+    while True:
+        try:
+            work()
+        except ApiError as error:
+            away = error.status == 0 or error.status == 429 or error.status >= 500
+            if again and error.reason == "AlreadyExists":
+                return
+            if not away or time.monotonic() > deadline:
+                raise
+            again = True
+            time.sleep(0.2)
+        else:
+            return
+
+
 class Acts:
     """A user at work on one stage."""
 
@@ -54,9 +75,10 @@ class Acts:
             group, _, version = body["apiVersion"].rpartition("/")
             meta = body["metadata"]
             resource = Resource(group, version, _PLURALS[body["kind"]])
-            self.client.apply(
-                resource, meta["name"], body, manager=MANAGER, namespace=meta.get("namespace")
-            )
+            insist(partial(
+                self.client.apply, resource, meta["name"], body,
+                manager=MANAGER, namespace=meta.get("namespace"),
+            ))  # fmt: skip
 
     def plan(self, name: str = "train", **more: Any) -> None:
         """Apply a plan on the farm."""
@@ -65,11 +87,24 @@ class Acts:
     def pods(self, *names: str, plan: str = "train", **more: Any) -> None:
         """Create pods of a plan."""
         for name in names:
-            self.client.create(PODS, bodies.pod(self.space, name, plan, **more), self.space)
+            body = bodies.pod(self.space, name, plan, **more)
+            insist(partial(self.client.create, PODS, body, self.space))
 
     def delete(self, resource: Resource, name: str) -> None:
         """Delete an object of the namespace."""
-        self.client.delete(resource, name, uid=None, namespace=self.space)
+        insist(partial(self.client.delete, resource, name, uid=None, namespace=self.space))
+
+    def delete_shared(self, resource: Resource, name: str) -> None:
+        """Delete an object that is in no namespace."""
+        insist(partial(self.client.delete, resource, name, uid=None))
+
+    def create(self, resource: Resource, body: Body) -> None:
+        """Create an object that is in no namespace."""
+        insist(partial(self.client.create, resource, body))
+
+    def patch(self, resource: Resource, name: str, body: Body, space: str | None = None) -> None:
+        """Change fields of an object."""
+        insist(partial(self.client.patch, resource, name, body, namespace=space))
 
     def status(self, plan: str = "train") -> Body:
         """Status of a plan, if it is about the plan as it stands; else nothing."""
@@ -152,7 +187,7 @@ class Acts:
     def fail(self, node: str, *, failed: bool = True) -> None:
         """Make a node NotReady, or well again."""
         label = {NOT_READY_LABEL: "true" if failed else None}
-        self.client.patch(NODES, node, {"metadata": {"labels": label}})
+        self.patch(NODES, node, {"metadata": {"labels": label}})
 
     def workload(self, job: str = "train") -> Body:
         """The Workload of a Job, or nothing."""
