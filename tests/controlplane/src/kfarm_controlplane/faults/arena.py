@@ -14,11 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from kfarm_operator.client import ApiError, KubeClient, kfarm_resource
+from kfarm_operator.client import PODS, ApiError, KubeClient, Resource, kfarm_resource
 
 from kfarm_controlplane.client import Cluster
 from kfarm_controlplane.cluster import ControlPlane
-from kfarm_controlplane.errors import ControlPlaneError
 from kfarm_controlplane.faults.history import History, Recorder, Scope
 from kfarm_controlplane.faults.launcher import Crew, Launch, Zygote
 from kfarm_controlplane.faults.proxy import FaultProxy
@@ -31,6 +30,7 @@ from kfarm_controlplane.installation import install
 _STEP_S = 0.05
 _OUTAGE_S = 60.0
 _PASSING = (0, 429, 500, 503, 504)
+_LEDGERS = kfarm_resource("nodeledgers")
 
 
 class PatientClient(KubeClient):
@@ -45,6 +45,11 @@ class PatientClient(KubeClient):
                 if error.status not in _PASSING or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
+
+    def clear(self, resource: Resource, namespace: str) -> None:
+        """Delete all objects of a kind in a namespace, without grace."""
+        query = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
+        self._json("DELETE", resource.path(namespace), query)
 
 
 @dataclass(frozen=True)
@@ -183,15 +188,11 @@ class Arena:
             client=self.client, cluster=self.plane, door=self.house, recorder=self.recorder,
         )  # fmt: skip
 
-    def stage_until_free(self, farm: str, timeout_s: float) -> None:
-        """Until no claim is left on a farm that another play had."""
-        ledger = kfarm_resource("nodeledgers")
-
-        def free() -> bool:
-            body = self.client.get(ledger, f"gpufarm.{farm}")
-            return not ((body or {}).get("spec") or {}).get("claims")
-
-        self.stage().until(free, f"farm {farm} to be free", timeout_s)
+    def is_free(self, farm: str, namespace: str) -> bool:
+        """Whether nothing is left on a farm of the play that had it."""
+        ledger = self.client.get(_LEDGERS, f"gpufarm.{farm}") or {}
+        pods = self.client.items(PODS, fieldSelector=f"metadata.namespace={namespace}")
+        return not (ledger.get("spec") or {}).get("claims") and not any(True for _ in pods)
 
     def log_size(self) -> int:
         """Bytes that operators have logged so far."""

@@ -136,7 +136,7 @@ class FaultProxy:
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        self.url = "http://127.0.0.1:{}".format(runner.addresses[0][1])
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         connector = aiohttp.TCPConnector(ssl=self._tls, limit=0)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as client:
@@ -218,13 +218,13 @@ class FaultProxy:
             _, status, body = old[key]
             return _reply(status, body, "")
         status, body, after = await self._forward(request, b"")
-        if status == 200:  # noqa: PLR2004
+        if status == 200:
             self._lists[key] = (time.monotonic(), status, body)
         return _reply(status, body, after)
 
     async def _watch(self, request: web.Request, route: Route) -> web.StreamResponse:
         async with self._open(request, None) as answer:
-            if answer.status != 200:  # noqa: PLR2004
+            if answer.status != 200:
                 return _reply(answer.status, await answer.read(), "")
             stream = web.StreamResponse(headers={"Content-Type": "application/json"})
             await stream.prepare(request)
