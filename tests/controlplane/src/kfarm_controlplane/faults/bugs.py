@@ -109,7 +109,7 @@ BUGS: dict[str, Bug] = {
     ),
     "no-relist": Bug(
         "nothing is listed again, so that a lost event stays lost",
-        bugs_reading.no_relist, "approved", (Hint("DropEvent", "ADDED", "placementplans"),),
+        bugs_reading.no_relist, "approved", (Hint("DropEvent", "ADDED", "pods"),),
     ),
     "conflict-is-done": Bug(
         "a conflict ends the work on a plan",

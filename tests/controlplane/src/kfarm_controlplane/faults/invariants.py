@@ -124,7 +124,7 @@ def _is_true(version: Version, kind: str) -> bool:
     return any(c["type"] == kind and c["status"] == "True" for c in conditions)
 
 
-def _claimed_by(history: History, number: int, uid: str) -> set[str]:
+def _claimed_by(history: History, number: int, uid: str, epoch: int = 0) -> set[str]:
     """Nodes that stood in a ledger for a holder just before a number."""
     ledgers = {v.name: v for v in history.of_kind("NodeLedger") if v.number < number}
     return {
@@ -132,7 +132,7 @@ def _claimed_by(history: History, number: int, uid: str) -> set[str]:
         for ledger in ledgers.values()
         if not ledger.deleted
         for claim in _claims(ledger)
-        if claim["uid"] == uid
+        if (claim["uid"], claim["epoch"]) == (uid, epoch)
         for node in claim["nodes"]
     }
 
@@ -262,6 +262,45 @@ def no_node_overfull(history: History) -> Iterator[Violation]:
             )  # fmt: skip
 
 
+def slots_are_given_under_the_verdict(history: History) -> Iterator[Violation]:
+    """A pod gets its slot only while the verdict is about the plan as it stands."""
+    for life in _plans(history):
+        known: set[str] = set()
+        for version in life:
+            given = _pods_in_slots(version) - known
+            known |= given
+            about = version.status.get("observedGeneration")
+            generation = version.body["metadata"].get("generation")
+            if given and about != generation and version.change == "MODIFIED":
+                yield _of_plan(
+                    "stale-slot", version, f"given under generation {about} on {generation}"
+                )
+
+
+def _pods_in_slots(version: Version) -> set[str]:
+    slots = (s for p in version.status.get("placements") or () for s in p.get("slots") or ())
+    return {str(slot["podUid"]) for slot in slots if slot.get("podUid")}
+
+
+def approved_means_claimed(history: History) -> Iterator[Violation]:
+    """When an approval is written, a ledger holds all of its nodes for that very epoch."""
+    for life in _plans(history):
+        latest = -1
+        for version in life:
+            epoch = version.status.get("epoch")
+            if epoch is None or epoch <= latest:
+                continue
+            latest = epoch
+            if version.status.get("verdict") != "Approved" or version.change != "MODIFIED":
+                continue
+            placed = version.status.get("placements") or ()
+            wanted = {slot["node"] for p in placed for slot in p.get("slots") or ()}
+            lacking = wanted - _claimed_by(history, version.number, version.uid, epoch)
+            if lacking:
+                nodes = ", ".join(sorted(lacking))
+                yield _of_plan("unclaimed", version, f"approved without a claim on {nodes}")
+
+
 def slots_hold_one_pod(history: History) -> Iterator[Violation]:
     """No pod stands in two slots of a plan."""
     for version in history.of_kind("PlacementPlan"):
@@ -331,6 +370,8 @@ RULES: tuple[Rule, ...] = (
     no_node_claimed_twice,
     claims_never_go_back,
     no_node_overfull,
+    slots_are_given_under_the_verdict,
+    approved_means_claimed,
     slots_hold_one_pod,
     no_release_while_the_gate_is_open,
 )

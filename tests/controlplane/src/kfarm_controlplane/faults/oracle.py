@@ -301,10 +301,15 @@ def _node(body: Body) -> Body:
     offered = status.get("allocatable") or {}
     return {
         "labels": ours,
-        "taints": [t["key"] for t in spec.get("taints") or ()],
+        "taints": [t["key"] for t in spec.get("taints") or () if _is_ours(t["key"])],
         "ready": (_conditions(body).get("Ready") or [None])[0],
         "devices": {name: str(count) for name, count in offered.items() if "/" in name},
     }
+
+
+def _is_ours(taint: str) -> bool:
+    """Whether Kubernetes has no hand in a taint."""
+    return not taint.startswith("node.kubernetes.io/")
 
 
 def _farm(body: Body) -> Body:
