@@ -49,7 +49,7 @@ def insist(work: Callable[[], object], seconds: float = 60.0) -> None:
         try:
             work()
         except ApiError as error:
-            away = error.status == 0 or error.status == 429 or error.status >= 500
+            away = error.status in {0, 429} or error.status >= 500
             if again and error.reason == "AlreadyExists":
                 return
             if not away or time.monotonic() > deadline:

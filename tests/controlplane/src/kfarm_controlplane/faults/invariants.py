@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from kfarm_controlplane.faults.history import GATE_KINDS, Body, History, Version
@@ -15,9 +16,9 @@ GATE = "kfarm.dev/twin-validated"
 LABEL_PLAN = "kfarm.dev/placement-plan"
 HOST = "kubernetes.io/hostname"
 KUEUE_WORKLOAD = "kueue.x-k8s.io/workload"
-OPEN_GATE_S = 6.0
+OPEN_GATE_S = 4.0
 """From a policy's end to the last release that may have been on its way: a look at the policies is
-at most 2 s old, and a request lasts at most 3 s."""
+at most 2 s old."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def lifts(history: History) -> Iterator[tuple[Version, Version]]:
     for (kind, _), life in history.lives.items():
         if kind != "Pod":
             continue
-        for before, after in zip(life, life[1:], strict=False):
+        for before, after in pairwise(life):
             if gated(before.body) and not gated(after.body) and not after.deleted:
                 yield before, after
 
@@ -137,7 +138,7 @@ def _claimed_by(history: History, number: int, uid: str) -> set[str]:
 
 
 def one_verdict_per_epoch(history: History) -> Iterator[Violation]:
-    """An epoch has one verdict, which stays as it was written; epochs and verdicts never go back."""
+    """An epoch has one verdict, which stays as it was written; epochs never go back."""
     for life in _plans(history):
         given: dict[int, tuple[Any, ...]] = {}
         latest = -1

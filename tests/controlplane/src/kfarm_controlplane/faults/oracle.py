@@ -12,7 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kfarm_controlplane.faults.history import Body, History, Scope, Version
@@ -84,14 +84,15 @@ def judge(
 def end_state(history: History, scope: Scope, masks: Masks | None = None) -> State:
     """What is there at the end, by kind and name, with all names masked."""
     masks = masks or Masks()
-    renamed = _Names(history, scope, masks)
+    renamed = _Names.of(history, scope, masks)
     state: State = {}
     for version in history.end().values():
         shape = _SHAPES.get(version.kind)
         if shape is None or _is_empty(version):
             continue
-        body = renamed(_less(shape(version.body), masks.drop))
-        state[renamed.text(f"{version.kind} {_name(version)}")] = body
+        names = replace(renamed, nodes=False) if version.kind == "Node" else renamed
+        body = names(_less(shape(version.body), masks.drop))
+        state[names.text(f"{version.kind} {_name(version)}")] = body
     return dict(sorted(state.items()))
 
 
@@ -107,7 +108,7 @@ def compare(seen: State, expected: State) -> list[Violation]:
 def counts(history: History, scope: Scope, masks: Masks | None = None) -> Counts:
     """How often objects were made, deleted, released and evicted, and verdicts given."""
     masks = masks or Masks()
-    renamed = _Names(history, scope, masks)
+    renamed = _Names.of(history, scope, masks)
     found: Counter[str] = Counter()
     for (kind, _), life in history.lives.items():
         if kind not in _SHAPES:
@@ -164,10 +165,18 @@ def _told_by_us(version: Version) -> bool:
     return version.kind == "Event" and source.get("component") == "kfarm"
 
 
+@dataclass(frozen=True)
 class _Names:
     """Masks names, so that two plays can be compared."""
 
-    def __init__(self, history: History, scope: Scope, masks: Masks) -> None:
+    known: Mapping[str, str]
+    pattern: re.Pattern[str]
+    roles: Mapping[str, str]
+    nodes: bool
+
+    @classmethod
+    def of(cls, history: History, scope: Scope, masks: Masks) -> _Names:
+        """Names and uids of everything that a history has."""
         known = {scope.namespace: "<ns>", scope.farm: "<farm>"}
         number: Counter[tuple[str, str]] = Counter()
         for (kind, uid), life in history.lives.items():
@@ -178,18 +187,16 @@ class _Names:
                 if name != life[0].name:
                     known.setdefault(life[0].name, name)
         ordered = sorted(known, key=len, reverse=True)
-        self._known = known
-        self._pattern = re.compile("|".join(re.escape(name) for name in ordered if name))
-        self._roles = masks.roles(history)
-        self._nodes = masks.nodes
+        pattern = re.compile("|".join(re.escape(name) for name in ordered))
+        return cls(known, pattern, masks.roles(history), masks.nodes)
 
     def text(self, text: str) -> str:
         """A string with names masked."""
-        masked = self._pattern.sub(lambda found: self._known[found[0]], text)
-        masked = self._pattern.sub(lambda found: self._known[found[0]], masked)
-        for name, role in self._roles.items():
+        masked = self.pattern.sub(lambda found: self.known[found[0]], text)
+        masked = self.pattern.sub(lambda found: self.known[found[0]], masked)
+        for name, role in self.roles.items():
             masked = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w])", role, masked)
-        return masked if not self._nodes else _NODE.sub("<node>", masked)
+        return masked if not self.nodes else _NODE.sub("<node>", masked)
 
     def __call__(self, body: Body) -> Body:
         """An object with names masked everywhere; lists that have no order are sorted anew."""

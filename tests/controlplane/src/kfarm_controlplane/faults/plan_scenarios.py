@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 from kfarm_operator.client import PODS, Resource
 
 from kfarm_controlplane.faults import bodies
-from kfarm_controlplane.faults.acts import FARMS, PLANS, POLICIES, PROFILES, Acts, Body
-from kfarm_controlplane.faults.history import GATE_KINDS, RECORDED, History
+from kfarm_controlplane.faults.acts import PLANS, POLICIES, Acts, Body
+from kfarm_controlplane.faults.history import History
 from kfarm_controlplane.faults.oracle import Masks
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class Base:
         Of the farm.
     keeps_farm
         Whether the farm is as it was when the play is over and its namespace gone.
+    sampled
+        Whether a campaign may draw it; else it is played where it is named.
     """
 
     name: ClassVar[str]
@@ -42,6 +44,7 @@ class Base:
     kueue: ClassVar[bool] = False
     nodes: ClassVar[int] = 4
     keeps_farm: ClassVar[bool] = True
+    sampled: ClassVar[bool] = True
     masks: ClassVar[Masks] = Masks()
 
     def prepare(self, stage: Stage) -> None:
@@ -50,8 +53,10 @@ class Base:
         acts.apply(bodies.namespace(stage.namespace), bodies.policy(stage.farm))
         acts.apply(self.farm(stage))
         stage.until(lambda: acts.farm_ready(self.nodes), "the farm's nodes")
-        there = lambda: stage.client.get(_ACCOUNTS, "default", stage.namespace)  # noqa: E731
-        stage.until(there, "the namespace's account")
+        stage.until(
+            lambda: stage.client.get(_ACCOUNTS, "default", stage.namespace) is not None,
+            "the namespace's account",
+        )
 
     def farm(self, stage: Stage) -> Body:
         """The farm as it is before the play."""
@@ -123,6 +128,28 @@ class EditedMidSimulation(Base):
         return Acts(stage).verdict() == "Rejected"
 
 
+class EditedAfterApproval(Base):
+    """An approved plan is edited before its pods are there; they are released under the edit."""
+
+    name = "edited_after_approval"
+
+    def play(self, stage: Stage) -> None:
+        """Approve two whole nodes; ask for three; create the pods."""
+        acts = Acts(stage)
+        acts.plan(pods=2)
+        stage.until(lambda: acts.verdict() == "Approved", "a verdict")
+        stage.door.shut()
+        acts.plan(pods=3)
+        acts.pods("a", "b", "c")
+        stage.until(lambda: stage.door.waiting() or acts.bound(), "another simulation")
+        stage.door.open()
+
+    def settled(self, stage: Stage) -> bool:
+        """Three are bound under the second verdict."""
+        acts = Acts(stage)
+        return acts.whole() and acts.bound() == 3
+
+
 class DeletedMidSimulation(Base):
     """A plan is deleted while it is simulated; another one gets the whole farm."""
 
@@ -170,16 +197,24 @@ class RecreatedSameName(Base):
 
 
 class PodRecreated(Base):
-    """A bound pod is deleted and one of its name takes its place, in the next epoch."""
+    """A pod is deleted and one of its name created: first behind the gate, then when it runs."""
 
     name = "pod_recreated"
 
     def play(self, stage: Stage) -> None:
-        """Delete a pod and create it anew."""
+        """Replace a gated pod in the middle of a simulation, and a bound one afterwards."""
         acts = Acts(stage)
+        stage.door.shut()
         acts.plan(pods=2)
         acts.pods("a", "b")
+        stage.until(stage.door.waiting, "a simulation")
+        self._replace(stage, acts)
+        stage.door.open()
         stage.until(lambda: acts.bound() == 2, "the gang")
+        self._replace(stage, acts)
+
+    @staticmethod
+    def _replace(stage: Stage, acts: Acts) -> None:
         acts.delete(PODS, "b")
         stage.until(lambda: acts.pod("b") is None, "the end of the pod")
         acts.pods("b")
@@ -218,7 +253,8 @@ class NodeLostHalfReleased(Base):
         acts = Acts(stage)
         for node in acts.farm_nodes():
             acts.fail(node["metadata"]["name"], failed=False)
-        stage.until(lambda: acts.farm_ready(self.nodes), "the farm to be well")
+        names = [node["metadata"]["name"] for node in acts.farm_nodes()]
+        stage.until(lambda: all(acts.node_ready(name) for name in names), "the nodes to be well")
 
 
 def _winner(history: History) -> dict[str, str]:
@@ -265,84 +301,6 @@ class TwoPlansRace(Base):
         return len(acts.claimants()) == 1 and acts.whole(acts.claimants()[0])
 
 
-class FarmScaled(Base):
-    """A farm grows, and then shrinks below what it was."""
-
-    name = "farm_scaled"
-    nodes = 3
-    keeps_farm = False
-
-    def play(self, stage: Stage) -> None:
-        """Up to five, down to two."""
-        acts = Acts(stage)
-        acts.apply(bodies.farm(stage.farm, 5))
-        stage.until(lambda: acts.farm_ready(5), "five nodes")
-        acts.apply(bodies.farm(stage.farm, 2))
-
-    def settled(self, stage: Stage) -> bool:
-        """Two nodes are left."""
-        acts = Acts(stage)
-        return acts.farm_ready(2) and len(acts.farm_nodes()) == 2
-
-
-class FarmDeleted(Base):
-    """A farm is deleted with a plan on it that holds a claim."""
-
-    name = "farm_deleted"
-    nodes = 3
-    keeps_farm = False
-
-    def play(self, stage: Stage) -> None:
-        """Delete the farm under an approved plan."""
-        acts = Acts(stage)
-        acts.plan(pods=2)
-        stage.until(lambda: acts.verdict() == "Approved", "a verdict")
-        acts.delete_shared(FARMS, stage.farm)
-
-    def settled(self, stage: Stage) -> bool:
-        """Neither farm nor nodes are left, and the plan says what it lacks."""
-        acts = Acts(stage)
-        gone = stage.client.get(FARMS, stage.farm) is None and not acts.farm_nodes()
-        return gone and acts.condition("train", "Ready")[1] == "FarmNotFound"
-
-
-class ProfileChanged(Base):
-    """The device's data sheet is corrected between verdict and pods: validated again."""
-
-    name = "profile_changed"
-    keeps_farm = False
-
-    def prepare(self, stage: Stage) -> None:
-        """A profile of its own, as the catalogue has it."""
-        profile = stage.client.get(PROFILES, "b200") or {"spec": {}}
-        spec = profile["spec"]
-        made = bodies.made("kfarm.dev/v1alpha1", "AcceleratorProfile", stage.farm, spec)
-        Acts(stage).apply(made)
-        super().prepare(stage)
-
-    def farm(self, stage: Stage) -> Body:
-        """A farm of the profile."""
-        return bodies.farm(stage.farm, self.nodes, stage.farm)
-
-    def play(self, stage: Stage) -> None:
-        """Correct the profile, then create the pods."""
-        acts = Acts(stage)
-        acts.plan(pods=2, accelerators=[stage.farm])
-        stage.until(lambda: acts.verdict() == "Approved", "a verdict")
-        acts.patch(PROFILES, stage.farm, {"spec": {"power": {"idle": "151"}}})
-        stage.until(lambda: acts.status().get("epoch", 0) >= 1, "another verdict")
-        acts.pods("a", "b")
-
-    def settled(self, stage: Stage) -> bool:
-        """The gang is bound under the second verdict."""
-        acts = Acts(stage)
-        return acts.whole() and acts.status()["epoch"] == 1
-
-    def restore(self, stage: Stage) -> None:
-        """Take the profile away."""
-        Acts(stage).delete_shared(PROFILES, stage.farm)
-
-
 class FiftyPlans(Base):
     """Fifty small plans at once, on nodes that they have to share."""
 
@@ -365,57 +323,3 @@ class FiftyPlans(Base):
         return acts.bound() == self.count and all(
             acts.whole(f"p{number:02}") for number in range(self.count)
         )
-
-
-class GateOpened(Base):
-    """A binding of the gate is deleted: nothing is released until it is back."""
-
-    name = "gate_opened"
-
-    def prepare(self, stage: Stage) -> None:
-        """Keep the binding, to put it back."""
-        super().prepare(stage)
-        if not _bindings(stage):
-            raise LookupError("the chart has no bindings of the gate")
-
-    def play(self, stage: Stage) -> None:
-        """Delete it under a plan that waits for its pods; put it back once the plan says why."""
-        acts = Acts(stage)
-        acts.plan(pods=2)
-        stage.until(lambda: acts.verdict() == "Approved", "a verdict")
-        kind, body = _bindings(stage)[0]
-        acts.delete_shared(RECORDED[kind], body["metadata"]["name"])
-        try:
-            stage.until(lambda: not _there(stage, kind, body), "the binding's end")
-            acts.pods("a", "b")
-            shut = lambda: acts.condition("train", "Ready")[1] == "GateDegraded"  # noqa: E731
-            stage.until(lambda: shut() or acts.bound() == 2, "the operator to notice")
-        finally:
-            _put_back(acts, kind, body)
-
-    def settled(self, stage: Stage) -> bool:
-        """The gang is bound."""
-        return Acts(stage).whole()
-
-
-def _bindings(stage: Stage) -> list[tuple[str, Body]]:
-    """The gate's validating bindings."""
-    kind = GATE_KINDS[1]
-    found = stage.client.items(RECORDED[kind])
-    return [(kind, body) for body in found if "gate" in body["metadata"]["name"]]
-
-
-def _there(stage: Stage, kind: str, body: Body) -> bool:
-    return stage.client.get(RECORDED[kind], body["metadata"]["name"]) is not None
-
-
-def _put_back(acts: Acts, kind: str, body: Body) -> None:
-    meta = body["metadata"]
-    kept = {name: meta[name] for name in ("name", "labels", "annotations") if name in meta}
-    made = {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": kind,
-        "metadata": kept,
-        "spec": body["spec"],
-    }
-    acts.create(RECORDED[kind], made)

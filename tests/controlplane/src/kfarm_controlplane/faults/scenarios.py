@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from kfarm_controlplane.faults.farm_scenarios import (
+    FarmDeleted,
+    FarmScaled,
+    GateOpened,
+    ProfileChanged,
+)
 from kfarm_controlplane.faults.kueue_scenarios import KueueEvicted, KueueReady, KueueRetry
 from kfarm_controlplane.faults.plan_scenarios import (
     Approved,
     Base,
     DeletedMidSimulation,
+    EditedAfterApproval,
     EditedMidSimulation,
-    FarmDeleted,
-    FarmScaled,
     FiftyPlans,
-    GateOpened,
     NodeLostHalfReleased,
     PodRecreated,
-    ProfileChanged,
     RecreatedSameName,
     Rejected,
     TwoPlansRace,
@@ -24,6 +27,7 @@ _ALL: tuple[Base, ...] = (
     Approved(),
     Rejected(),
     EditedMidSimulation(),
+    EditedAfterApproval(),
     DeletedMidSimulation(),
     RecreatedSameName(),
     PodRecreated(),
