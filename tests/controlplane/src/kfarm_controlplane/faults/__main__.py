@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kfarm_controlplane.faults.arena import Arena
-from kfarm_controlplane.faults.campaign import Campaign, read_plans
-from kfarm_controlplane.faults.plans import FaultPlan, sample
+from kfarm_controlplane.faults.campaign import Campaign, draw, read_plans
+from kfarm_controlplane.faults.plans import FaultPlan
 from kfarm_controlplane.faults.runner import Runner
 from kfarm_controlplane.faults.scenarios import SCENARIOS
 from kfarm_controlplane.figures import record
@@ -58,7 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (OSError, ValueError) as error:
             say(f"{arguments.plan}: {error}")
             return BAD_ARGUMENTS
-    names = list(dict.fromkeys(p.scenario for p in plans)) or arguments.scenario or list(SCENARIOS)
+    names = (
+        list(dict.fromkeys(p.scenario for p in plans))
+        or arguments.scenario
+        or [name for name, scenario in SCENARIOS.items() if scenario.sampled]
+    )
     if unknown := [name for name in names if name not in SCENARIOS]:
         say(f"{arguments.plan}: no scenario {', '.join(unknown)}")
         return BAD_ARGUMENTS
@@ -68,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         campaign = Campaign(Runner(arena, SCENARIOS), arguments.seed, say, arguments.keep)
         known = campaign.learn(names)
         if not plans:
-            plans = sample(known, math.ceil(1.25 * arguments.plans), arguments.seed)
+            plans = draw(known, arguments.plans, arguments.seed)
         if arguments.bug:
             plans = [FaultPlan(p.scenario, p.faults, arguments.bug) for p in plans]
         if arguments.dry:
@@ -79,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = campaign.play(plans, count, until)
     record("campaign", report.figures())
     say(json.dumps(report.figures(), indent=1))
-    return 1 if report.bad else 0
+    return 1 if report.bad or report.unsteady else 0
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class PlayStage:
     names: str
     namespace: str
     farm: str
-    client: KubeClient
+    client: PatientClient
     cluster: Cluster
     door: Door
     recorder: Recorder

@@ -159,16 +159,26 @@ class Mix:
 
 
 def sample(
-    known: Sequence[Learned], count: int, seed: int, mix: Mix | None = None
+    known: Sequence[Learned],
+    count: int,
+    seed: int,
+    mix: Mix | None = None,
+    rare: Mapping[str, int] | None = None,
 ) -> list[FaultPlan]:
-    """Plans drawn by a seed: scenarios in turn, kinds and places by chance, none twice."""
-    mix = mix or Mix()
+    """Plans drawn by a seed: scenarios in turn, kinds and places by chance, none twice.
+
+    Parameters
+    ----------
+    rare
+        Scenarios that have their turn only every so many rounds.
+    """
+    mix, rare = mix or Mix(), rare or {}
     chance = random.Random(seed)  # noqa: S311
     found: dict[FaultPlan, None] = {}
-    for attempt in range(50 * count):
-        if len(found) >= count or not known:
-            break
-        found.setdefault(_draw(known[attempt % len(known)], chance, mix))
+    for turn in range(50 * count if known else 0):
+        number, index = divmod(turn, len(known))
+        if len(found) < count and number % rare.get(known[index].scenario, 1) == 0:
+            found.setdefault(_draw(known[index], chance, mix))
     return list(found)
 
 

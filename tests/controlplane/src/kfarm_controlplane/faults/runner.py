@@ -23,9 +23,13 @@ QUIET_S = 1.0
 """Nothing may be written for so long once the end is reached."""
 CONVERGE_S = 30.0
 SLOW_S = 60.0
+PATIENCE = 4.0
+"""Beyond that, a play may take so many times as long as undisturbed."""
+FIRST_S = 30.0
+"""How long a scenario takes undisturbed, before anybody knows."""
 UNSTRUCK_S = 4.0
 """A fault that has not struck so long after the end will not: everything was listed again."""
-_STEP_S = 0.05
+_STEP_S = 0.1
 _HEALS = frozenset(("end", "count", "orphan"))
 """Rules that may be broken for a while; all others never."""
 _SURE_S = 1.0
@@ -57,6 +61,10 @@ class Act:
         return oracle.judge(self.history(), self.scope, self.expected, self.scenario.masks)
 
 
+class Unsteady(Exception):
+    """A scenario does not end the same each time without any fault."""
+
+
 class Runner:
     """Plays one after the other in an arena.
 
@@ -75,6 +83,7 @@ class Runner:
         self._arena = arena
         self._scenarios = scenarios
         self._farms: defaultdict[int, dict[str, str]] = defaultdict(dict)
+        self._usual_s: defaultdict[str, float] = defaultdict(lambda: FIRST_S)
         self.references: dict[str, Reference] = {}
 
     def learn(self, name: str, runs: int = 2) -> Learned:
@@ -82,7 +91,7 @@ class Runner:
 
         Raises
         ------
-        RuntimeError
+        Unsteady
             When an undisturbed play is not clean, or does not end as the one before it.
         """
         if self._scenarios[
@@ -95,7 +104,8 @@ class Runner:
     def _undisturbed(self, name: str) -> Outcome:
         outcome = self.play(FaultPlan(name))
         if not outcome.clean:
-            raise RuntimeError(f"{name} fails undisturbed: {'; '.join(outcome.violations)}")
+            raise Unsteady(f"{name} fails undisturbed: {'; '.join(outcome.violations)}")
+        self._usual_s[name] = max(outcome.converge_s, self._usual_s.get(name, 0.0))
         return outcome
 
     def play(self, plan: FaultPlan) -> Outcome:
@@ -140,6 +150,7 @@ class Runner:
         """Wait for the right end, then for quiet; at most for so long after the last fault."""
         session, played = act.session, time.monotonic()
         bound = SLOW_S if any(fault.kind in SLOW for fault in plan.faults) else CONVERGE_S
+        bound += PATIENCE * self._usual_s[plan.scenario]
         right = wrong = 0.0
         while True:
             found = act.violations()
