@@ -20,6 +20,8 @@ from kfarm_controlplane.faults.runner import Runner
 from kfarm_controlplane.faults.scenarios import SCENARIOS
 from kfarm_controlplane.figures import record
 
+QUIET_S = 2.5
+"""Longer than from one list to the next, after which a restless operator writes again."""
 MOST = 12
 """Plans that are tried for one bug."""
 
@@ -55,6 +57,7 @@ class Hunt:
 
     def __init__(self, runner: Runner, tell: Callable[[str], None] = say) -> None:
         self._runner = runner
+        runner.quiet_s = QUIET_S
         self._tell = tell
         self._known: dict[str, Learned] = {}
 

@@ -77,6 +77,8 @@ class Runner:
     ----------
     references
         Ends of undisturbed plays, by scenario.
+    quiet_s
+        How long nothing may be written once the end is reached.
     """
 
     def __init__(self, arena: Arena, scenarios: Mapping[str, Scenario]) -> None:
@@ -85,6 +87,7 @@ class Runner:
         self._farms: defaultdict[int, dict[str, str]] = defaultdict(dict)
         self._usual_s: defaultdict[str, float] = defaultdict(lambda: FIRST_S)
         self.references: dict[str, Reference] = {}
+        self.quiet_s = QUIET_S
 
     def learn(self, name: str, runs: int = 2) -> Learned:
         """Play undisturbed, and remember the end and what can be struck.
@@ -163,7 +166,7 @@ class Runner:
             right = (right or now) if good else 0.0
             if good:
                 self._arena.proxy.awake.set()
-            calm = right and now - max(session.wrote_at, last, right - _STEP_S) >= QUIET_S
+            calm = right and now - max(session.wrote_at, last, right - _STEP_S) >= self.quiet_s
             if calm and (session.struck or now - last > UNSTRUCK_S) and self._rested():
                 break
             if now - last > bound:
