@@ -24,7 +24,7 @@ class Hint:
     kind
         Of the fault; empty where the scenario alone shows the bug.
     verb, resource, says, name
-        Of the write or event; `says` is part of its fields.
+        Of the write or event, empty for any; `says` is part of its fields.
     """
 
     kind: str = ""
@@ -38,7 +38,7 @@ class Hint:
         return [
             s
             for s in known
-            if s.verb == self.verb
+            if self.verb in ("", s.verb)
             and s.resource == self.resource
             and self.says in s.fields
             and self.name in s.name
@@ -93,7 +93,7 @@ BUGS: dict[str, Bug] = {
     "blind-release": Bug(
         "gates are lifted without uid and resourceVersion",
         bugs_writing.blind_release, "pod_recreated",
-        (Hint("SilentStream", "DELETED", "pods", name="b"),),
+        (Hint("SilentStream", "", "pods", "gated,Pending,deleting", "b"),),
     ),
     "release-before-verdict": Bug(
         "pods are released, then the verdict is written",
