@@ -31,19 +31,20 @@ def test_a_plan_reads_as_it_was_written() -> None:
     assert read_plans(f"\n{plan.to_json()}\n") == [plan]
 
 
+AT_PODS = '"faults": [{"kind": "%s", "at": {"verb": "%s", "resource": "pods"}}]'
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
         ("[]", "not a plan"),
         ("{}", "not a plan"),
         ('{"scenario": "approved", "faults": [{"kind": "Reset"}]}', "not a plan"),
-        ('{"scenario": "x", "faults": [{"kind": "Nap", "at": {"verb": "PATCH", "resource": "pods"}}]}',
-         "no fault 'Nap'"),
-        ('{"scenario": "x", "faults": [{"kind": "Reset", "at": {"verb": "ADDED", "resource": "pods"}}]}',
-         "cannot strike"),
+        (f'{{"scenario": "x", {AT_PODS % ("Nap", "PATCH")}}}', "no fault 'Nap'"),
+        (f'{{"scenario": "x", {AT_PODS % ("Reset", "ADDED")}}}', "cannot strike"),
         ("{", "line 1"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_plan_is_refused_with_its_line(text: str, what: str) -> None:
     with pytest.raises(ValueError, match=r"line 1: .*") as error:
         read_plans(text)
