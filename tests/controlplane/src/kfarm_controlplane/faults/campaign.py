@@ -100,13 +100,13 @@ class Campaign:
         self._folder = folder
         self.report = Report(seed)
 
-    def learn(self, names: Iterable[str]) -> list[Learned]:
-        """Play each scenario undisturbed."""
+    def learn(self, names: Iterable[str], runs: int = 2) -> list[Learned]:
+        """Play each scenario undisturbed, so many times."""
         found = []
         for name in names:
             began = time.monotonic()
             try:
-                known = self._runner.learn(name)
+                known = self._runner.learn(name, runs)
             except Unsteady as error:
                 self.report.unsteady.append(name)
                 self._say(f"BAD {error}")

@@ -11,7 +11,6 @@ from kfarm_controlplane.faults.farm_scenarios import (
 from kfarm_controlplane.faults.kueue_scenarios import KueueEvicted, KueueReady, KueueRetry
 from kfarm_controlplane.faults.plan_scenarios import (
     Approved,
-    Base,
     DeletedMidSimulation,
     EditedAfterApproval,
     EditedMidSimulation,
@@ -22,8 +21,9 @@ from kfarm_controlplane.faults.plan_scenarios import (
     Rejected,
     TwoPlansRace,
 )
+from kfarm_controlplane.faults.stage import Scenario
 
-_ALL: tuple[Base, ...] = (
+_ALL: tuple[Scenario, ...] = (
     Approved(),
     Rejected(),
     EditedMidSimulation(),
@@ -42,4 +42,4 @@ _ALL: tuple[Base, ...] = (
     FiftyPlans(),
     GateOpened(),
 )
-SCENARIOS: dict[str, Base] = {scenario.name: scenario for scenario in _ALL}
+SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in _ALL}

@@ -65,30 +65,31 @@ class Stage(Protocol):
 
 
 class Scenario(Protocol):
-    """A user's story.
+    """A user's story."""
 
-    Attributes
-    ----------
-    name
-        As plans call it.
-    roles
-        Of the operator.
-    kueue
-        Whether Kueue must run.
-    nodes
-        Of its farm.
-    keeps_farm
-        Whether it leaves its farm as it was, so that another play may have it.
-    masks
-        What of its end is free to differ.
-    """
+    @property
+    def name(self) -> str:
+        """As plans call it."""
 
-    name: str
-    roles: str
-    kueue: bool
-    nodes: int
-    keeps_farm: bool
-    masks: Masks
+    @property
+    def kueue(self) -> bool:
+        """Whether Kueue must run."""
+
+    @property
+    def nodes(self) -> int:
+        """Of its farm."""
+
+    @property
+    def keeps_farm(self) -> bool:
+        """Whether it leaves its farm as it was, so that another play may have it."""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether campaigns draw it; one that touches what all share is played on its own."""
+
+    @property
+    def masks(self) -> Masks:
+        """What of its end is free to differ."""
 
     def prepare(self, stage: Stage) -> None:
         """Make namespace, farm and policy; no fault strikes here."""
