@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import urllib3
@@ -115,7 +115,7 @@ class KubeClient:
         self.observer: Callable[[str, str, int, float], None] | None = None
 
     @classmethod
-    def connect(cls, kubeconfig: Path | None = None, context: str | None = None) -> KubeClient:
+    def connect(cls, kubeconfig: Path | None = None, context: str | None = None) -> Self:
         """Connect by a kubeconfig, or from inside a pod when none is given.
 
         Raises

@@ -1,0 +1,168 @@
+"""Bugs that operators of this kind really have, to be sown into ours: a harness that does not find
+them again is worth nothing.
+
+Each is applied to the operator's process before it starts, by name, and is found only by what it
+does to the cluster: by the same oracle and under the same plans that the unchanged operator passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from kfarm_controlplane.faults import bugs_reading, bugs_writing
+from kfarm_controlplane.faults.plans import Fault, FaultPlan, Learned
+from kfarm_controlplane.faults.signature import Signature
+
+
+@dataclass(frozen=True)
+class Hint:
+    """Which fault brings a bug to light; all places that it names are tried.
+
+    Attributes
+    ----------
+    kind
+        Of the fault; empty where the scenario alone shows the bug.
+    verb, resource, says, name
+        Of the write or event, empty for any; `says` is part of its fields.
+    """
+
+    kind: str = ""
+    verb: str = ""
+    resource: str = ""
+    says: str = ""
+    name: str = ""
+
+    def places(self, known: Iterable[Signature]) -> list[Signature]:
+        """Where it may strike."""
+        return [
+            s
+            for s in known
+            if self.verb in ("", s.verb)
+            and s.resource == self.resource
+            and self.says in s.fields
+            and self.name in s.name
+        ]
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A bug to sow: what is wrong, how it is sown, and the plans that should find it."""
+
+    what: str
+    sow: Callable[[], None]
+    scenario: str
+    hints: tuple[Hint, ...] = (Hint(),)
+
+    def plans(self, name: str, known: Learned) -> list[FaultPlan]:
+        """Plans that should find it; with more than one hint each combines one place of each."""
+        faults: list[tuple[Fault, ...]] = [()]
+        for hint in self.hints:
+            if hint.kind:
+                places = hint.places(known.places(hint.kind))
+                faults = [(*given, Fault(hint.kind, s)) for given in faults for s in places]
+        return [FaultPlan(self.scenario, given, name) for given in faults]
+
+
+def apply(name: str) -> None:
+    """Sow a bug into this process.
+
+    Raises
+    ------
+    ValueError
+        When there is none of that name.
+    """
+    if name not in BUGS:
+        raise ValueError(f"no bug {name!r}; there are {', '.join(BUGS)}")
+    BUGS[name].sow()
+
+
+_VERDICT = ("PATCH", "placementplans", "verdict=Approved")
+_CLAIM = ("PATCH", "nodeledgers", "spec.claims")
+_LIFT = ("PATCH", "pods", "spec.")
+BUGS: dict[str, Bug] = {
+    "created-only": Bug(
+        "a plan counts as handled before its verdict is written, as with kopf.on.create",
+        bugs_writing.created_only, "approved", (Hint("KillBefore", *_VERDICT),),
+    ),
+    "blind-status": Bug(
+        "verdicts are written without uid and resourceVersion",
+        bugs_writing.blind_status, "edited_mid_simulation",
+        (Hint("DropEvent", "MODIFIED", "placementplans"),),
+    ),
+    "blind-release": Bug(
+        "gates are lifted without uid and resourceVersion",
+        bugs_writing.blind_release, "pod_recreated",
+        (Hint("SilentStream", "", "pods", "gated,Pending,deleting", "b"),),
+    ),
+    "release-before-verdict": Bug(
+        "pods are released, then the verdict is written",
+        bugs_writing.release_before_verdict, "approved",
+    ),
+    "apply-then-record": Bug(
+        "pods are released, then their slots are written down",
+        bugs_writing.apply_then_record, "approved",
+    ),
+    "nan-passes": Bug(
+        "an estimate that is no number counts as within its bound",
+        bugs_reading.nan_passes, "rejected",
+    ),
+    "no-relist": Bug(
+        "nothing is listed again, so that a lost event stays lost",
+        bugs_reading.no_relist, "approved", (Hint("DropEvent", "ADDED", "pods"),),
+    ),
+    "conflict-is-done": Bug(
+        "a conflict ends the work on a plan",
+        bugs_writing.conflict_is_done, "approved", (Hint("Answer409", *_VERDICT),),
+    ),
+    "claim-by-belief": Bug(
+        "nodes are claimed without compare-and-swap, by what was seen before the simulation",
+        bugs_writing.claim_by_belief, "two_plans_race",
+    ),
+    "edit-unseen": Bug(
+        "a verdict counts whatever generation it is about",
+        bugs_reading.edit_unseen, "edited_after_approval",
+    ),
+    "pod-by-name": Bug(
+        "slots know their pods by name instead of uid",
+        bugs_reading.pod_by_name, "pod_recreated",
+    ),
+    "epoch-from-memory": Bug(
+        "epochs are counted in memory, from 0 after a restart",
+        bugs_reading.epoch_from_memory, "pod_recreated", (Hint("KillAfter", *_VERDICT),),
+    ),
+    "trusts-its-cache": Bug(
+        "plans are read from the cache, and their status is written without preconditions",
+        bugs_reading.trusts_its_cache, "edited_after_approval",
+        (Hint("DropEvent", "MODIFIED", "placementplans"),),
+    ),
+    "evict-by-delete": Bug(
+        "pods are deleted, past their disruption budgets, instead of evicted",
+        bugs_writing.evict_by_delete, "node_lost_half_released",
+    ),
+    "claims-kept": Bug(
+        "claims of plans that are gone are never collected",
+        bugs_reading.claims_kept, "two_plans_race",
+    ),
+    "restless": Bug(
+        "conditions get a new time whenever they are looked at",
+        bugs_reading.restless, "approved",
+    ),
+    "gate-ignored": Bug(
+        "pods are released while a policy of the gate is missing",
+        bugs_reading.gate_ignored, "gate_opened",
+    ),
+    "finalizer-first": Bug(
+        "a farm lets go of its finalizer before its nodes are deleted",
+        bugs_writing.finalizer_first, "farm_deleted",
+        (Hint("KillAfter", "PATCH", "gpufarms", "metadata.finalizers"),),
+    ),
+    "error-is-verdict": Bug(
+        "an error of the API server while claiming becomes the verdict",
+        bugs_writing.error_is_verdict, "approved", (Hint("Answer500", *_CLAIM),),
+    ),
+    "believes-it-lifted": Bug(
+        "a pod counts as released before the API server said so",
+        bugs_writing.believes_it_lifted, "approved", (Hint("Answer503", *_LIFT),),
+    ),
+}  # fmt: skip

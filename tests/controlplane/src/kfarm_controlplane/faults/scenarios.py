@@ -1,0 +1,45 @@
+"""All scenarios by name."""
+
+from __future__ import annotations
+
+from kfarm_controlplane.faults.farm_scenarios import (
+    FarmDeleted,
+    FarmScaled,
+    GateOpened,
+    ProfileChanged,
+)
+from kfarm_controlplane.faults.kueue_scenarios import KueueEvicted, KueueReady, KueueRetry
+from kfarm_controlplane.faults.plan_scenarios import (
+    Approved,
+    DeletedMidSimulation,
+    EditedAfterApproval,
+    EditedMidSimulation,
+    FiftyPlans,
+    NodeLostHalfReleased,
+    PodRecreated,
+    RecreatedSameName,
+    Rejected,
+    TwoPlansRace,
+)
+from kfarm_controlplane.faults.stage import Scenario
+
+_ALL: tuple[Scenario, ...] = (
+    Approved(),
+    Rejected(),
+    EditedMidSimulation(),
+    EditedAfterApproval(),
+    DeletedMidSimulation(),
+    RecreatedSameName(),
+    PodRecreated(),
+    NodeLostHalfReleased(),
+    TwoPlansRace(),
+    FarmScaled(),
+    FarmDeleted(),
+    ProfileChanged(),
+    KueueReady(),
+    KueueRetry(),
+    KueueEvicted(),
+    FiftyPlans(),
+    GateOpened(),
+)
+SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in _ALL}
