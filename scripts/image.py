@@ -159,7 +159,7 @@ def expected(name: str) -> bool:
 
 def wrong_run(root: Path, config: dict[str, Any]) -> list[str]:
     """Run the probe as a pod would run; it says a line for each thing that is wrong."""
-    environment = dict(entry.split("=", 1) for entry in config["Env"])
+    environment = dict(entry.split("=", 1) for entry in config.get("Env") or ())
     command = ["/opt/kfarm/bin/python3.11", "-I", "-c", PROBE.read_text()]
     done = subprocess.run(
         confined(root, command), env=environment, capture_output=True, text=True, check=False
