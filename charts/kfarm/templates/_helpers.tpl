@@ -7,6 +7,23 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{/* Labels by which pods are selected; of one role where `role` is given. */}}
+{{- define "kfarm.selector" -}}
+app.kubernetes.io/name: kfarm
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- with .role }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* Labels of what a Prometheus operator or Grafana looks for; the site's own are added. */}}
+{{- define "kfarm.monitoringLabels" -}}
+{{ include "kfarm.labels" . }}
+{{- with .Values.monitoring.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{/* User names of the accounts, as the API server sees them. */}}
 {{- define "kfarm.gateAccount" -}}
 system:serviceaccount:{{ .Release.Namespace }}:kfarm-gate
@@ -80,4 +97,22 @@ spec:
     selector: {}
     parameterNotFoundAction: Deny
   {{- end }}
+{{- end }}
+
+{{/*
+Metadata of a profile of the catalogue: an ordinary object where its kind is served, a hook that is
+never deleted where the CRD is only about to be made.
+*/}}
+{{- define "kfarm.profileMetadata" -}}
+metadata:
+  name: {{ .name }}
+  labels: {{- include "kfarm.labels" .root | nindent 4 }}
+  annotations:
+    helm.sh/resource-policy: keep
+    {{- if not .served }}
+    helm.sh/hook: post-install,post-upgrade
+    helm.sh/hook-delete-policy: hook-failed
+    meta.helm.sh/release-name: {{ .root.Release.Name }}
+    meta.helm.sh/release-namespace: {{ .root.Release.Namespace }}
+    {{- end }}
 {{- end }}

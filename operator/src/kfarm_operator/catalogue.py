@@ -14,12 +14,14 @@ from kfarm_api.profile import AcceleratorProfile
 from kfarm_api.v1alpha1 import Kind
 
 from kfarm_operator.client import KubeClient, kfarm_resource
-from kfarm_operator.conditions import condition
+from kfarm_operator.conditions import Status, condition
+from kfarm_operator.gate_watch import REMEDY, UNSEEN
 from kfarm_operator.index import Index
 from kfarm_operator.parts import Part, Shared
 from kfarm_operator.workqueue import WorkQueue
 
 Described = AcceleratorProfile | ValidationPolicy
+Faults = tuple[str, ...]
 
 
 def least_futures(quantile: int, confidence: int, checks: int) -> int:
@@ -51,20 +53,40 @@ def describe(item: Described) -> tuple[bool, str, str]:
     return True, "Accepted", f"{len(checks)} checks, {len(item.spec.survives)} faults to survive"
 
 
-def wanted_status(item: Described, now: datetime) -> dict[str, Any]:
-    """The whole status as it should stand."""
+def describe_gate(faults: Faults) -> tuple[Status, str, str]:
+    """Whether the gate is degraded, a reason, and a sentence with the remedy."""
+    if faults == UNSEEN:
+        return "Unknown", "GateUnread", "; ".join(faults)
+    if faults:
+        said = f"nothing is released: {'; '.join(faults)}. {REMEDY}"
+        return "True", "GateDegraded", said
+    return "False", "GateShut", "the policies of the gate are there as they should be"
+
+
+def wanted_status(
+    item: Described, now: datetime, faults: Faults | None = None
+) -> dict[str, Any]:
+    """The whole status as it should stand.
+
+    Parameters
+    ----------
+    faults
+        What is amiss with the gate; where given, a ValidationPolicy says whether it is Degraded,
+        since it is by the gate that its limits hold.
+    """
     good, reason, message = describe(item)
     generation = item.metadata.generation
-    ready = condition(
-        "Ready",
-        "True" if good else "False",
-        reason,
-        message,
-        generation=generation,
-        before=item.status.conditions if item.status else (),
-        now=now,
-    )
-    return {"observedGeneration": generation, "conditions": [ready]}
+    found: list[tuple[str, Status, str, str]] = [
+        ("Ready", "True" if good else "False", reason, message)
+    ]
+    if faults is not None and isinstance(item, ValidationPolicy):
+        found.append(("Degraded", *describe_gate(faults)))
+    before = item.status.conditions if item.status else ()
+    conditions = [
+        condition(kind, status, why, said, generation=generation, before=before, now=now)
+        for kind, status, why, said in found
+    ]
+    return {"observedGeneration": generation, "conditions": conditions}
 
 
 class CatalogueReconciler:
@@ -85,6 +107,7 @@ class CatalogueReconciler:
         self._clients = clients
         self._index = index
         self._clock = clock
+        self.gate_faults: Callable[[], Faults | None] = lambda: None
 
     async def reconcile(self, key: tuple[str, str]) -> float | None:
         """Bring the status of one object up to date; `key` is (kind, name)."""
@@ -99,7 +122,7 @@ class CatalogueReconciler:
         item = self._index.put(body) if body else None
         if body is None or not isinstance(item, AcceleratorProfile | ValidationPolicy):
             return
-        wanted = wanted_status(item, self._clock())
+        wanted = wanted_status(item, self._clock(), self.gate_faults())
         if body.get("status") == wanted:
             return
         meta = body["metadata"]
@@ -119,10 +142,15 @@ class CataloguePart(Part):
         if shared.does("gate"):
             clients["ValidationPolicy"] = shared.accounts.gate
         self._kinds = set(clients)
+        self._reconciler = CatalogueReconciler(clients, shared.index)
         self.queue = WorkQueue[tuple[str, str]](
-            CatalogueReconciler(clients, shared.index).reconcile, workers=1, name="catalogue"
+            self._reconciler.reconcile, workers=1, name="catalogue"
         )
         self.queues = (self.queue,)
+
+    def watch_gate(self, faults: Callable[[], Faults]) -> None:
+        """Let ValidationPolicies say what is amiss with the gate."""
+        self._reconciler.gate_faults = faults
 
     def object_changed(self, before: Kind | None, after: Kind | None) -> None:
         """Enqueue a profile or policy that changed; its status too, which others may not spoil."""

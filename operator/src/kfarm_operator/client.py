@@ -347,7 +347,10 @@ def bearer(configuration: k8s.Configuration) -> str:
     """The token of an account, refreshed where it expires; empty with a client certificate."""
     configuration.get_api_key_with_prefix("authorization")
     keys = (configuration.api_key.get(name) for name in ("authorization", "BearerToken"))
-    return str(next((key for key in keys if key), "")).removeprefix("Bearer ")
+    token = str(next((key for key in keys if key), ""))
+    # from a kubeconfig it comes as "Bearer …", in a pod as "bearer …"
+    scheme, _, rest = token.partition(" ")
+    return rest if scheme.lower() == "bearer" else token
 
 
 def _events(response: urllib3.BaseHTTPResponse) -> Iterator[JSON]:

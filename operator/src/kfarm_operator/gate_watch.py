@@ -10,10 +10,12 @@ import asyncio
 import logging
 import threading
 import time
+from pathlib import Path
 
 from kfarm_operator.client import ApiError, KubeClient, Resource
 from kfarm_operator.events import Events, Subject
 from kfarm_operator.gate_ready import policy_faults
+from kfarm_operator.gate_wanted import KINDS, BadPolicies, altered, read_wanted
 from kfarm_operator.health import Finding
 from kfarm_operator.parts import Part, Shared
 
@@ -30,7 +32,7 @@ _LISTS = tuple(
         "validatingadmissionpolicybindings",
     )
 )
-_UNSEEN = ("the policies of the gate have not been read yet",)
+UNSEEN = ("the policies of the gate have not been read yet",)
 _LOG = logging.getLogger(__name__)
 
 
@@ -41,15 +43,24 @@ class GateWatch(Part):
     ----------
     faults
         What is amiss; empty when the gate is shut. Kept while the API server does not answer.
+
+    Parameters
+    ----------
+    after
+        Who looks again at everything when the picture changes.
+    wanted
+        File in which the chart wrote what its policies say; without it an edited expression goes
+        unnoticed. Read at each look, since it changes with the chart.
     """
 
-    def __init__(self, shared: Shared, after: tuple[Part, ...]) -> None:
+    def __init__(self, shared: Shared, after: tuple[Part, ...], wanted: Path | None = None) -> None:
         self._client: KubeClient = shared.accounts.gate
         self._events = Events(shared.accounts.gate)
         self._after = after
+        self._wanted = wanted
         self._lock = threading.Lock()
         self._read_at = 0.0
-        self.faults: tuple[str, ...] = _UNSEEN
+        self.faults: tuple[str, ...] = UNSEEN
         shared.instruments.read(lambda: [("kfarm_gate_faults", (), float(len(self.faults)))])
 
     async def prepare(self) -> None:
@@ -97,10 +108,16 @@ class GateWatch(Part):
         return Finding("gate", not self.faults, detail)
 
     def _read(self) -> tuple[str, ...]:
-        mutating, its_bindings, validating, their_bindings = (
-            list(self._client.items(resource)) for resource in _LISTS
-        )
-        return policy_faults(mutating, its_bindings, validating, their_bindings)
+        lists = [list(self._client.items(resource)) for resource in _LISTS]
+        faults = policy_faults(*lists)
+        if self._wanted is None:
+            return faults
+        try:
+            edited = altered(read_wanted(self._wanted), dict(zip(KINDS, lists, strict=True)))
+        except BadPolicies as error:
+            return (*faults, f"nobody can tell whether policies were altered: {error}")
+        # what is plainly open is said in those words, and not again as altered
+        return (*faults, *(fault for fault in edited if not _said(fault, faults)))
 
     def _announce(self, before: tuple[str, ...]) -> None:
         about = Subject(f"{_GROUP}/{_VERSION}", "MutatingAdmissionPolicy", "", "kfarm-gate", "")
@@ -108,6 +125,13 @@ class GateWatch(Part):
             message = f"nothing is released: {'; '.join(self.faults)}. {REMEDY}"
             _LOG.error("the gate is open: %s", message)
             self._events.tell(about, "Warning", "GateDegraded", message)
-        elif before != _UNSEEN:
+        elif before != UNSEEN:
             _LOG.info("the gate is shut again")
             self._events.tell(about, "Normal", "GateShut", "all policies are back")
+
+
+def _said(fault: str, faults: tuple[str, ...]) -> bool:
+    """Whether another fault is already about the same policy or its binding."""
+    kind, name = fault.split(" ", 2)[:2]
+    policy = f"{kind.removesuffix('Binding')} {name}"
+    return any(f"{policy} " in f"{other} " for other in faults)

@@ -55,6 +55,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--scheduler", help="Dask scheduler that plays verdicts and what-ifs: tcp://host:port"
     )
+    parser.add_argument(
+        "--policies", type=Path, help="file of the chart with what its admission policies say"
+    )
     parser.add_argument("--verbose", action="store_true", help="log every decision")
     arguments = parser.parse_args(argv)
     if arguments.scheduler:
@@ -76,7 +79,9 @@ async def _run(arguments: argparse.Namespace) -> int:
     accounts = _accounts(arguments)
     runner = make_runner(arguments)
     player = make_player(arguments) if accounts.whatif else None
-    service = Service(accounts, arguments.role, runner, player)
+    service = Service(
+        accounts, arguments.role, runner, player, policies=arguments.policies
+    )
     stop = asyncio.Event()
     _heed_signals(stop)
     probes = serve(arguments.probes, service)

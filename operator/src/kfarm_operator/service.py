@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -87,8 +88,10 @@ class Service:
         runner: Runner,
         player: Player | None = None,
         timing: Timing | None = None,
+        policies: Path | None = None,
     ) -> None:
         self.role = role
+        self._policies = policies
         self.timing = timing or Timing()
         self._kinds = ROLE_KINDS[role]
         self.plurals = [kind.info.plural for kind in self._kinds]
@@ -138,13 +141,15 @@ class Service:
     def _make_parts(self) -> list[Part]:
         """The controllers of this role, in the order in which they start."""
         shared, parts = self.shared, list[Part]()
-        parts.append(CataloguePart(shared))
+        catalogue = CataloguePart(shared)
+        parts.append(catalogue)
         if shared.does("farm"):
             parts += [FarmPart(shared), LivePart(shared)]
         if shared.does("gate") and shared.pods is not None:
             plans = PlanPart(shared, shared.pods)
             admission = AdmissionPart(shared, shared.pods, self.timing.mirrors)
-            gate = GateWatch(shared, (plans, admission))
+            gate = GateWatch(shared, (plans, admission, catalogue), self._policies)
+            catalogue.watch_gate(lambda: gate.faults)
             plans.reconciler.gate_faults = gate.before_release
             admission.reconciler.gate_faults = gate.before_release
             parts += [plans, admission, gate]

@@ -100,6 +100,11 @@ class Cluster:
         """Run ``kubectl get … -o json`` and return the parsed answer."""
         return json.loads(self.kubectl("get", *args, "-o", "json"))
 
+    def get_server(self) -> str:
+        """Return the address of the API server."""
+        path = "jsonpath={.clusters[0].cluster.server}"
+        return self.kubectl("config", "view", "--minify", "-o", path)
+
     def apply(self, *objects: Mapping[str, Any]) -> str:
         """Apply objects, server-side, and return what kubectl printed."""
         # JSON, since PyYAML writes the names y and n as Go's reader of YAML does not take them.

@@ -59,6 +59,8 @@ def install(cluster: Cluster, chart: Path, *, values: Sequence[str] = ()) -> Ins
     command = [
         str(cluster.bin("helm")), "upgrade", "--install", "kfarm", str(chart),
         "--namespace", RELEASE_NAMESPACE, "--create-namespace",
+        # CRDs may be there already, from another test or from kubectl apply -f crds/
+        "--take-ownership",
         *(part for option in options for part in ("--set", option)),
     ]  # fmt: skip
     environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}

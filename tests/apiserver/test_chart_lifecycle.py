@@ -1,0 +1,361 @@
+"""The chart through its life on a real control plane: 0.1.0, upgrade, work, rollback, uninstall.
+
+The tests build on each other, as the fixtures say: one control plane serves them all. The operator
+runs as a process from the chart's own Deployments, with the accounts' tokens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chart_rights import POLICY, granted, used
+from chart_scene import (
+    CHART,
+    PREVIOUS,
+    SYSTEM,
+    GateProbe,
+    device_pod,
+    helm_upgrade,
+    identities,
+    kfarm,
+    labelled,
+    namespace,
+)
+from kfarm_controlplane import ControlPlane, Options, wait_until
+from kfarm_controlplane.chartpods import ChartPod, isolation, kernels_of_this_machine
+from kfarm_controlplane.client import Cluster, KubectlError
+from kfarm_controlplane.helm import Helm, HelmError
+from kfarm_controlplane.installation import Installation
+from kubernetes import config
+from kubernetes.client import CoreV1Api
+from kubernetes.client.exceptions import ApiException
+from kueue_objects import Queue
+
+Body = dict[str, Any]
+TEAM = "keepers"
+TRACE = "\n".join(
+    f"{n} {n * 60} -1 600 2 -1 -1 2 1800 -1 1 1 1 -1 1 -1 -1 -1" for n in range(1, 41)
+)
+
+
+@pytest.fixture(scope="module")
+def clean_cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """A control plane of our own with an audit log; or the one that was given."""
+    if os.environ.get("KFARM_TEST_KUBECONFIG"):
+        yield request.getfixturevalue("control_plane")
+        return
+    policy = tmp_path_factory.mktemp("audit") / "policy.yaml"
+    policy.write_text(POLICY)
+    with ControlPlane(Options(audit_policy=policy)) as plane:
+        yield plane
+
+
+@pytest.fixture(scope="module")
+def helm(clean_cluster: Cluster) -> Helm:
+    return Helm(clean_cluster)
+
+
+@dataclasses.dataclass
+class Before:
+    """Objects as they were under the version before."""
+
+    objects: dict[str, tuple[str, str]]
+    parts: set[str]
+
+
+@pytest.fixture(scope="module")
+def before(clean_cluster: Cluster, helm: Helm) -> Before:
+    """Version 0.1.0 with a farm, a policy, a plan, a TwinRun and a profile of somebody's own."""
+    cluster = clean_cluster
+    helm_upgrade(helm, PREVIOUS, "--set", "operator.enabled=false")
+    rare = {"name": "rare", "failuresPer1000NodeDays": "0.001", "meanTimeToRepair": "1h"}
+    described = {
+        "name": "c", "accelerator": "b200", "nodes": 2, "acceleratorsPerNode": 8,
+        "rack": {"nodes": 2}, "cooling": {"type": "Air", "supplyTemperature": 22},
+        "reliability": {"classes": [rare]}, "source": {"simulated": {}},
+    }  # fmt: skip
+    checks = [{"metric": "nodes_down_max", "atMost": "100", "quantile": 50, "confidence": 50}]
+    simulation = {"horizon": "24h", "futures": {"min": 8, "max": 64}, "seed": 7}
+    workload = {
+        "name": "w", "class": "Training", "pods": 2, "acceleratorsPerPod": 8, "gang": True,
+        "accelerators": ["b200"], "duration": "8h",
+        "checkpoint": {"interval": "30m", "save": "20s", "restart": "5m"},
+    }  # fmt: skip
+    plan = {"policy": "kept", "farms": [{"kind": "GPUFarm", "name": "kept"}]}
+    own = cluster.get("acceleratorprofile", "b200")["spec"] | {"resourceNames": ["own.example/gpu"]}
+    cluster.apply(
+        namespace(TEAM, enforce="true"),
+        kfarm("GPUFarm", "kept", {"site": {"name": "광주"}, "clusters": [described]}),
+        kfarm("ValidationPolicy", "kept", {"checks": checks, "simulation": simulation}),
+        kfarm("AcceleratorProfile", "own", own),
+        kfarm("PlacementPlan", "kept", plan | {"workloads": [workload]}, TEAM),
+    )
+    wait_until(lambda: GateProbe(cluster, TEAM).ask(), 60, "the gate of 0.1.0")
+    return Before(identities(cluster), labelled(cluster))
+
+
+@pytest.fixture(scope="module")
+def upgraded(clean_cluster: Cluster, helm: Helm, before: Before) -> Iterator[Cluster]:
+    """The present chart over 0.1.0; the gate is asked all the while."""
+    with GateProbe(clean_cluster, TEAM) as probe:
+        wait_until(lambda: probe.asked > 0, 30, "a first question")
+        helm_upgrade(helm, CHART, "--take-ownership", "--set", "operator.enabled=true")
+        asked = probe.asked
+        wait_until(lambda: probe.asked > asked + 3, 60, "questions after the upgrade")
+    assert probe.past == []
+    yield clean_cluster
+
+
+@pytest.fixture(scope="module")
+def installation(upgraded: Cluster) -> Installation:
+    """What the scene of the other tests builds on; no operator is started by it."""
+    tokens = (upgraded.kubeconfig_for_service_account(SYSTEM, f"kfarm-{a}") for a in
+              ("gate", "farm", "whatif"))  # fmt: skip
+    return Installation(upgraded, *tokens)
+
+
+Pods = dict[str, ChartPod]
+
+
+@pytest.fixture(scope="module")
+def pods(
+    upgraded: Cluster, helm: Helm, tmp_path_factory: pytest.TempPathFactory, player: object,
+    held_twin: object,
+) -> Iterator[Pods]:  # fmt: skip
+    """The operator from the release's own Deployments; the fixtures before it warm the kernels."""
+    del player, held_twin
+    if isolation() is None:
+        pytest.skip("no mount namespaces here, without which no pod can be imitated")
+    folder, kernels = tmp_path_factory.mktemp("pods"), kernels_of_this_machine()
+    found = [item for item in helm.manifest() if item["kind"] == "Deployment"]
+    assert len(found) == 3
+    made = {d["metadata"]["name"]: ChartPod(upgraded, d, folder, kernels) for d in found}
+    with contextlib.ExitStack() as stack:
+        for pod in made.values():
+            stack.callback(pod.stop)
+            pod.begin()
+        for pod in made.values():
+            wait_until(pod.ready, 240, f"{pod.name}; its log is {pod.log}")
+        yield made
+
+
+@pytest.fixture
+def scene(lone_world: Any, pods: Pods) -> Any:
+    """A farm, policy and namespace of the test's own, seen to by the chart's operator."""
+    del pods
+    lone_world.prepare()
+    return lone_world
+
+
+def test_without_ownership_the_upgrade_is_refused_and_nothing_changes(
+    clean_cluster: Cluster, helm: Helm, before: Before
+) -> None:
+    """Helm made the CRDs of 0.1.0 outside the release."""
+    with pytest.raises(HelmError) as error:
+        helm_upgrade(helm, CHART)
+    assert "invalid ownership metadata" in error.value.said
+    assert "CustomResourceDefinition" in error.value.said
+    assert identities(clean_cluster) == before.objects
+    assert labelled(clean_cluster) == before.parts
+    assert GateProbe(clean_cluster, TEAM).ask()
+
+
+def test_the_upgrade_keeps_every_object_and_upgrades_the_crds(
+    upgraded: Cluster, before: Before
+) -> None:
+    assert identities(upgraded) == before.objects
+    crds = upgraded.get("customresourcedefinitions", "-l", "app.kubernetes.io/instance=kfarm")
+    assert len(crds["items"]) == 7
+    for item in crds["items"]:
+        notes = item["metadata"]["annotations"]
+        assert notes["helm.sh/resource-policy"] == "keep"
+        assert notes["meta.helm.sh/release-name"] == "kfarm"
+        assert item["metadata"]["labels"]["helm.sh/chart"] == "kfarm-0.2.0"
+
+
+def test_nothing_of_the_version_before_is_left(upgraded: Cluster, helm: Helm) -> None:
+    wanted = {f"{o['kind']}/{o['metadata']['name']}" for o in helm.manifest()}
+    made = {"ReplicaSet", "Pod", "Endpoints", "EndpointSlice", "ControllerRevision", "Secret"}
+    found = {name for name in labelled(upgraded) if name.partition("/")[0] not in made}
+    profiles = {name for name in wanted if name.startswith("AcceleratorProfile/")}
+    assert found == wanted - profiles
+    assert len(profiles) == 13
+
+
+def test_the_operator_of_the_chart_releases_a_gang(scene: Any, pods: Pods) -> None:
+    cluster = scene.cluster
+    cluster.apply(scene.plan(), scene.job())
+    scene.until_verdict("Approved")
+    scene.until(lambda: len(scene.bound()) == 4, "the gang")
+    assert scene.bound() == scene.validated()
+    assert "[+]gate shut" in pods["kfarm-gate"].read("/readyz?verbose")
+    for pod in pods.values():
+        assert "healthz check passed" in pod.read("/healthz?verbose")
+        assert "kfarm_build_info" in pod.read("/metrics")
+        assert "Traceback" not in pod.log.read_text()
+        assert "Forbidden" not in pod.log.read_text()
+
+
+def test_unbound_pods_are_evicted_when_their_plan_is_edited(scene: Any) -> None:
+    cluster = scene.cluster
+    if not isinstance(cluster, ControlPlane):
+        pytest.skip("stops the scheduler")
+    plan = scene.plan(pods=2)
+    cluster.stop_component("kube-scheduler")
+    try:
+        cluster.apply(plan, scene.pod("a"), scene.pod("b"))
+        scene.until(lambda: len(scene.pods()) == 2 and scene.gated() == 0, "the release")
+        plan["spec"]["workloads"][0]["load"] = 70
+        cluster.apply(plan)
+        scene.until(lambda: scene.pods() == [], "the evictions")
+    finally:
+        cluster.start_component("kube-scheduler")
+
+
+@contextlib.contextmanager
+def unrest(scene: Any, names: list[str]) -> Iterator[None]:
+    """Somebody else writes to the pods all the time, so that the release meets conflicts."""
+    api = CoreV1Api(config.new_client_from_config(str(scene.cluster.kubeconfig)))  # type: ignore[no-untyped-call]
+    done = threading.Event()
+
+    def write(name: str) -> None:
+        count = 0
+        while not done.is_set():
+            count += 1
+            body = {"metadata": {"annotations": {"count": str(count)}}}
+            with contextlib.suppress(ApiException):
+                api.patch_namespaced_pod(name, scene.namespace, body)
+
+    threads = [threading.Thread(target=write, args=(name,), daemon=True) for name in names]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join(30)
+        api.api_client.close()
+
+
+def test_conflicts_only_delay_the_release(scene: Any, pods: Pods) -> None:
+    names = [f"p{number}" for number in range(4)]
+    scene.cluster.apply(*(scene.pod(name) for name in names))
+
+    def conflicts() -> bool:
+        lines = pods["kfarm-gate"].read("/metrics").splitlines()
+        wanted = ('verb="get"', 'resource="pods"')
+        return any(all(w in line for w in wanted) and "total" in line for line in lines)
+
+    with unrest(scene, names):
+        scene.cluster.apply(scene.plan())
+        scene.until(conflicts, "a conflict, after which the pod is read anew")
+    scene.until(lambda: len(scene.bound()) == 4, "the gang all the same")
+
+
+def test_a_twin_run_of_the_chart_is_played_and_replaced(scene: Any) -> None:
+    cluster = scene.cluster
+    trace = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"t.swf": TRACE},
+             "metadata": {"name": "week", "namespace": scene.namespace}}  # fmt: skip
+    spec = {
+        "shape": {"nodes": 4, "acceleratorsPerNode": 8},
+        "workload": {"trace": {"configMap": {"name": "week", "key": "t.swf"},
+                               "format": "SWF", "block": "30m"}},
+        "policies": [{"name": "fifo"}], "replicas": 2, "seed": 5,
+    }  # fmt: skip
+    results = []
+    for seed in (5, 6):
+        cluster.apply(trace, kfarm("TwinRun", "week", spec | {"seed": seed}, scene.namespace))
+        scene.until(lambda seen=tuple(results): artifact(scene) not in (None, *seen), "a result")
+        results.append(artifact(scene))
+    maps = cluster.get("configmaps", "-n", scene.namespace, "-l", "kfarm.dev/twin-run=true")
+    assert [item["metadata"]["name"] for item in maps["items"]] == [results[1]]
+
+
+def artifact(scene: Any) -> str | None:
+    """The ConfigMap with the result of the run as it is now."""
+    body = scene.get("twinrun", "week")
+    status = body.get("status") or {}
+    ready = next((c for c in status.get("conditions", ()) if c["type"] == "Ready"), {})
+    current = ready.get("observedGeneration") == body["metadata"]["generation"]
+    done = current and ready.get("status") == "True"
+    return str(status["artifact"]["configMap"]) if done and "artifact" in status else None
+
+
+def test_farms_come_change_and_go(scene: Any) -> None:
+    """Nodes are made, changed and deleted; also those of an NPU farm."""
+    cluster = scene.cluster
+    described = scene.farm()["spec"]["clusters"][0] | {"accelerator": "rngd", "name": "n"}
+    described |= {"nodes": 2, "acceleratorsPerNode": 4, "rack": {"nodes": 2}}
+    described.pop("fabric")
+    name = f"{scene.farm_name}-npu"
+    npu = kfarm("NPUFarm", name, {"site": {"name": "판교"}, "clusters": [described]})
+    cluster.apply(npu)
+
+    def nodes() -> list[Body]:
+        return list(cluster.get("nodes", "-l", f"kfarm.dev/farm={name}")["items"])
+
+    scene.until(lambda: len(nodes()) == 2, "nodes")
+    described["acceleratorsPerNode"] = 8
+    cluster.apply(npu)
+    wanted = {"furiosa.ai/rngd": "8"}
+    scene.until(lambda: all(wanted.items() <= n["status"].get("allocatable", {}).items()
+                            for n in nodes()), "capacity")  # fmt: skip
+    cluster.kubectl("delete", "npufarm", name)
+    scene.until(lambda: nodes() == [], "the end of the nodes")
+
+
+def test_with_kueue_the_chart_s_operator_answers(
+    clean_cluster: Cluster, lone_world: Any, pods: Pods
+) -> None:
+    """The real Kueue; the farm's queues are made and go with it, a Workload is answered."""
+    if not isinstance(clean_cluster, ControlPlane):
+        pytest.skip("needs a control plane of our own for Kueue")
+    clean_cluster.start_kueue()
+    pods["kfarm-gate"].stop()  # instead of the minutes after which it looks for Kueue again
+    pods["kfarm-farm"].stop()
+    for name in ("kfarm-gate", "kfarm-farm"):
+        pods[name].start()
+    world = lone_world
+    world.prepare()
+    queue = Queue(world)
+    queue.prepare()
+    clean_cluster.apply(queue.plan(pods=4))
+    queue.submit(pods=4)
+    entry = queue.until_state("Ready")
+    assert "4 pods on 4 nodes" in entry["message"]
+    world.until(lambda: len(world.bound()) == 4)
+
+    def of_farm(kind: str) -> list[Body]:
+        selector = f"kfarm.dev/farm={world.farm_name}"
+        return list(clean_cluster.get(f"{kind}.kueue.x-k8s.io", "-l", selector)["items"])
+
+    world.until(lambda: of_farm("resourceflavors"), "flavors of the farm")
+    clean_cluster.kubectl("delete", "job", "train", "-n", world.namespace)
+    world.until(lambda: queue.claims() == [], "the claim to fall with the Workload")
+    clean_cluster.kubectl("delete", "gpufarm", world.farm_name, "--wait=false")
+    world.until(lambda: of_farm("resourceflavors") == [], "the flavors to go with the farm")
+
+
+def test_granted_is_used_and_nothing_was_refused(
+    clean_cluster: Cluster, helm: Helm, pods: Pods
+) -> None:
+    """After all of the above; the operator's accounts alone are in the log."""
+    if not isinstance(clean_cluster, ControlPlane):
+        pytest.skip("needs the audit log of a control plane of our own")
+    log = clean_cluster.directory / "logs/audit.log"
+    wanted = granted(helm.manifest())
+    asked, refused = used(log)
+    assert refused == set()
+    assert wanted - asked == set()
+    assert asked - wanted == set()
