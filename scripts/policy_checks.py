@@ -25,7 +25,7 @@ DIGEST = "sha256:" + "0" * 64
 PINNED = ("--set", f"operator.image.digest={DIGEST}")
 RENDERED: dict[str, tuple[str, ...]] = {
     "default": PINNED,
-    "dask": (*PINNED, "--set", "operator.scheduler=tcp://dask-scheduler.dask:8786"),
+    "everything": (*PINNED, "--values", str(PROJECT / "everything.yaml")),
 }
 """Name and arguments of Helm for each set of values; images are named by digest, as installed."""
 
