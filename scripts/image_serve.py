@@ -40,6 +40,15 @@ SCENE: tuple[dict[str, Any], ...] = (
                     "acceleratorsPerNode": 8,
                     "rack": {"nodes": 2},
                     "cooling": {"type": "Air", "supplyTemperature": 22},
+                    "reliability": {
+                        "classes": [
+                            {
+                                "name": "rare",
+                                "failuresPer1000NodeDays": "0.001",
+                                "meanTimeToRepair": "1h",
+                            }
+                        ]
+                    },
                     "source": {"simulated": {}},
                 }
             ],
@@ -109,7 +118,7 @@ class ImagePod(ChartPod):
         lines += [f"mount -t proc proc {root}/proc", f"mount -t tmpfs tmpfs {root}/run"]
         for mount in self._container["volumeMounts"]:
             path = volumes[mount["name"]]
-            target = f"{root}{shlex.quote(str(mount['mountPath']).replace('/var/run/', '/run/'))}"
+            target = shlex.quote(str(self._root) + self._place(str(mount["mountPath"])))
             lines += [f"mkdir -p {target}", f"chown -R {USER}:{USER} {shlex.quote(str(path))}"]
             lines.append(f"mount --bind {shlex.quote(str(path))} {target}")
         lines.append(f"mount -o remount,bind,ro {root}")
@@ -120,6 +129,11 @@ class ImagePod(ChartPod):
         command = [f"/opt/kfarm/bin/{program}", *words]
         lines.append("exec " + shlex.join(["env", "-i", *values, *_found(fence), *user, *command]))
         return "\n".join(lines)
+
+    def _place(self, path: str) -> str:
+        """Where a path of the container lies: /var/run may be a link to /run."""
+        linked = (self._root / "var/run").is_symlink() and path.startswith("/var/run/")
+        return path.removeprefix("/var") if linked else path
 
     def _in_pod(self) -> dict[str, str]:
         address = urlsplit(self._cluster.get_server())
