@@ -42,8 +42,9 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
     python3.11 -m venv --without-pip /opt/kfarm \
     && /build/bin/pip --python /opt/kfarm/bin/python3.11 install --no-cache-dir --no-compile \
        --require-hashes --only-binary :all: -r /tmp/runtime.txt
-COPY --from=wheels /wheels /wheels
-# Bytecode is checked against nothing, so that times of files do not matter.
+# The twin first: an edit of the operator alone compiles no kernels. Bytecode is checked against
+# nothing, so that times of files do not matter.
+COPY --from=wheels /wheels/kfarm_api-*.whl /wheels/kfarm_twin-*.whl /wheels/
 RUN /build/bin/pip --python /opt/kfarm/bin/python3.11 install --no-cache-dir --no-compile \
       --no-deps --no-index /wheels/*.whl \
     && /opt/kfarm/bin/python3.11 -m compileall -q --invalidation-mode unchecked-hash /opt/kfarm/lib
@@ -51,11 +52,16 @@ RUN /build/bin/pip --python /opt/kfarm/bin/python3.11 install --no-cache-dir --n
 # which every server since 2015 has. Other architectures name theirs, for example neoverse-n1.
 ARG CPU=x86-64-v3
 ENV NUMBA_CPU_NAME=${CPU} NUMBA_CPU_FEATURES=
-RUN KFARM_CACHE=/opt/kfarm /opt/kfarm/bin/kfarm warm \
+RUN KFARM_CACHE=/opt/kfarm /opt/kfarm/bin/kfarm warm
+COPY --from=wheels /wheels/kfarm_operator-*.whl /wheels/
+# Some wheels mark modules as programs.
+RUN /build/bin/pip --python /opt/kfarm/bin/python3.11 install --no-cache-dir --no-compile \
+      --no-deps --no-index /wheels/kfarm_operator-*.whl \
+    && /opt/kfarm/bin/python3.11 -m compileall -q --invalidation-mode unchecked-hash \
+      /opt/kfarm/lib/python3.11/site-packages/kfarm_operator \
+    && find /opt/kfarm/lib -type f -name '*.py' -perm /111 -exec chmod a-x {} + \
     && find /opt/kfarm -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} + \
     && chmod -R u=rwX,go=rX /opt/kfarm
-# Some wheels mark modules as programs.
-RUN find /opt/kfarm/lib -type f -name '*.py' -perm /111 -exec chmod a-x {} +
 
 FROM tools AS root
 # Unpacked, not installed: no package's script is needed. Scanners read status.d.

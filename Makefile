@@ -141,10 +141,10 @@ advisories: sync ## Ask the public database for known vulnerabilities; fails whe
 	$(UV) audit --locked --preview-features audit-command
 
 .PHONY: image
-image: sync ## Build the image with buildah and check it (root; IMAGE_BASE=--debootstrap without a registry)
+image: sync controlplane ## Build the image with buildah and check it (root; IMAGE_BASE=--debootstrap without a registry)
 	scripts/image_tools.sh
 	$(RUN)/python scripts/image.py build $(IMAGE_BASE)
-	$(RUN)/python scripts/image.py check
+	$(RUN)/python scripts/image.py check --pods
 
 .PHONY: demo
 demo: sync controlplane ## Validate and release a 2,040-GPU training on a local control plane

@@ -46,12 +46,13 @@ def main() -> int:
     parser.add_argument("--debootstrap", action="store_true", help="make a base of one's own")
     parser.add_argument("--pip-config", type=Path, help="pip.conf for a mirror of PyPI")
     parser.add_argument("--certificates", type=Path, help="that the mirror is trusted by")
+    parser.add_argument("--pods", action="store_true", help="check: serve the chart from it, too")
     arguments = parser.parse_args()
     if os.geteuid() != 0 or shutil.which("buildah") is None:
         print("image: run scripts/image_tools.sh, and this, as root", file=sys.stderr)
         return 2
     if arguments.what == "check":
-        return check(arguments.tag)
+        return check(arguments.tag, pods=arguments.pods)
     base = make_base() if arguments.debootstrap else arguments.base
     return build(arguments.tag, base, arguments.pip_config, arguments.certificates)
 
@@ -101,13 +102,17 @@ def build(tag: str, base: str | None, config: Path | None, certificates: Path | 
         return subprocess.run([*command, str(ROOT)], check=False).returncode
 
 
-def check(tag: str) -> int:
-    """Say all that is wrong with an image."""
+def check(tag: str, *, pods: bool) -> int:
+    """Say all that is wrong with an image; with `pods`, also when the chart runs it."""
     config = json.loads(told("inspect", "--type", "image", tag))["Docker"]["config"]
     wrong = list(wrong_config(config))
     with mounted(tag) as root:
         wrong += wrong_tree(root)
         wrong += wrong_run(root, config)
+        if pods:
+            from image_serve import serve  # noqa: PLC0415 - needs a control plane
+
+            wrong += serve(root, environment(config))
         size = sum(path.lstat().st_size for path in root.rglob("*") if not path.is_symlink())
     print(f"image: {tag}, {size / 1e6:.0f} MB, {len(wrong)} complaints")
     for line in wrong:
@@ -152,6 +157,11 @@ def wrong_tree(root: Path) -> list[str]:
     return wrong
 
 
+def environment(config: dict[str, Any]) -> dict[str, str]:
+    """What the image declares."""
+    return dict(entry.split("=", 1) for entry in config.get("Env") or ())
+
+
 def expected(name: str) -> bool:
     """Whether a file may be executable."""
     return name.startswith(MAY_RUN) or ".so" in Path(name).name
@@ -159,10 +169,13 @@ def expected(name: str) -> bool:
 
 def wrong_run(root: Path, config: dict[str, Any]) -> list[str]:
     """Run the probe as a pod would run; it says a line for each thing that is wrong."""
-    environment = dict(entry.split("=", 1) for entry in config["Env"])
     command = ["/opt/kfarm/bin/python3.11", "-I", "-c", PROBE.read_text()]
     done = subprocess.run(
-        confined(root, command), env=environment, capture_output=True, text=True, check=False
+        confined(root, command),
+        env=environment(config),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     print(done.stdout, end="")
     said = [line.removeprefix("WRONG ") for line in done.stdout.splitlines() if "WRONG" in line]

@@ -17,15 +17,15 @@ from typing import Any
 
 from kfarm_controlplane import ControlPlaneError
 from kfarm_controlplane.build import build
+from requirements_sync import ROOT, UV
 
-ROOT = Path(__file__).resolve().parents[1]
 PROJECT = ROOT / "scripts" / "checkov"
 ENVIRONMENT = ROOT / ".tools" / "checkov"
 DIGEST = "sha256:" + "0" * 64
 PINNED = ("--set", f"operator.image.digest={DIGEST}")
 RENDERED: dict[str, tuple[str, ...]] = {
     "default": PINNED,
-    "dask": (*PINNED, "--set", "operator.scheduler=tcp://dask-scheduler.dask:8786"),
+    "everything": (*PINNED, "--values", str(PROJECT / "everything.yaml")),
 }
 """Name and arguments of Helm for each set of values; images are named by digest, as installed."""
 
@@ -55,8 +55,7 @@ def main() -> int:
 
 def prepare() -> Path:
     """Install what the lock says, with its hashes, and return the program."""
-    uv = os.environ.get("KFARM_UV", "uv")
-    command = [uv, "sync", "--project", str(PROJECT), "--locked", "--no-progress", "-q"]
+    command = [UV, "sync", "--project", str(PROJECT), "--locked", "--no-progress", "-q"]
     environment = os.environ | {"UV_PROJECT_ENVIRONMENT": str(ENVIRONMENT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -63,13 +63,13 @@ SECTIONS = (
         "bugs",
         "Seeded bugs",
         "Bugs put into the operator on purpose; a harness that misses one proves nothing.",
-        f"{PYTEST} tests/apiserver -k seeded_bugs",
+        f"{PYTEST} tests/apiserver/test_campaign_bugs.py",
     ),
     Section(
         "bypass",
         "Ways around the gate",
         "Attempts to start a plan's pod without a verdict, with no operator running.",
-        f"{PYTEST} tests/apiserver/gate/test_bypass.py",
+        f"{PYTEST} tests/apiserver/gate/test_bypass.py tests/apiserver/gate/test_bypass_fuzz.py",
     ),
     Section(
         "hostile",
@@ -81,7 +81,7 @@ SECTIONS = (
         "rbac",
         "Rights",
         "Verbs that the chart grants and those that the API server's audit log shows in use.",
-        f"{PYTEST} tests/apiserver/test_rbac.py",
+        f"{PYTEST} tests/apiserver/test_chart_lifecycle.py",
     ),
     Section(
         "restart",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import email.parser
 import json
-import os
 import subprocess
 import sys
 import uuid
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from requirements_sync import ROOT, RUNTIME
+from requirements_sync import ROOT, RUNTIME, UV
 
 TIME = "2026-01-01T00:00:00Z"
 """As in the wheels: what is stated is content, not when it was listed."""
@@ -43,7 +42,7 @@ def main() -> int:
 
 def python_packages() -> dict[str, Any]:
     """What uv knows of everything that the operator and the twin are installed with."""
-    command = [os.environ.get("KFARM_UV", "uv"), "export", "--locked", "--quiet"]
+    command = [UV, "export", "--locked", "--quiet"]
     command += ["--preview-features", "sbom-export", "--format", "cyclonedx1.5"]
     done = subprocess.run(
         [*command, *RUNTIME, "--extra", "dask"],

@@ -121,7 +121,7 @@ def test_the_image_installs_nothing_without_hashes() -> None:
     stages = [line.split()[1] for line in steps if line.startswith("FROM")]
     assert set(stages) == {"${BASE}", "tools", "scratch"}
     installs = re.findall(r"pip (?:--python \S+ )?install (.*?)(?:&&|$)", text, re.MULTILINE)
-    assert len(installs) == 3
+    assert len(installs) == 4
     for words in installs:
         assert "--require-hashes" in words or ("--no-index" in words and "--no-deps" in words)
     last = steps[max(i for i, line in enumerate(steps) if line.startswith("FROM")) :]
