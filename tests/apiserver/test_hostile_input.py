@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import conftest as shared
 import pytest
-from hostile import extremes, hostiles, to_json
+from hostile import BASES, extremes, hostiles, to_json
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from kfarm_api.parse import BY_KIND, InvalidObject, parse
@@ -33,7 +32,6 @@ from kfarm_twin.request import ValidationRequest, Verdict
 from kubernetes import config
 
 ROOT = Path(__file__).parents[2]
-BASES: dict[str, Any] = shared.TABLE["bases"]
 Body = dict[str, Any]
 DEADLINE_S, MEMORY_BYTES = 60.0, 1 << 30
 GROWTH_BYTES = 64 << 20
@@ -204,6 +202,15 @@ def test_large_objects(server: Server, kind: str, way: str, size: int) -> None:
     seen["objects"] += 1
     if way != "annotation":
         assert local_verdict(kind, raw) is not None or way in {"label key", "name"}
+
+
+@pytest.mark.parametrize(("length", "status"), [(317, 201), (318, 422)])
+@pytest.mark.parametrize("kind", ["PlacementPlan", "AcceleratorProfile"])
+def test_keys_of_maps_are_bounded(server: Server, kind: str, length: int, status: int) -> None:
+    body = copy.deepcopy(BASES[kind])
+    _labels(kind, body["spec"], {"a" * length: "x"})
+    assert server(kind, to_json(body)).status == status
+    assert (local_verdict(kind, to_json(body)) is None) == (status == 201)
 
 
 # The twin.
