@@ -11,6 +11,7 @@ import copy
 import json
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,7 +19,12 @@ from hypothesis import strategies as st
 from kfarm_api.crd import documents
 
 Body = dict[str, Any]
-Path = tuple[str | int, ...]
+Place = tuple[str | int, ...]
+
+BASES: dict[str, Body] = yaml.safe_load(
+    (Path(__file__).parent / "data/objects.yaml").read_text("utf-8")
+)["bases"]
+"""One good object of each kind."""
 
 RAW = "\u241araw:"
 """Begins text that stands in the JSON as it is, without quotes: what no encoder writes."""
@@ -150,7 +156,7 @@ def _object(schema: Body, depth: int) -> st.SearchStrategy[Body]:
     )
 
 
-def places(value: Any, schema: Body, path: Path = ()) -> Iterator[tuple[Path, Body]]:
+def places(value: Any, schema: Body, path: Place = ()) -> Iterator[tuple[Place, Body]]:
     """Every place in a value, and those that are free to be filled, with their schemas."""
     if path:
         yield path, schema
@@ -165,7 +171,7 @@ def places(value: Any, schema: Body, path: Path = ()) -> Iterator[tuple[Path, Bo
             yield from places(item, schema.get("items", {}), (*path, index))
 
 
-def put(body: Any, path: Path, value: Any) -> None:
+def put(body: Any, path: Place, value: Any) -> None:
     """Set a place, which is there or whose parent is."""
     *above, last = path
     for part in above:

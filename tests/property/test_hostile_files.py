@@ -12,17 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import conftest as shared
 import pytest
 import yaml
-from hostile import hostile, hostiles, to_json
+from hostile import BASES, hostile, hostiles, to_json
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from kfarm_controlplane.figures import record
 from watched import Watched
 
 ROOT = Path(__file__).parents[2]
-BASES: dict[str, Any] = shared.TABLE["bases"]
 EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
 READERS = ("manifests", "snapshot", "kube", "queues")
 GROWTH_BYTES = 256 << 20

@@ -38,7 +38,41 @@ ResourceName = Annotated[str, Field(max_length=127, pattern=RESOURCE_NAME_PATTER
 """An extended resource such as ``nvidia.com/gpu``."""
 LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
 LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE_PATTERN)]
-Labels = Annotated[dict[str, LabelValue], Field(max_length=32)]
+
+
+@dataclass(frozen=True)
+class ShortKeys:
+    """Bounds the keys of a map, which a structural schema cannot."""
+
+    most: int
+
+    @property
+    def message(self) -> str:
+        """What is allowed, for people."""
+        return f"keys must have at most {self.most} characters"
+
+    def check(self, items: dict[str, Any]) -> dict[str, Any]:
+        """Return `items` when no key is too long; raise ValueError else."""
+        if any(len(key) > self.most for key in items):
+            raise ValueError(self.message)
+        return items
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        described = handler(schema)
+        rule = f"self.all(key, key.size() <= {self.most})"
+        described["x-kubernetes-validations"] = [{"rule": rule, "message": self.message}]
+        return described
+
+
+Labels = Annotated[dict[str, LabelValue], Field(max_length=32), ShortKeys(317)]
+"""Labels as on a Node: a prefix of at most 253 characters, a slash, and a name of 63."""
 Percent = Annotated[int, Field(ge=0, le=100)]
 ServerDefault = Field(json_schema_extra={"default": {}})
 """Marks a field whose default is an empty object: the API server fills in the rest."""
@@ -186,7 +220,9 @@ Conditions = Annotated[list[Condition], Field(max_length=16), ListOf(("type",))]
 class LabelSelector(Strict):
     """Selects objects by their labels; an empty selector is refused."""
 
-    match_labels: Annotated[Labels, Field(min_length=1)]
+    match_labels: Annotated[
+        dict[str, LabelValue], Field(min_length=1, max_length=32), ShortKeys(317)
+    ]
 
 
 class Reference(Strict):

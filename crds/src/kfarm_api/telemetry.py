@@ -55,9 +55,13 @@ class Prometheus(Strict):
         _within("timeout", "100ms", "60s"),
         _within("interval", "1s", "1h"),
         Cel(
-            f"!has(self.matchers) || self.matchers.all(k, k.matches('{LABEL_NAME_PATTERN}'))",
-            "matchers: a label's name has letters, digits and _ and does not begin with a digit",
-            lambda p: all(re.fullmatch(LABEL_NAME_PATTERN, name) for name in p.matchers),
+            "!has(self.matchers) || self.matchers.all(k, k.size() <= 128 &&"
+            f" k.matches('{LABEL_NAME_PATTERN}'))",
+            "matchers: a label's name has at most 128 letters, digits and _ and does not begin with"
+            " a digit",
+            lambda p: all(
+                len(name) <= 128 and re.fullmatch(LABEL_NAME_PATTERN, name) for name in p.matchers
+            ),
         ),
     )
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from kfarm_api.layout import GATE, LABEL_ENFORCE, LABEL_PLAN, LABEL_WORKLOAD
 from kfarm_controlplane.client import Cluster
-from kfarm_controlplane.cluster import wait_until
+from kfarm_controlplane.cluster import ControlPlane, wait_until
+from kfarm_controlplane.options import Options
 from kfarm_operator.gate_ready import Answer, wait_for_gate
 from kubernetes import config
 
@@ -92,6 +93,31 @@ def chart(cluster: Cluster) -> str:
     arguments = ["kfarm", str(ROOT / "charts/kfarm"), "--namespace", SYSTEM, "--set", values]
     command = [str(cluster.bin("helm")), "template", *arguments, "--kube-version", "1.36.0"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def alone(control_plane: Cluster) -> Iterator[tuple[ControlPlane, Api]]:
+    """An API server of the module's own, with the chart and the namespace ``team`` under the gate.
+
+    Nothing else runs, so it may be killed.
+    """
+    if not isinstance(control_plane, ControlPlane):
+        pytest.skip("the API server of a given cluster is not killed")
+    with ControlPlane(Options(components=())) as plane:
+        crds = ["-f", str(ROOT / "crds")]
+        plane.kubectl("apply", "--server-side", *crds)
+        plane.kubectl("wait", "--for=condition=Established", *crds, "--timeout=60s")
+        team = {"name": "team", "labels": {LABEL_ENFORCE: "true"}}
+        account = {"name": "default", "namespace": "team"}
+        plane.apply(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}},
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": team},
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account},
+            profile("gpu", GPU),
+            profile("npu", NPU),
+        )
+        plane.kubectl("apply", "--server-side", "-f", "-", input=chart(plane))
+        yield plane, Api(plane.kubeconfig)
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,8 @@ class _Placer:
         """Say how much room there is, where, and what takes the rest."""
         spec, nodes = self.model.workloads[workload], self.columns.nodes
         behaviour = self.columns.workloads
-        rooms = sum(self._rooms(workload, r) for r in self._ranks(workload))
+        none = np.zeros(len(nodes.cluster), np.int64)
+        rooms = sum((self._rooms(workload, r) for r in self._ranks(workload)), none)
         eligible = (self.columns.loads.rank[workload] >= 0)[nodes.cluster]
         whole = behaviour.gang[workload] == 1
         level = int(behaviour.required[workload]) if whole else LEVELS
