@@ -424,7 +424,8 @@ ALTERATIONS: dict[str, tuple[str, str, str]] = {
 
 def restore(helm: Helm) -> None:
     """What the documentation gives as the remedy."""
-    helm_upgrade(helm, CHART, "--set", "operator.enabled=true")
+    where = ("--namespace", SYSTEM)
+    helm("upgrade", "kfarm", str(CHART), *where, "--reset-then-reuse-values")
 
 
 def test_while_policies_are_altered_or_missing_nothing_is_released(
@@ -433,10 +434,12 @@ def test_while_policies_are_altered_or_missing_nothing_is_released(
     """A condition and a metric say so; Helm repairs what was altered by hand."""
     cluster = scene.cluster
     wait_until(lambda: degraded(cluster)["status"] == "False", 60, "a gate that is shut")
+    cluster.apply(scene.job())
+    scene.until(lambda: len(scene.pods()) == 4, "pods that wait, as no more are taken from here on")
     for target, patch, _ in ALTERATIONS.values():
         cluster.kubectl("patch", target, "--type=json", "-p", patch)
     cluster.kubectl("delete", "validatingadmissionpolicy", "kfarm-farm-bindings")
-    cluster.apply(scene.plan(), scene.job())
+    cluster.apply(scene.plan())
     scene.until_verdict("Approved")
     wait_until(lambda: degraded(cluster)["status"] == "True", 60, "Degraded")
     condition = degraded(cluster)
@@ -446,7 +449,6 @@ def test_while_policies_are_altered_or_missing_nothing_is_released(
     assert "ValidatingAdmissionPolicy kfarm-farm-bindings is missing" in condition["message"]
     assert "helm upgrade --install restores" in condition["message"]
     assert f"kfarm_gate_faults {len(ALTERATIONS) + 1}.0" in pods["kfarm-gate"].read("/metrics")
-    scene.until(lambda: len(scene.pods()) == 4)
     assert scene.gated() == 4
     restore(helm)
     scene.until(lambda: len(scene.bound()) == 4, "the release, by itself")
