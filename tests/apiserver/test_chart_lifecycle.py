@@ -422,10 +422,10 @@ ALTERATIONS: dict[str, tuple[str, str, str]] = {
 }
 
 
-def restore(helm: Helm) -> None:
+def restore(helm: Helm, *arguments: str) -> None:
     """What the documentation gives as the remedy."""
     where = ("--namespace", SYSTEM)
-    helm("upgrade", "kfarm", str(CHART), *where, "--reset-then-reuse-values")
+    helm("upgrade", "kfarm", str(CHART), *where, "--reset-then-reuse-values", *arguments)
 
 
 def test_while_policies_are_altered_or_missing_nothing_is_released(
@@ -447,10 +447,10 @@ def test_while_policies_are_altered_or_missing_nothing_is_released(
     for _, _, said in ALTERATIONS.values():
         assert said in condition["message"]
     assert "ValidatingAdmissionPolicy kfarm-farm-bindings is missing" in condition["message"]
-    assert "helm upgrade --install restores" in condition["message"]
+    assert "helm upgrade --install --force restores" in condition["message"]
     assert f"kfarm_gate_faults {len(ALTERATIONS) + 1}.0" in pods["kfarm-gate"].read("/metrics")
     assert scene.gated() == 4
-    restore(helm)
+    restore(helm, "--force")
     scene.until(lambda: len(scene.bound()) == 4, "the release, by itself")
     wait_until(lambda: degraded(cluster)["status"] == "False", 60, "the gate to be shut again")
 
