@@ -56,7 +56,9 @@ def identities(cluster: Cluster, kinds: Iterable[str] = CUSTOM) -> dict[str, tup
 def labelled(cluster: Cluster) -> set[str]:
     """Every object of the release that is not its own kind of custom object, as Kind/name."""
     listed = cluster.kubectl("api-resources", "--verbs=list", "-o", "name").split()
-    names = [name for name in listed if not name.endswith((".kfarm.dev", "events", "events.k8s.io"))]
+    names = [
+        name for name in listed if not name.endswith((".kfarm.dev", "events", "events.k8s.io"))
+    ]
     items = cluster.get(",".join(names), "-A", "-l", OURS)["items"]
     return {f"{item['kind']}/{item['metadata']['name']}" for item in items}
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
+from chart_rights import granted
+from chart_scene import OURS
 from kfarm_api.layout import LABEL_FARM, LABEL_RACK, TAINT
 from kfarm_controlplane.client import Cluster, KubectlError
 from kfarm_controlplane.cluster import wait_until
@@ -35,51 +37,52 @@ FORBIDDEN_RESOURCES = {
     "serviceaccounts/token",
 }
 FORBIDDEN_OF_CONFIG_MAPS = {"list", "watch", "update", "patch"}
-READ = frozenset({"get", "list", "watch"})
+LIST = frozenset({"list"})
+WATCH = LIST | {"watch"}
+READ = WATCH | {"get"}
+PATCH = frozenset({"patch"})
 KINDS = ("acceleratorprofiles", "gpufarms", "npufarms")
-KUEUE = ("workloads", "admissionchecks", "resourceflavors")
 QUEUES = ("topologies", "resourceflavors", "cohorts", "clusterqueues")
 QUEUE_VERBS = frozenset({"get", "list", "create", "patch", "delete"})
 POLICIES = ("mutatingadmissionpolicies", "validatingadmissionpolicies")
 BINDINGS = ("mutatingadmissionpolicybindings", "validatingadmissionpolicybindings")
 RIGHTS: dict[str, dict[str, frozenset[str]]] = {
     "kfarm-gate": {
-        **{f"{kind}.kfarm.dev": READ for kind in (*KINDS, "validationpolicies")},
+        **{f"{kind}.kfarm.dev": WATCH for kind in KINDS},
+        "validationpolicies.kfarm.dev": READ,
         "placementplans.kfarm.dev": READ,
-        "placementplans/status.kfarm.dev": frozenset({"patch", "update"}),
-        "validationpolicies/status.kfarm.dev": frozenset({"patch", "update"}),
-        "nodeledgers.kfarm.dev": READ | {"create", "update", "patch", "delete"},
-        "pods.": READ | {"patch"},
+        "placementplans/status.kfarm.dev": PATCH,
+        "validationpolicies/status.kfarm.dev": PATCH,
+        "nodeledgers.kfarm.dev": READ | {"create", "patch"},
+        "pods.": READ | PATCH,
         "pods/eviction.": frozenset({"create"}),
-        "nodes.": READ,
-        "namespaces.": READ,
-        **{f"{name}.kueue.x-k8s.io": READ for name in KUEUE},
-        "workloads/status.kueue.x-k8s.io": frozenset({"patch"}),
-        "admissionchecks/status.kueue.x-k8s.io": frozenset({"patch"}),
-        **{f"{name}.admissionregistration.k8s.io": READ for name in (*POLICIES, *BINDINGS)},
-        "events.": frozenset({"create", "patch"}),
-        "events.events.k8s.io": frozenset({"create", "patch"}),
+        "nodes.": WATCH,
+        "workloads.kueue.x-k8s.io": READ,
+        "admissionchecks.kueue.x-k8s.io": READ,
+        "resourceflavors.kueue.x-k8s.io": WATCH,
+        "workloads/status.kueue.x-k8s.io": PATCH,
+        "admissionchecks/status.kueue.x-k8s.io": PATCH,
+        **{f"{name}.admissionregistration.k8s.io": LIST for name in (*POLICIES, *BINDINGS)},
+        "events.": frozenset({"create"}),
     },
     "kfarm-farm": {
         "acceleratorprofiles.kfarm.dev": READ,
-        "gpufarms.kfarm.dev": READ | {"patch"},
-        "npufarms.kfarm.dev": READ | {"patch"},
-        **{f"{kind}/status.kfarm.dev": frozenset({"patch", "update"}) for kind in KINDS},
+        "gpufarms.kfarm.dev": READ | PATCH,
+        "npufarms.kfarm.dev": READ | PATCH,
+        **{f"{kind}/status.kfarm.dev": PATCH for kind in KINDS},
         "nodes.": READ | {"create", "patch", "delete"},
-        "nodes/status.": frozenset({"patch"}),
-        "acceleratorhealths.npu.ai": frozenset({"list"}),
-        "nodedevicereports.npu.ai": frozenset({"list"}),
+        "nodes/status.": PATCH,
+        "acceleratorhealths.npu.ai": LIST,
+        "nodedevicereports.npu.ai": LIST,
         **{f"{kind}.kueue.x-k8s.io": QUEUE_VERBS for kind in QUEUES},
-        "events.": frozenset({"create", "patch"}),
-        "events.events.k8s.io": frozenset({"create", "patch"}),
+        "events.": frozenset({"create"}),
     },
     "kfarm-whatif": {
-        "acceleratorprofiles.kfarm.dev": READ,
-        **{f"{kind}.kfarm.dev": READ for kind in ("gpufarms", "npufarms", "twinruns")},
-        "twinruns/status.kfarm.dev": frozenset({"patch", "update"}),
+        **{f"{kind}.kfarm.dev": WATCH for kind in KINDS},
+        "twinruns.kfarm.dev": READ,
+        "twinruns/status.kfarm.dev": PATCH,
         "configmaps.": frozenset({"get", "create", "delete"}),
-        "events.": frozenset({"create", "patch"}),
-        "events.events.k8s.io": frozenset({"create", "patch"}),
+        "events.": frozenset({"create"}),
     },
 }
 Json = dict[str, Any]
@@ -112,7 +115,7 @@ def installed(clean_cluster: Cluster) -> Iterator[Cluster]:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", *crds)
     cluster.kubectl("wait", "--for=condition=Established", *crds, "--timeout=30s")
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
-    chart = helm(cluster, "operator.enabled=false", "catalogue.enabled=false")
+    chart = helm(cluster, "operator.enabled=false", "catalogue.enabled=false", "crds.enabled=false")
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=chart)
     yield cluster
     cluster.kubectl("delete", "--ignore-not-found", "-f", "-", input=chart)
@@ -174,14 +177,30 @@ def refused(run: Callable[[], str], *said: str) -> None:
     assert all(part in error.value.stderr for part in said), error.value.stderr
 
 
-def test_roles_hold_exactly_these_rights(installed: Cluster) -> None:
-    for name, wanted in RIGHTS.items():
-        found: dict[str, set[str]] = {}
-        for rule in installed.get("clusterrole", name)["rules"]:
-            assert not {"resourceNames", "nonResourceURLs"} & rule.keys()
-            for group, resource in itertools.product(rule["apiGroups"], rule["resources"]):
-                found.setdefault(f"{resource}.{group}", set()).update(rule["verbs"])
-        assert found == wanted
+def test_accounts_hold_exactly_these_rights(installed: Cluster) -> None:
+    """What is used of it, test_chart_lifecycle.py finds out from the audit log."""
+    roles = installed.get("clusterroles,clusterrolebindings", "-l", OURS)["items"]
+    found: dict[str, dict[str, set[str]]] = {}
+    for account, verb, resource in granted(roles):
+        found.setdefault(account, {}).setdefault(resource, set()).add(verb)
+    assert found == RIGHTS
+
+
+def test_each_concern_has_a_role_of_its_own(installed: Cluster) -> None:
+    """No right is given twice to an account, and no role to an account that it is not named for."""
+    roles = installed.get("clusterroles,clusterrolebindings", "-l", OURS)["items"]
+    for role in (item for item in roles if item["kind"] == "ClusterRole"):
+        assert not any({"resourceNames", "nonResourceURLs"} & rule.keys() for rule in role["rules"])
+        single = [item for item in roles if item["kind"] != "ClusterRole" or item is role]
+        single = [
+            b for b in single if b is role or b["roleRef"]["name"] == role["metadata"]["name"]
+        ]
+        others = [item for item in roles if item not in single]
+        assert granted(single)
+        assert not granted(single) & granted(others)
+        accounts = {account for account, _, _ in granted(single)}
+        name = role["metadata"]["name"]
+        assert name == "kfarm-events" or all(name.startswith(f"{a}-") for a in accounts)
 
 
 def test_no_role_of_the_chart_holds_a_dangerous_right(installed: Cluster) -> None:
@@ -193,7 +212,7 @@ def test_no_role_of_the_chart_holds_a_dangerous_right(installed: Cluster) -> Non
             assert not FORBIDDEN_RESOURCES & set(rule["resources"])
             assert "*" not in rule["apiGroups"]
             if "configmaps" in rule["resources"]:
-                assert item["metadata"]["name"] == "kfarm-whatif"
+                assert item["metadata"]["name"] == "kfarm-whatif-results"
                 assert not FORBIDDEN_OF_CONFIG_MAPS & set(rule["verbs"])
 
 

@@ -126,4 +126,44 @@ kfarm-events:
     - apiGroups: [""]
       resources: [events]
       verbs: [create]
+{{- if .Values.drills.enabled }}
+# nodes that people labelled for it; fenced by kfarm-drill-nodes
+kfarm-drill-nodes:
+  accounts: [kfarm-drill]
+  rules:
+    - apiGroups: [""]
+      resources: [nodes]
+      verbs: [get, list, watch, patch]
+    - apiGroups: [""]
+      resources: [nodes/status]
+      verbs: [patch]
+# never delete but evict; fenced by kfarm-drill-evictions
+kfarm-drill-pods:
+  accounts: [kfarm-drill]
+  rules:
+    - apiGroups: [""]
+      resources: [pods]
+      verbs: [get, list, watch]
+    - apiGroups: [""]
+      resources: [pods/eviction]
+      verbs: [create]
+# Leases of nodes alone; fenced by kfarm-drill-leases
+kfarm-drill-leases:
+  accounts: [kfarm-drill, kfarm-sweeper]
+  namespace: kube-node-lease
+  rules:
+    - apiGroups: [coordination.k8s.io]
+      resources: [leases]
+      verbs: [get, list, patch]
+# only takes away; fenced by kfarm-drill-sweeper
+kfarm-sweeper-nodes:
+  accounts: [kfarm-sweeper]
+  rules:
+    - apiGroups: [""]
+      resources: [nodes]
+      verbs: [get, list, patch]
+    - apiGroups: [""]
+      resources: [nodes/status]
+      verbs: [patch]
+{{- end }}
 {{- end }}

@@ -63,9 +63,7 @@ def describe_gate(faults: Faults) -> tuple[Status, str, str]:
     return "False", "GateShut", "the policies of the gate are there as they should be"
 
 
-def wanted_status(
-    item: Described, now: datetime, faults: Faults | None = None
-) -> dict[str, Any]:
+def wanted_status(item: Described, now: datetime, faults: Faults | None = None) -> dict[str, Any]:
     """The whole status as it should stand.
 
     Parameters

@@ -21,7 +21,8 @@ from kfarm_operator.parts import Part, Shared
 
 FRESH_S = 2.0
 """A look at the policies that is older is repeated before a release."""
-REMEDY = "helm upgrade --install restores the chart's policies"
+REMEDY = "helm upgrade --install --force restores the chart's policies"
+"""Without ``--force`` Helm leaves alone what was added to an object by hand."""
 _GROUP, _VERSION = "admissionregistration.k8s.io", "v1"
 _LISTS = tuple(
     Resource(_GROUP, _VERSION, plural)

@@ -79,9 +79,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     accounts = _accounts(arguments)
     runner = make_runner(arguments)
     player = make_player(arguments) if accounts.whatif else None
-    service = Service(
-        accounts, arguments.role, runner, player, policies=arguments.policies
-    )
+    service = Service(accounts, arguments.role, runner, player, policies=arguments.policies)
     stop = asyncio.Event()
     _heed_signals(stop)
     probes = serve(arguments.probes, service)

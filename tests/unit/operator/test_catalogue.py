@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from kfarm_api.policy import ValidationPolicy
 from kfarm_operator.catalogue import describe, least_futures, wanted_status
+from kfarm_operator.gate_watch import UNSEEN
 from kfarm_twin.verdict import Sequence
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -53,3 +54,23 @@ def test_the_status_keeps_its_transition_time() -> None:
     later = ValidationPolicy.model_validate({**item.as_manifest(), "status": status})
     again = wanted_status(later, datetime(2027, 1, 1, tzinfo=UTC))
     assert again["conditions"] == status["conditions"]
+
+
+@pytest.mark.parametrize(
+    ("faults", "status", "reason", "said"),
+    [
+        ((), "False", "GateShut", "as they should be"),
+        (("one is missing", "two"), "True", "GateDegraded", "one is missing; two. helm upgrade"),
+        (UNSEEN, "Unknown", "GateUnread", "not been read yet"),
+    ],
+)
+def test_a_policy_says_whether_the_gate_is_degraded(
+    faults: tuple[str, ...], status: str, reason: str, said: str
+) -> None:
+    _, found = wanted_status(policy(64), NOW, faults)["conditions"]
+    assert (found["type"], found["status"], found["reason"]) == ("Degraded", status, reason)
+    assert said in found["message"]
+
+
+def test_where_the_gate_is_not_watched_nothing_is_said_of_it() -> None:
+    assert [c["type"] for c in wanted_status(policy(64), NOW)["conditions"]] == ["Ready"]
