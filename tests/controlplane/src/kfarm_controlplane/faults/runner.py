@@ -123,7 +123,7 @@ class Runner:
             arena.recorder.forget()
             act = Act(
                 scenario, stage, arena.begin(stage, plan.faults),
-                Scope(stage.namespace, stage.farm), arena.recorder.number,
+                Scope(stage.namespace, stage.farm), arena.revision(),
                 self.references.get(scenario.name), began, arena.log_size(),
             )  # fmt: skip
             outcome = self._perform(act, plan)
