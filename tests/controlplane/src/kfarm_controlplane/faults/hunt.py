@@ -20,8 +20,6 @@ from kfarm_controlplane.faults.runner import Runner
 from kfarm_controlplane.faults.scenarios import SCENARIOS
 from kfarm_controlplane.figures import record
 
-QUIET_S = 2.5
-"""Longer than from one list to the next, after which a restless operator writes again."""
 MOST = 12
 """Plans that are tried for one bug."""
 
@@ -57,7 +55,6 @@ class Hunt:
 
     def __init__(self, runner: Runner, tell: Callable[[str], None] = say) -> None:
         self._runner = runner
-        runner.quiet_s = QUIET_S
         self._tell = tell
         self._known: dict[str, Learned] = {}
 
@@ -67,6 +64,7 @@ class Hunt:
         if bug.scenario not in self._known:
             self._known[bug.scenario] = self._runner.learn(bug.scenario)
         plans = bug.plans(name, self._known[bug.scenario])[:MOST]
+        self._runner.quiet_s = bug.quiet_s
         found = Found(name, 0)
         for number, plan in enumerate(plans, 1):
             outcome = self._runner.play(plan)
