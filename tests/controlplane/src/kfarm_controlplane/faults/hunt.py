@@ -51,9 +51,16 @@ class Found:
 
 
 class Hunt:
-    """Looks for bugs one after the other in one arena."""
+    """Looks for bugs one after the other in one arena.
 
-    def __init__(self, runner: Runner, tell: Callable[[str], None] = say) -> None:
+    Parameters
+    ----------
+    runs
+        Undisturbed plays to learn a scenario from.
+    """
+
+    def __init__(self, runner: Runner, tell: Callable[[str], None] = say, *, runs: int = 2) -> None:
+        self._runs = runs
         self._runner = runner
         self._tell = tell
         self._known: dict[str, Learned] = {}
@@ -62,7 +69,7 @@ class Hunt:
         """Play the plans of a bug until one shows it."""
         bug, began = BUGS[name], time.monotonic()
         if bug.scenario not in self._known:
-            self._known[bug.scenario] = self._runner.learn(bug.scenario)
+            self._known[bug.scenario] = self._runner.learn(bug.scenario, self._runs)
         plans = bug.plans(name, self._known[bug.scenario])[:MOST]
         self._runner.quiet_s = bug.quiet_s
         found = Found(name, 0)
