@@ -57,6 +57,7 @@ class Index:
     def __init__(self) -> None:
         self._objects: dict[str, dict[Name, Kind]] = {kind.__name__: {} for kind in KINDS}
         self._plans: dict[tuple[str, ...], dict[Name, None]] = {}
+        self._gone: dict[str, dict[Name, int]] = {kind.__name__: {} for kind in KINDS}
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
 
@@ -65,8 +66,13 @@ class Index:
         self._listeners.append(listener)
 
     def put(self, body: dict[str, Any]) -> Kind | None:
-        """Take in an object unless it or a newer one is known; None when it cannot be parsed."""
+        """Take in an object unless it or a newer one is known; None when it cannot be parsed.
+
+        None as well for one that was deleted since: a list that lags behind brings nothing back.
+        """
         kind, name = _key(body)
+        if 0 < _version_of(body) <= self._gone[kind].get(name, 0):
+            return None
         known = self.get(kind, *name)
         if known is not None and _version(known) == _version_of(body) > 0:
             return known
@@ -95,19 +101,34 @@ class Index:
         )
 
     def remove(self, body: dict[str, Any]) -> None:
-        """Forget a deleted object."""
+        """Forget a deleted object; by its version older ones are known as such."""
         kind, name = _key(body)
         with self._lock:
             old = self._objects[kind].get(name)
             self._store(kind, name, old, None)
+            if version := _version_of(body):
+                self._gone[kind][name] = version
         if old is not None:
             self._tell(old, None)
 
-    def keep_only(self, kind: type[Kind], names: set[Name]) -> list[Name]:
-        """After a list: forget what was not in it; returns the names forgotten."""
+    def keep_only(
+        self, kind: type[Kind], names: set[Name], version: int | None = None
+    ) -> list[Name]:
+        """After a list: forget what was not in it; returns the names forgotten.
+
+        Parameters
+        ----------
+        version
+            Of the list. What is known in a later one is kept: the list lags behind it.
+        """
         with self._lock:
-            lost = [key for key in self._objects[kind.__name__] if key not in names]
-            gone = [self._objects[kind.__name__][name] for name in lost]
+            there = self._objects[kind.__name__]
+            lost = [key for key in there if key not in names]
+            if version is not None:
+                lost = [key for key in lost if _version(there[key]) <= version]
+                past = self._gone[kind.__name__]
+                self._gone[kind.__name__] = {k: v for k, v in past.items() if v > version}
+            gone = [there[name] for name in lost]
             for name, old in zip(lost, gone, strict=True):
                 self._store(kind.__name__, name, old, None)
         for old in gone:

@@ -206,7 +206,7 @@ class Mirror(Generic[View]):
 
     def _be_empty(self) -> None:
         """The kind is not there: that is an answer as well."""
-        self._finish_list(set())
+        self._finish_list(set(), None)
 
     def _list(self) -> str:
         seen: set[Key] = set()
@@ -215,13 +215,22 @@ class Mirror(Generic[View]):
             version = page["metadata"]["resourceVersion"]
             for body in page.get("items") or ():
                 seen.add(self._upsert(body))
-        self._finish_list(seen)
+        self._finish_list(seen, int(version or 0))
         return version
 
-    def _finish_list(self, seen: set[Key]) -> None:
+    def _finish_list(self, seen: set[Key], version: int | None) -> None:
+        """Forget what a list does not have, unless the list is older than what is known of it.
+
+        Such a list comes from a server or a cache that lags behind. To believe it would mean that
+        running pods were gone, and that their slots and claims were given away.
+        """
         with self._lock:
-            lost = [key for key in self._objects if key not in seen]
-            self._versions = {key: v for key, v in self._versions.items() if key in seen}
+            newer = {
+                key for key, v in self._versions.items() if version is not None and v > version
+            }
+            lost = [key for key in self._objects if key not in seen and key not in newer]
+            kept = seen | newer
+            self._versions = {key: v for key, v in self._versions.items() if key in kept}
         for key in lost:
             self._remove(key)
         self.last_list = self._heard = time.monotonic()

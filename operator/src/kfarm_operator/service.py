@@ -310,12 +310,15 @@ class Service:
 
     def _list_kind(self, kind: type[Kind]) -> None:
         versions: dict[tuple[str, str], int] = {}
-        for body in self._reader.items(kfarm_resource(kind.info.plural)):
-            full = {**body, "kind": kind.__name__, "apiVersion": "kfarm.dev/v1alpha1"}
-            meta = body["metadata"]
-            versions[meta.get("namespace") or "", meta["name"]] = int(meta["resourceVersion"])
-            self._index.put(full)
-        self._index.keep_only(kind, set(versions))
+        listed = 0
+        for page in self._reader.pages(kfarm_resource(kind.info.plural)):
+            listed = int(page["metadata"]["resourceVersion"])
+            for body in page.get("items") or ():
+                full = {**body, "kind": kind.__name__, "apiVersion": "kfarm.dev/v1alpha1"}
+                meta = body["metadata"]
+                versions[meta.get("namespace") or "", meta["name"]] = int(meta["resourceVersion"])
+                self._index.put(full)
+        self._index.keep_only(kind, set(versions), listed)
         self.hearing.listed(kind.info.plural, versions)
 
 

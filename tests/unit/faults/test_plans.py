@@ -11,6 +11,7 @@ from kfarm_controlplane.faults.plans import (
     Fault,
     FaultPlan,
     Learned,
+    Mix,
     enumerate_plans,
     learned,
     sample,
@@ -72,6 +73,19 @@ def test_a_rare_scenario_has_its_turn_less_often() -> None:
     other = Learned("fifty_plans", (VERDICT, LIFT), (POD,))
     drawn = sample([KNOWN, other], 40, 7, rare={"fifty_plans": 4})
     assert 0 < sum(plan.scenario == "fifty_plans" for plan in drawn) < 15
+
+
+def test_the_second_of_a_pair_can_come_after_the_first() -> None:
+    twice = Signature("PATCH", "pods", "", "w-0", "spec.schedulingGates", occurrence=2)
+    known = Learned("approved", (VERDICT, LIFT, twice), (POD,), (POD, VERDICT, LIFT, twice))
+    pairs = [plan.faults for plan in sample([known], 80, 7, Mix(single=0, slow=0, pair=1))]
+    assert len(pairs) == 80
+    for first, second in pairs:
+        left = known.order[known.order.index(first.at) :]
+        assert 1 <= second.at.occurrence <= sum(place.key == second.at.key for place in left)
+        assert second.at != POD
+    lifts = [second for first, second in pairs if first.at == LIFT and second.at == LIFT]
+    assert lifts, "the same write, tried again, or the next of its kind"
 
 
 def test_a_small_scenario_yields_what_it_has() -> None:

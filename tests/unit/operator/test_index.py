@@ -83,3 +83,26 @@ def test_a_list_forgets_only_its_own_kind(scenes: Any, index: Index) -> None:
     index.remove(farm(scenes))
     index.remove(farm(scenes))
     assert index.farm("GPUFarm", "f") is None
+
+
+def test_a_list_that_lags_behind_brings_nothing_back(scenes: Any, index: Index) -> None:
+    index.put(farm(scenes, 9))
+    index.remove(farm(scenes, 10))
+    assert index.put(farm(scenes, 9)) is None
+    index.keep_only(GPUFarm, {("", "f")}, 9)
+    assert index.put(farm(scenes, 8)) is None
+    assert index.farm("GPUFarm", "f") is None
+    assert index.put(farm(scenes, 11)) is not None
+
+
+def test_a_list_that_lags_behind_takes_nothing_away(scenes: Any, index: Index) -> None:
+    index.put(farm(scenes, 9))
+    assert index.keep_only(GPUFarm, set(), 8) == []
+    assert index.farm("GPUFarm", "f") is not None
+    assert index.keep_only(GPUFarm, set(), 9) == [("", "f")]
+
+
+def test_what_is_gone_is_remembered_until_a_list_is_past_it(scenes: Any, index: Index) -> None:
+    index.remove(farm(scenes, 10))
+    index.keep_only(GPUFarm, set(), 10)
+    assert index.put(farm(scenes, 9)) is not None

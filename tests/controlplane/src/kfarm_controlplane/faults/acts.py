@@ -42,6 +42,10 @@ _PLURALS = {
 }
 
 
+NOT_YET = "failed to configure policy"
+"""What the API server says of a policy while it looks up the kind of its parameters anew."""
+
+
 def insist(work: Callable[[], object], seconds: float = 60.0) -> None:
     """Do something, again and again while the API server is away; done already is done."""
     deadline, again = time.monotonic() + seconds, False
@@ -49,7 +53,7 @@ def insist(work: Callable[[], object], seconds: float = 60.0) -> None:
         try:
             work()
         except ApiError as error:
-            away = error.status in {0, 429} or error.status >= 500
+            away = error.status in {0, 429} or error.status >= 500 or NOT_YET in error.message
             if again and error.reason == "AlreadyExists":
                 return
             if not away or time.monotonic() > deadline:

@@ -196,6 +196,11 @@ class Arena:
         pods = self.client.items(PODS, fieldSelector=f"metadata.namespace={namespace}")
         return not (ledger.get("spec") or {}).get("claims") and not any(True for _ in pods)
 
+    def revision(self) -> int:
+        """The API server's resourceVersion now; the recorder may hear of it later."""
+        page = next(self.client.pages(_LEDGERS, limit=1))
+        return int(page["metadata"]["resourceVersion"])
+
     def log_size(self) -> int:
         """Bytes that operators have logged so far."""
         path = self.crew.launch.log

@@ -47,12 +47,19 @@ class Hint:
 
 @dataclass(frozen=True)
 class Bug:
-    """A bug to sow: what is wrong, how it is sown, and the plans that should find it."""
+    """A bug to sow: what is wrong, how it is sown, and the plans that should find it.
+
+    Attributes
+    ----------
+    quiet_s
+        For how long the end must be quiet, where that is what shows the bug.
+    """
 
     what: str
     sow: Callable[[], None]
     scenario: str
     hints: tuple[Hint, ...] = (Hint(),)
+    quiet_s: float = 1.0
 
     def plans(self, name: str, known: Learned) -> list[FaultPlan]:
         """Plans that should find it; with more than one hint each combines one place of each."""
@@ -146,7 +153,7 @@ BUGS: dict[str, Bug] = {
     ),
     "restless": Bug(
         "conditions get a new time whenever they are looked at",
-        bugs_reading.restless, "approved",
+        bugs_reading.restless, "approved", quiet_s=8.0,
     ),
     "gate-ignored": Bug(
         "pods are released while a policy of the gate is missing",

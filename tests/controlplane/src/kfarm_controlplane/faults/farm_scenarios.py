@@ -9,7 +9,7 @@ from kfarm_controlplane.faults import bodies
 from kfarm_controlplane.faults.acts import FARMS, PROFILES, Acts, Body
 from kfarm_controlplane.faults.history import GATE_KINDS, RECORDED
 from kfarm_controlplane.faults.invariants import OPEN_GATE_S
-from kfarm_controlplane.faults.plan_scenarios import Base
+from kfarm_controlplane.faults.plan_scenarios import RACED, Base
 
 if TYPE_CHECKING:
     from kfarm_controlplane.faults.stage import Stage
@@ -60,6 +60,7 @@ class ProfileChanged(Base):
     """The device's data sheet is corrected between verdict and pods: validated again."""
 
     name = "profile_changed"
+    masks = RACED
     keeps_farm = False
 
     def prepare(self, stage: Stage) -> None:
@@ -84,9 +85,9 @@ class ProfileChanged(Base):
         acts.pods("a", "b")
 
     def settled(self, stage: Stage) -> bool:
-        """The gang is bound under the second verdict."""
+        """The gang is bound under a later verdict."""
         acts = Acts(stage)
-        return acts.whole() and acts.status()["epoch"] == 1
+        return acts.whole() and acts.status()["epoch"] >= 1
 
     def restore(self, stage: Stage) -> None:
         """Take the profile away."""

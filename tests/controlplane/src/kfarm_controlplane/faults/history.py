@@ -7,6 +7,7 @@ be tried on histories written by hand.
 
 from __future__ import annotations
 
+import bisect
 import re
 import threading
 import time
@@ -159,9 +160,16 @@ class History:
 
     def before(self, number: int, kind: str, namespace: str, name: str) -> Version | None:
         """An object as it stood before a number; None where it did not exist then."""
-        key = (kind, namespace, name)
-        past = [v for v in self.versions if v.key == key and v.number < number]
-        return past[-1] if past and not past[-1].deleted else None
+        known = self._by_key.get((kind, namespace, name), [])
+        count = bisect.bisect_left(known, number, key=lambda v: v.number)
+        return known[count - 1] if count and not known[count - 1].deleted else None
+
+    @cached_property
+    def _by_key(self) -> dict[tuple[str, str, str], list[Version]]:
+        found: dict[tuple[str, str, str], list[Version]] = {}
+        for version in self.versions:
+            found.setdefault(version.key, []).append(version)
+        return found
 
 
 class Recorder:

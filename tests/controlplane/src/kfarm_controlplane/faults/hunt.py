@@ -20,8 +20,6 @@ from kfarm_controlplane.faults.runner import Runner
 from kfarm_controlplane.faults.scenarios import SCENARIOS
 from kfarm_controlplane.figures import record
 
-QUIET_S = 2.5
-"""Longer than from one list to the next, after which a restless operator writes again."""
 MOST = 12
 """Plans that are tried for one bug."""
 
@@ -53,11 +51,17 @@ class Found:
 
 
 class Hunt:
-    """Looks for bugs one after the other in one arena."""
+    """Looks for bugs one after the other in one arena.
 
-    def __init__(self, runner: Runner, tell: Callable[[str], None] = say) -> None:
+    Parameters
+    ----------
+    runs
+        Undisturbed plays to learn a scenario from.
+    """
+
+    def __init__(self, runner: Runner, tell: Callable[[str], None] = say, *, runs: int = 2) -> None:
+        self._runs = runs
         self._runner = runner
-        runner.quiet_s = QUIET_S
         self._tell = tell
         self._known: dict[str, Learned] = {}
 
@@ -65,8 +69,9 @@ class Hunt:
         """Play the plans of a bug until one shows it."""
         bug, began = BUGS[name], time.monotonic()
         if bug.scenario not in self._known:
-            self._known[bug.scenario] = self._runner.learn(bug.scenario)
+            self._known[bug.scenario] = self._runner.learn(bug.scenario, self._runs)
         plans = bug.plans(name, self._known[bug.scenario])[:MOST]
+        self._runner.quiet_s = bug.quiet_s
         found = Found(name, 0)
         for number, plan in enumerate(plans, 1):
             outcome = self._runner.play(plan)

@@ -126,11 +126,12 @@ def _is_true(version: Version, kind: str) -> bool:
 
 def _claimed_by(history: History, number: int, uid: str, epoch: int = 0) -> set[str]:
     """Nodes that stood in a ledger for a holder just before a number."""
-    ledgers = {v.name: v for v in history.of_kind("NodeLedger") if v.number < number}
+    names = {version.name for version in history.of_kind("NodeLedger")}
+    ledgers = (history.before(number, "NodeLedger", "", name) for name in names)
     return {
         node["node"]
-        for ledger in ledgers.values()
-        if not ledger.deleted
+        for ledger in ledgers
+        if ledger is not None
         for claim in _claims(ledger)
         if (claim["uid"], claim["epoch"]) == (uid, epoch)
         for node in claim["nodes"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
 from kfarm_controlplane.faults.signature import Signature
@@ -116,11 +116,18 @@ class FaultPlan:
 
 @dataclass(frozen=True)
 class Learned:
-    """Writes and events of a scenario that came in every undisturbed run."""
+    """Writes and events of a scenario that came in every undisturbed run.
+
+    Attributes
+    ----------
+    order
+        All of them, in the order in which they came.
+    """
 
     scenario: str
     writes: tuple[Signature, ...] = ()
     events: tuple[Signature, ...] = ()
+    order: tuple[Signature, ...] = ()
 
     def places(self, kind: str) -> tuple[Signature, ...]:
         """Where a fault of a kind can strike."""
@@ -136,6 +143,7 @@ def learned(scenario: str, runs: Sequence[Iterable[Signature]]) -> Learned:
         scenario,
         tuple(s for s in kept if s.is_write),
         tuple(s for s in kept if not s.is_write),
+        tuple(kept),
     )
 
 
@@ -185,11 +193,24 @@ def sample(
 def _draw(known: Learned, chance: random.Random, mix: Mix) -> FaultPlan:
     shares = [mix.single, mix.slow, mix.pair]
     shape = chance.choices(("single", "slow", "pair"), shares)[0]
-    kinds = {"single": 1, "slow": 1, "pair": 2}[shape]
-    pool = SLOW if shape == "slow" else mix.kinds
-    faults = []
-    for _ in range(kinds):
-        usable = [kind for kind in pool if known.places(kind)]
-        kind = chance.choice(usable)
-        faults.append(Fault(kind, chance.choice(known.places(kind))))
-    return FaultPlan(known.scenario, tuple(faults))
+    first = _fault(known, chance, SLOW if shape == "slow" else mix.kinds)
+    faults = (first, _after(known, first, chance, mix)) if shape == "pair" else (first,)
+    return FaultPlan(known.scenario, faults)
+
+
+def _fault(known: Learned, chance: random.Random, kinds: Sequence[str]) -> Fault:
+    kind = chance.choice([kind for kind in kinds if known.places(kind)])
+    return Fault(kind, chance.choice(known.places(kind)))
+
+
+def _after(known: Learned, first: Fault, chance: random.Random, mix: Mix) -> Fault:
+    """A second fault that can strike once the first has: there, where it comes again, or later."""
+    order = known.order or (*known.events, *known.writes)
+    begin = order.index(first.at)
+    places = order[begin + 1 :] if first.kind in AT_EVENTS else order[begin:]
+    if not places:
+        return _fault(known, chance, mix.kinds)
+    place = chance.choice(places)
+    past = [other for other in order[begin + 1 : order.index(place) + 1] if other.key == place.key]
+    usable = [kind for kind in mix.kinds if (kind in AT_EVENTS) != place.is_write]
+    return Fault(chance.choice(usable), replace(place, occurrence=max(1, len(past))))

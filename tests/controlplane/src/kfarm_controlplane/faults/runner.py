@@ -85,7 +85,7 @@ class Runner:
         self._arena = arena
         self._scenarios = scenarios
         self._farms: defaultdict[int, dict[str, str]] = defaultdict(dict)
-        self._usual_s: defaultdict[str, float] = defaultdict(lambda: FIRST_S)
+        self._usual_s: dict[str, float] = {}
         self.references: dict[str, Reference] = {}
         self.quiet_s = QUIET_S
 
@@ -123,7 +123,7 @@ class Runner:
             arena.recorder.forget()
             act = Act(
                 scenario, stage, arena.begin(stage, plan.faults),
-                Scope(stage.namespace, stage.farm), arena.recorder.number,
+                Scope(stage.namespace, stage.farm), arena.revision(),
                 self.references.get(scenario.name), began, arena.log_size(),
             )  # fmt: skip
             outcome = self._perform(act, plan)
@@ -153,7 +153,7 @@ class Runner:
         """Wait for the right end, then for quiet; at most for so long after the last fault."""
         session, played = act.session, time.monotonic()
         bound = SLOW_S if any(fault.kind in SLOW for fault in plan.faults) else CONVERGE_S
-        bound += PATIENCE * self._usual_s[plan.scenario]
+        bound += PATIENCE * self._usual_s.get(plan.scenario, FIRST_S)
         right = wrong = 0.0
         while True:
             found = act.violations()
