@@ -40,6 +40,7 @@ class Hammer:
                     answer = self._api("POST", pods(PLACE, query="?dryRun=All"), trick)
                 except HTTPError:
                     self.answers["none"] += 1
+                    time.sleep(0.01)
                     continue
                 self.answers["taken" if answer.status < 300 else "refused"] += 1
                 if answer.status < 300 and not is_gated(answer.body):
