@@ -230,7 +230,7 @@ def _campaign(reader: Watched, case: tuple[str, bytes], name: str) -> None:
     event(f"{case[0]}: {'taken' if 'objects' in answer else 'refused'}")
 
 
-@fuzzed(700)
+@fuzzed(400)
 @given(case=cases, name=names)
 def test_random_files(reader: Watched, case: tuple[str, bytes], name: str) -> None:
     _campaign(reader, case, name)

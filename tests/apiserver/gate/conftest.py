@@ -117,7 +117,9 @@ def alone(control_plane: Cluster) -> Iterator[tuple[ControlPlane, Api]]:
             profile("npu", NPU),
         )
         plane.kubectl("apply", "--server-side", "-f", "-", input=chart(plane))
-        yield plane, Api(plane.kubeconfig)
+        api = Api(plane.kubeconfig)
+        yield plane, api
+        api.pool.clear()
 
 
 @pytest.fixture(scope="module")

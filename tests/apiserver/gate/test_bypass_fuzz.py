@@ -170,7 +170,7 @@ attempts = st.tuples(
 )
 
 
-@fuzzed(400)
+@fuzzed(250)
 @given(draw=attempts)
 def test_random_pods(
     callers: dict[str, Api], places: dict[str, str], draw: tuple[Json, str, str]
@@ -249,7 +249,7 @@ moves = st.tuples(
 )
 
 
-@fuzzed(300)
+@fuzzed(200)
 @given(draw=moves)
 def test_random_changes(
     callers: dict[str, Api], standing: dict[str, Json], draw: tuple[Json, str, str, str]

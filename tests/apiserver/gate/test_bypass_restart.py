@@ -8,12 +8,12 @@ from collections import Counter
 from functools import partial
 
 from gate_pods import GPU, NPU, OPEN, Api, Json, allowed, device_pod, pod, pods
-from kfarm_controlplane.cluster import ControlPlane
+from kfarm_controlplane.cluster import ControlPlane, wait_until
 from kfarm_operator.gate_ready import is_gated, wait_for_gate
 from urllib3.exceptions import HTTPError
 
 PLACE = "team"
-ROUNDS = 2
+ROUNDS = 1
 
 
 class Hammer:
@@ -40,6 +40,7 @@ class Hammer:
                     answer = self._api("POST", pods(PLACE, query="?dryRun=All"), trick)
                 except HTTPError:
                     self.answers["none"] += 1
+                    time.sleep(0.01)
                     continue
                 self.answers["taken" if answer.status < 300 else "refused"] += 1
                 if answer.status < 300 and not is_gated(answer.body):
@@ -60,10 +61,11 @@ def test_no_moment_after_a_restart_is_open(alone: tuple[ControlPlane, Api]) -> N
             plane.kill_component("kube-apiserver")
             plane.start_component("kube-apiserver")
             shut()
+            before = hammer.answers["taken"]
+            wait_until(lambda: hammer.answers["taken"] > before, 60, "the honest pod, gated")  # noqa: B023
         finally:
             hammer.stop()
         assert not hammer.let_in
         assert hammer.answers["none"], "the server was never away"
-        assert hammer.answers["taken"], "the honest pod, gated, is taken in the end"
         assert hammer.answers["refused"]
     allowed(api("POST", pods(PLACE, query="?dryRun=All"), pod()))

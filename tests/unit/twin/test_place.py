@@ -128,3 +128,10 @@ def test_shortfall_says_what_takes_the_rest_and_the_remedy() -> None:
     narrow = place(compiled([farms.training(3, **within("rack"))]))
     assert isinstance(narrow, Shortfall)
     assert "Set topology.required to a wider level" in narrow.message
+
+
+def test_a_gang_that_suits_no_cluster_says_so() -> None:
+    """Pods of 16 accelerators on nodes of 8: no cluster is even tried."""
+    shortfall = place(compiled([farms.training(4, acceleratorsPerPod=16)]))
+    assert isinstance(shortfall, Shortfall)
+    assert "there is room for 0" in shortfall.message
