@@ -16,6 +16,7 @@ from chart_scene import CHART, SYSTEM
 from kfarm_controlplane.client import Cluster, KubectlError
 from kfarm_controlplane.helm import Helm, HelmError, settings
 from kfarm_controlplane.prometheus import prometheus_binary
+from kfarm_operator.gate_wanted import KINDS, parse_wanted
 from kfarm_operator.instruments import CATALOGUE
 from kfarm_operator.live.gauges import FAMILIES
 
@@ -149,6 +150,16 @@ def test_each_value_shows_where_it_should(helm: Helm) -> None:
         assert "--scheduler=tcp://dask-scheduler.dask:8786" in container["args"]
         assert spec["nodeSelector"] == {"pool": "system"}
         assert item["spec"]["replicas"] == 2
+
+
+@pytest.mark.parametrize("name", ["as it is", "everything"])
+def test_the_operator_is_told_of_every_policy(helm: Helm, name: str) -> None:
+    """A policy in a new template has to be named in policies.yaml as well."""
+    rendered = helm.template(CHART, *settings(*COMBINATIONS[name]))
+    (told,) = (o for o in rendered if o["metadata"]["name"] == "kfarm-policies")
+    wanted = {(o["kind"], o["metadata"]["name"]): o["spec"] for o in rendered if o["kind"] in KINDS}
+    assert parse_wanted(told["data"]["policies.json"]) == wanted
+    assert len(wanted) >= 26
 
 
 @pytest.mark.parametrize("what", BAD)
