@@ -512,3 +512,21 @@ def test_installed_anew_it_takes_over_what_it_left(upgraded: Cluster, helm: Helm
     assert identities(upgraded) == now
     assert sum(item["kind"] == "AcceleratorProfile" for item in helm.manifest()) == 13
     wait_until(lambda: GateProbe(upgraded, TEAM).ask(), 60, "the gate")
+
+
+def test_a_first_installation_brings_the_catalogue_and_the_next_upgrade_adopts_it(
+    control_plane: Cluster,
+) -> None:
+    """On an API server that has never heard of kfarm; profiles come as hooks there."""
+    if not isinstance(control_plane, ControlPlane):
+        pytest.skip("needs a control plane of our own without CRDs")
+    with ControlPlane(Options(components=())) as plane:
+        helm = Helm(plane)
+        helm_upgrade(helm, CHART)
+        first = identities(plane)
+        assert sum(key.startswith("AcceleratorProfile/") for key in first) == 13
+        assert not any(item["kind"] == "AcceleratorProfile" for item in helm.manifest())
+        helm_upgrade(helm, CHART)
+        assert sum(item["kind"] == "AcceleratorProfile" for item in helm.manifest()) == 13
+        helm("rollback", "kfarm", "1", "--namespace", SYSTEM)
+        assert identities(plane) == first

@@ -17,7 +17,7 @@ from kfarm_controlplane.client import Cluster, KubectlError
 from kfarm_controlplane.helm import Helm, HelmError, settings
 from kfarm_controlplane.prometheus import prometheus_binary
 from kfarm_operator.gate_ready import VALIDATING_POLICIES
-from kfarm_operator.gate_wanted import parse_wanted
+from kfarm_operator.gate_wanted import KINDS, parse_wanted
 from kfarm_operator.instruments import CATALOGUE
 from kfarm_operator.live.gauges import FAMILIES
 
@@ -153,22 +153,16 @@ def test_each_value_shows_where_it_should(helm: Helm) -> None:
         assert item["spec"]["replicas"] == 2
 
 
-@pytest.mark.parametrize("values", [(), ("drills.enabled=true",)], ids=["as it is", "drills"])
-def test_the_operator_is_told_of_every_policy(helm: Helm, values: tuple[str, ...]) -> None:
-    rendered = helm.template(CHART, *settings(*values))
+@pytest.mark.parametrize("name", ["as it is", "everything"])
+def test_the_operator_is_told_of_every_policy(helm: Helm, name: str) -> None:
+    """A policy in a new template has to be named in policies.yaml as well, and in gate_ready."""
+    rendered = helm.template(CHART, *settings(*COMBINATIONS[name]))
     (told,) = (o for o in rendered if o["metadata"]["name"] == "kfarm-policies")
-    wanted = parse_wanted(told["data"]["policies.json"])
-    policies = {
-        (o["kind"], o["metadata"]["name"]): o["spec"]
-        for o in rendered
-        if o["apiVersion"].startswith("admissionregistration.k8s.io/")
-    }
-    assert wanted == policies
-    always = {name for kind, name in policies if kind == "ValidatingAdmissionPolicy"}
-    where_kueue_or_drills_are = {"kfarm-farm-queues"} | {
-        name for name in always if name.startswith("kfarm-drill-")
-    }
-    assert always - where_kueue_or_drills_are == set(VALIDATING_POLICIES)
+    wanted = {(o["kind"], o["metadata"]["name"]): o["spec"] for o in rendered if o["kind"] in KINDS}
+    assert parse_wanted(told["data"]["policies.json"]) == wanted
+    names = {name for kind, name in wanted if kind == "ValidatingAdmissionPolicy"}
+    extra = {name for name in names if name.startswith("kfarm-drill-")} | {"kfarm-farm-queues"}
+    assert names - extra == set(VALIDATING_POLICIES)
 
 
 @pytest.mark.parametrize("what", BAD)
