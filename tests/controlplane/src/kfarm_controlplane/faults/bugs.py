@@ -104,7 +104,7 @@ BUGS: dict[str, Bug] = {
     ),
     "release-before-verdict": Bug(
         "pods are released, then the verdict is written",
-        bugs_writing.release_before_verdict, "approved",
+        bugs_writing.release_before_verdict, "pod_recreated",
     ),
     "apply-then-record": Bug(
         "pods are released, then their slots are written down",
