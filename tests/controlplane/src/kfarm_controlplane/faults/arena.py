@@ -42,9 +42,7 @@ class PatientClient(KubeClient):
             try:
                 return super()._send(*args, **more)
             except ApiError as error:
-                # A webhook of Kueue's may know a new namespace a moment later than the server.
-                behind = error.not_found and "admission webhook" in error.message
-                if not (behind or error.status in _PASSING) or time.monotonic() > deadline:
+                if not (_passes(error) or error.status in _PASSING) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
 
@@ -52,6 +50,18 @@ class PatientClient(KubeClient):
         """Delete all objects of a kind in a namespace, without grace."""
         query = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
         self._json("DELETE", resource.path(namespace), query)
+
+
+def _passes(error: ApiError) -> bool:
+    """Whether a refusal is due to what somebody does not know yet.
+
+    A webhook of Kueue's hears of a new namespace a moment after the server. An API server that was
+    started again finds the kind of a policy's parameters up to half a minute later, and refuses
+    pods until then.
+    """
+    if error.not_found:
+        return "admission webhook" in error.message
+    return "failed to configure policy" in error.message
 
 
 @dataclass(frozen=True)

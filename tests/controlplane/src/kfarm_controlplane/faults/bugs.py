@@ -85,7 +85,6 @@ def apply(name: str) -> None:
 
 
 _VERDICT = ("PATCH", "placementplans", "verdict=Approved")
-_CLAIM = ("PATCH", "nodeledgers", "spec.claims")
 _LIFT = ("PATCH", "pods", "spec.")
 BUGS: dict[str, Bug] = {
     "created-only": Bug(
@@ -104,7 +103,7 @@ BUGS: dict[str, Bug] = {
     ),
     "release-before-verdict": Bug(
         "pods are released, then the verdict is written",
-        bugs_writing.release_before_verdict, "approved",
+        bugs_writing.release_before_verdict, "pod_recreated",
     ),
     "apply-then-record": Bug(
         "pods are released, then their slots are written down",
@@ -165,8 +164,8 @@ BUGS: dict[str, Bug] = {
         (Hint("KillAfter", "PATCH", "gpufarms", "metadata.finalizers"),),
     ),
     "error-is-verdict": Bug(
-        "an error of the API server while claiming becomes the verdict",
-        bugs_writing.error_is_verdict, "approved", (Hint("Answer500", *_CLAIM),),
+        "an error of the API server becomes the verdict",
+        bugs_writing.error_is_verdict, "approved", (Hint("Answer500", *_VERDICT),),
     ),
     "believes-it-lifted": Bug(
         "a pod counts as released before the API server said so",

@@ -61,7 +61,7 @@ def release_before_verdict() -> None:
 
     def _record(self: Any, key: Any, observed: Any, verdict: Any, *more: Any) -> Any:
         if verdict.verdict == "Approved":
-            gated = [pod for pod in observed.pods if pod.live and pod.gated]
+            gated = [pod for pod in self._pods.of_plan(key) if pod.live and pod.gated]
             slots = [slot for p in verdict.placements for slot in p.slots]
             places = [hostname(observed.nodes[slot.node]) for slot in slots]
             self._gates.lift(list(zip(gated, places, strict=False)))

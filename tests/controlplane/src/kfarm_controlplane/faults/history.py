@@ -39,6 +39,8 @@ RECORDED: Mapping[str, Resource] = {
 }
 """What a recorder watches, by kind; a kind that is not served is looked for again later."""
 GATE_KINDS = ("MutatingAdmissionPolicyBinding", "ValidatingAdmissionPolicyBinding")
+EXACT = ("PlacementPlan", "NodeLedger", "Pod", "Workload", "ConfigMap")
+"""Kinds whose every version counts, whatever happens to the API server."""
 ABSENT_S = 2.0
 """Between looks at a kind that the API server does not serve."""
 _PAUSE_S = 0.1
@@ -175,8 +177,9 @@ class History:
 class Recorder:
     """Watches everything in `RECORDED`; a context manager.
 
-    A stream that breaks is taken up where it ended, so that nothing is missed while an API server
-    restarts; only where that is refused is everything listed anew (`gaps` counts it).
+    A stream that breaks is taken up where it ended. An API server that was started again refuses
+    that; then everything is listed as it was at each version since. `gaps` counts how often etcd
+    had forgotten them already.
     """
 
     def __init__(self, client: KubeClient, recorded: Mapping[str, Resource] = RECORDED) -> None:
@@ -243,12 +246,12 @@ class Recorder:
             self._versions = list(self._latest.values())
 
     def _run(self, kind: str, resource: Resource) -> None:
-        number = ""
+        number = last = ""
         while not self._stopping.is_set():
             try:
-                number = number or self._list(kind, resource)
+                number = number or self._list(kind, resource, last)
                 for event in self._client.watch(resource, number, silence_s=100.0):
-                    number = event["object"]["metadata"]["resourceVersion"]
+                    number = last = event["object"]["metadata"]["resourceVersion"]
                     if event["type"] != "BOOKMARK":
                         self._take(kind, event["type"], event["object"])
             except ApiError as error:
@@ -256,23 +259,50 @@ class Recorder:
                     self._listed[kind].set()
                     self._stopping.wait(ABSENT_S)
                 elif error.gone:
-                    self.gaps += 1
                     number = ""
                 self._stopping.wait(_PAUSE_S)
 
-    def _list(self, kind: str, resource: Resource) -> str:
+    def _list(self, kind: str, resource: Resource, last: str) -> str:
+        """List everything; with `last`, what came after it version by version."""
+        if last:
+            try:
+                self._fill(kind, resource, int(last))
+            except ApiError as error:
+                if not error.gone:
+                    raise
+                self.gaps += 1
+        number = self._list_at(kind, resource)
+        self._listed[kind].set()
+        return number
+
+    def _fill(self, kind: str, resource: Resource, last: int) -> None:
+        """An API server that was started again refuses to tell what was; etcd still knows.
+
+        Only of those kinds whose every version counts.
+        """
+        if kind not in EXACT:
+            return
+        page = next(iter(self._client.pages(resource, limit=1)))
+        for number in range(last + 1, int(page["metadata"]["resourceVersion"]) + 1):
+            self._list_at(kind, resource, number)
+
+    def _list_at(self, kind: str, resource: Resource, at: int = 0) -> str:
+        """List everything as it was at a version, by default now."""
+        exact = {"resourceVersion": str(at), "resourceVersionMatch": "Exact"} if at else {}
         number, names = "", set()
-        for page in self._client.pages(resource):
+        for page in self._client.pages(resource, **exact):
             number = page["metadata"]["resourceVersion"]
             for body in page.get("items") or ():
                 meta = body["metadata"]
-                names.add((kind, meta.get("namespace", ""), meta["name"]))
-                self._take(kind, "ADDED", body)
+                key = (kind, meta.get("namespace", ""), meta["name"])
+                names.add(key)
+                with self._lock:
+                    known = key in self._latest and self._latest[key].uid == meta["uid"]
+                self._take(kind, "MODIFIED" if known else "ADDED", body)
         with self._lock:
             lost = [v for k, v in self._latest.items() if k[0] == kind and k not in names]
         for version in lost:
-            self._take(kind, "DELETED", version.body, int(number))
-        self._listed[kind].set()
+            self._take(kind, "DELETED", version.body, at or int(number))
         return number
 
     def _take(self, kind: str, change: Change, body: Body, number: int = 0) -> None:

@@ -29,6 +29,8 @@ FIRST_S = 30.0
 """How long a scenario takes undisturbed, before anybody knows."""
 UNSTRUCK_S = 4.0
 """A fault that has not struck so long after the end will not: everything was listed again."""
+FREE_S = 3.0
+"""How long to wait for the only farm that another play had; a new one costs as much."""
 _STEP_S = 0.1
 _HEALS = frozenset(("end", "count", "orphan"))
 """Rules that may be broken for a while; all others never."""
@@ -199,11 +201,15 @@ class Runner:
         """Names for a play; a farm that another left as it was, where one is free by now."""
         stage = self._arena.stage()
         pool = self._farms[scenario.nodes] if scenario.keeps_farm else {}
-        for farm, namespace in list(pool.items()):
-            if self._arena.is_free(farm, namespace):
-                del pool[farm]
-                return replace(stage, farm=farm)
-        return stage
+        deadline = time.monotonic() + (FREE_S if len(pool) == 1 else 0.0)
+        while True:
+            for farm, namespace in list(pool.items()):
+                if self._arena.is_free(farm, namespace):
+                    del pool[farm]
+                    return replace(stage, farm=farm)
+            if time.monotonic() >= deadline:
+                return stage
+            time.sleep(_STEP_S)
 
     def _clear(self, scenario: Scenario, stage: PlayStage, *, reusable: bool) -> None:
         """Take everything away without waiting for it to be gone."""
