@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -158,14 +159,21 @@ def _customs(cluster: Cluster, resources: Iterable[tuple[str, bool]] | None = No
 
 
 def _delete_customs(cluster: Cluster, baseline: Baseline) -> None:
-    new = sorted(_customs(cluster) - baseline.customs)
-    for line in new:
-        kind, version, namespace, name = line.split("|")
-        group = version.split("/")[0]
-        target = f"{kind.lower()}.{group}/{name}"
+    """Delete new custom objects, all of a kind at once; then free those that are held."""
+    found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for kind, group, namespace, name in _new_customs(cluster, baseline):
+        found[f"{kind}.{group}", namespace].append(name)
+    for (kind, namespace), names in found.items():
         scope = [f"--namespace={namespace}"] if namespace else []
-        cluster.kubectl("delete", target, *scope, "--wait=false", "--ignore-not-found")
-        _drop_finalizers(cluster, target, namespace)
+        cluster.kubectl("delete", kind, *names, *scope, "--wait=false", "--ignore-not-found")
+    for kind, group, namespace, name in _new_customs(cluster, baseline) if found else ():
+        _drop_finalizers(cluster, f"{kind}.{group}/{name}", namespace)
+
+
+def _new_customs(cluster: Cluster, baseline: Baseline) -> list[tuple[str, str, str, str]]:
+    """Kind, group, namespace and name of custom objects that were not there before."""
+    new = (line.split("|") for line in sorted(_customs(cluster) - baseline.customs))
+    return [(k.lower(), version.split("/")[0], ns, name) for k, version, ns, name in new]
 
 
 def _drop_finalizers(cluster: Cluster, target: str, namespace: str) -> None:
