@@ -80,7 +80,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 say(plan.to_json())
             return 0
         count = None if arguments.plan else arguments.plans
-        report = campaign.play(plans, count, until)
+        try:
+            campaign.play(plans, count, until)
+        except KeyboardInterrupt:
+            say("stopped; what was played until now counts")
+        report = campaign.report
     record("campaign", report.figures())
     say(json.dumps(report.figures(), indent=1))
     return 1 if report.bad or report.unsteady else 0
