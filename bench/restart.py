@@ -1,11 +1,12 @@
 """The operator killed and started again with a full cluster: time to steady, and memory.
 
-``python bench/restart.py [--plans N] [--pods N] [--json FILE]``. The farms of the examples, 4,000
-plans with a pod each and foreign pods up to 10,000 on a local control plane; when the operator has
-decided all and writes no more, it is killed with SIGKILL and started anew, as a process of its own
-with the chart's accounts. Ready is when ``/readyz`` says so; steady is when everything was looked
-at once and nothing is asked for any more. The baseline is what the same client needs to list the
-same objects once. Nothing is asserted.
+``python bench/restart.py [--plans N] [--approved N] [--pods N] [--json FILE]``. The farms of the
+examples, 4,000 plans with a pod each and foreign pods up to 10,000 on a local control plane. 1,000
+of the plans can be approved, their pods run; the others ask for more devices than a node has and
+are rejected, their pods wait. When the operator has decided all and writes no more, it is killed
+with SIGKILL and started anew, as a process of its own with the chart's accounts. Ready is when
+``/readyz`` says so; steady is when everything was looked at once and nothing is asked for any more.
+The baseline is what the same client needs to list the same objects once. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from kfarm_controlplane import ControlPlane
@@ -51,12 +53,24 @@ from rich.table import Table
 ASK_S = 0.5
 WITH_B200 = ("nhn-cloud", "kakao")
 """Farms that have what the plans ask for, 9,696 devices together."""
+TOO_MANY = 16
+"""Devices of a pod that fits on no node."""
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """How many plans, how many of them can be approved, and how many pods in all."""
+
+    plans: int
+    approved: int
+    pods: int
 
 
 def main() -> int:
     """Measure and print; returns an exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plans", type=int, default=4000, help="plans, each with a pod")
+    parser.add_argument("--approved", type=int, default=1000, help="plans that can be approved")
     parser.add_argument("--pods", type=int, default=10_000, help="pods, those of plans included")
     parser.add_argument("--json", type=Path, help="write the figures there")
     arguments = parser.parse_args()
@@ -64,7 +78,8 @@ def main() -> int:
         parser.error("--pods counts those of plans, too: it must be at least --plans, and both > 0")
     with tempfile.TemporaryDirectory() as folder, ControlPlane() as plane:
         installation = install(plane, ROOT / "charts/kfarm")
-        figures = measure(installation, Path(folder), arguments.plans, arguments.pods)
+        crowd = Crowd(arguments.plans, min(arguments.approved, arguments.plans), arguments.pods)
+        figures = measure(installation, Path(folder), crowd)
     show(figures)
     record("restart", {name: _exact(value) for name, value in figures.items()})
     if arguments.json:
@@ -72,7 +87,7 @@ def main() -> int:
     return 0
 
 
-def measure(installation: Installation, folder: Path, plans: int, pods: int) -> Figures:
+def measure(installation: Installation, folder: Path, crowd: Crowd) -> Figures:
     """Fill the cluster, kill, start anew."""
     cluster = installation.cluster
     client = KubeClient.connect(cluster.kubeconfig)
@@ -88,8 +103,8 @@ def measure(installation: Installation, folder: Path, plans: int, pods: int) -> 
         cluster.kubectl("apply", *files)
         for name in FARMS:
             wait_for(cluster, f"gpufarm/{name}", "condition=Ready", timeout_s=600)
-        say(f"{plans} plans, {pods} pods")
-        fill(client, plans, pods)
+        say(f"{crowd.plans} plans, {crowd.pods} pods")
+        fill(client, crowd)
         say("until all is decided")
         until_still(operator)
         found = present(client)
@@ -104,7 +119,7 @@ def measure(installation: Installation, folder: Path, plans: int, pods: int) -> 
         again.stop()
 
 
-def fill(client: KubeClient, plans: int, pods: int) -> None:
+def fill(client: KubeClient, crowd: Crowd) -> None:
     """Plans over all farms, a gated pod for each, and pods that are no business of ours."""
     hosts = [f"host-{number}" for number in range(HOSTS)]
     each([lambda name=name: client.create(NODES, _host(name)) for name in hosts])  # type: ignore[misc]
@@ -112,19 +127,21 @@ def fill(client: KubeClient, plans: int, pods: int) -> None:
     def planned(number: int) -> None:
         body = plan(f"plan-{number}", number)
         body["spec"]["farms"] = [{"kind": "GPUFarm", "name": WITH_B200[number % len(WITH_B200)]}]
+        devices = 1 if number < crowd.approved else TOO_MANY
+        body["spec"]["workloads"][0]["acceleratorsPerPod"] = devices
         client.create(PLANS, body, namespace_of(number))
-        client.create(PODS, planned_pod(number), namespace_of(number))
+        client.create(PODS, planned_pod(number, devices), namespace_of(number))
 
-    each([lambda n=n: planned(n) for n in range(plans)])  # type: ignore[misc]
-    foreign = [_pod(f"pod-{n}", hosts[n % HOSTS]) for n in range(pods - plans)]
+    each([lambda n=n: planned(n) for n in range(crowd.plans)])  # type: ignore[misc]
+    foreign = [_pod(f"pod-{n}", hosts[n % HOSTS]) for n in range(crowd.pods - crowd.plans)]
     each([lambda b=b: client.create(PODS, b, "kube-system") for b in foreign])  # type: ignore[misc]
 
 
-def planned_pod(number: int) -> Body:
+def planned_pod(number: int, devices: int) -> Body:
     """The pod of a plan; the policies add the gate."""
     name = f"plan-{number}"
     labels = {"kfarm.dev/placement-plan": name, "kfarm.dev/workload": "w"}
-    resources = {"limits": {"nvidia.com/gpu": "1"}}
+    resources = {"limits": {"nvidia.com/gpu": str(devices)}}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
