@@ -64,8 +64,11 @@ def test_mappings_become_tables(script: ModuleType) -> None:
         "rate": 0.98765,
         "converge_s": {"all": {"p50": 1.5, "p99": 9.25}, "KillBefore": {"p99": 2.0}},
     }
-    kept = {"campaign": {"date": "2026-01-01", "cores": 2, "figures": figures}}
+    kept = {
+        "campaign": {"command": "try hard", "date": "2026-01-01", "cores": 2, "figures": figures}
+    }
     text = script.page(kept)
+    assert "`try hard`, 2026-01-01, 2 cores:" in text
     assert "| plans | 1,234 |" in text
     assert "| refused | a, b\\|c |" in text
     assert "| rate | 0.9877 |" in text
