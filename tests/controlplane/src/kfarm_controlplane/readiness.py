@@ -47,7 +47,7 @@ def answers(port: int, path: str, pair: KeyPair | None, authority: Path | None) 
         connection.close()
 
 
-def wait_for(component: Component, ready: Callable[[], bool], timeout_s: float = 60.0) -> None:
+def wait_for(component: Component, ready: Callable[[], bool], timeout_s: float = 180.0) -> None:
     """Wait until a component is ready.
 
     Raises
