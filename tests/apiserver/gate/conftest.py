@@ -88,8 +88,8 @@ def pods(namespace: str, name: str = "", query: str = "") -> str:
 
 
 def chart(cluster: Cluster) -> str:
-    """The chart's objects, without operator and catalogue."""
-    values = "operator.enabled=false,catalogue.enabled=false"
+    """The chart's objects, without operator and catalogue; the CRDs stay when they are deleted."""
+    values = "operator.enabled=false,catalogue.enabled=false,crds.enabled=false"
     arguments = ["kfarm", str(ROOT / "charts/kfarm"), "--namespace", SYSTEM, "--set", values]
     command = [str(cluster.bin("helm")), "template", *arguments, "--kube-version", "1.36.0"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
