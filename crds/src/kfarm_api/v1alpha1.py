@@ -1,6 +1,8 @@
 """The public names of ``kfarm.dev/v1alpha1``."""
 
 from kfarm_api.base import API_VERSION, GROUP, VERSION, Condition, Metadata, Reference
+from kfarm_api.drill import DrillFault, FailureDrill, FailureDrillSpec
+from kfarm_api.drill_status import FailureDrillStatus
 from kfarm_api.farm import Cluster, Cooling, Farm, FarmSpec, FarmStatus, GPUFarm, NPUFarm
 from kfarm_api.ledger import Claim, NodeClaim, NodeLedger, ledger_name
 from kfarm_api.plan import (
@@ -20,7 +22,14 @@ from kfarm_api.twinrun import RunPolicy, Shape, TwinRun, TwinRunSpec
 from kfarm_api.twinrun_status import Artifact, PolicyDigest, TwinRunStatus
 
 Kind = (
-    AcceleratorProfile | GPUFarm | NPUFarm | ValidationPolicy | PlacementPlan | NodeLedger | TwinRun
+    AcceleratorProfile
+    | GPUFarm
+    | NPUFarm
+    | ValidationPolicy
+    | PlacementPlan
+    | NodeLedger
+    | TwinRun
+    | FailureDrill
 )
 KINDS: tuple[type[Kind], ...] = (
     AcceleratorProfile,
@@ -30,6 +39,7 @@ KINDS: tuple[type[Kind], ...] = (
     PlacementPlan,
     NodeLedger,
     TwinRun,
+    FailureDrill,
 )
 
 __all__ = [
@@ -46,7 +56,11 @@ __all__ = [
     "Cluster",
     "Condition",
     "Cooling",
+    "DrillFault",
     "FailureClass",
+    "FailureDrill",
+    "FailureDrillSpec",
+    "FailureDrillStatus",
     "Farm",
     "FarmSpec",
     "FarmStatus",

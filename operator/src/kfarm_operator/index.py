@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from kfarm_api.v1alpha1 import (
     KINDS,
     AcceleratorProfile,
+    FailureDrill,
     Farm,
     GPUFarm,
     Kind,
@@ -24,7 +25,9 @@ from pydantic import ValidationError
 K = TypeVar("K", bound=Kind)
 Name = tuple[str, str]
 """Namespace, empty for what has none, and name."""
-GATE_KINDS: tuple[type[Kind], ...] = tuple(kind for kind in KINDS if kind is not TwinRun)
+GATE_KINDS: tuple[type[Kind], ...] = tuple(
+    kind for kind in KINDS if kind not in (TwinRun, FailureDrill)
+)
 """What a verdict may depend on, and so what the gate account reads."""
 _BY_NAME: dict[str, type[Kind]] = {kind.__name__: kind for kind in KINDS}
 _LOG = logging.getLogger(__name__)
