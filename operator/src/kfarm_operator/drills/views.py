@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from kfarm_api.drill_marks import (
     ANNOTATION_DRILL,
@@ -48,6 +48,8 @@ class DrillNode:
         Conditions by which somebody says that its accelerators are not sound, drills included.
     kwok
         Whether KWOK plays it.
+    marked
+        Whether it carries the taint of a drill.
     """
 
     name: str
@@ -58,6 +60,7 @@ class DrillNode:
     drill: str
     faults: tuple[str, ...]
     kwok: bool
+    marked: bool = False
 
     @property
     def farm(self) -> tuple[str, str]:
@@ -137,13 +140,27 @@ class DrillView:
 
 @dataclass(frozen=True)
 class Lock:
-    """The Lease by which a drill holds a farm's cluster."""
+    """The Lease by which a drill holds a farm's cluster; `stale`: nobody needs it any more."""
 
     name: str
     uid: str
     resource_version: str
     drill: str
-    until: datetime | None
+    stale: bool
+
+
+SightingKind = Literal["NodeDown", "NodeUp", "NodeMarked", "Deleting", "Gone", "Bound", "Running"]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """Something that a watch brought: what, when, and on which node."""
+
+    number: int
+    at: datetime
+    kind: SightingKind
+    name: str
+    node: str = ""
 
 
 def drill_node(body: JSON) -> DrillNode:
@@ -167,6 +184,7 @@ def drill_node(body: JSON) -> DrillNode:
             )
         ),
         kwok=LABEL_KWOK in marks,
+        marked=any(t["key"] == TAINT_DRILL for t in spec.get("taints") or ()),
     )
 
 
