@@ -204,7 +204,8 @@ def _still_taint(taint: JSON) -> JSON:
 
 
 def _still_condition(condition: JSON) -> JSON:
-    return {key: value for key, value in condition.items() if key != "lastHeartbeatTime"}
+    # the API server leaves out what is empty
+    return {key: value for key, value in condition.items() if value and key != "lastHeartbeatTime"}
 
 
 def _replace(entries: list[JSON], same: list[JSON], item: Field, still: Any) -> bool:

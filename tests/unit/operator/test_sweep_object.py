@@ -72,9 +72,12 @@ def test_everything_is_set_back_exactly_and_the_rest_left_alone() -> None:
     assert (sweep.kept, sweep.problem) == ((), "")
 
 
-def test_a_heartbeat_and_a_taint_s_time_are_nobody_s_change() -> None:
+def test_heartbeats_times_of_taints_and_empty_texts_are_nobody_s_change() -> None:
     body = node()
     body["status"]["conditions"][1] = BAD | {"lastHeartbeatTime": "2026-01-31T11:59:00Z"}
+    undo = [change("condition/SysLogsXIDError", GOOD, BAD | {"message": ""}), *UNDO[:1]]
+    body["metadata"]["annotations"] = marked(undo)
+    del body["status"]["conditions"][1]["message"]
     body["spec"]["taints"][1] = FAULT | {"timeAdded": "2026-01-31T11:00:00Z"}
     sweep = sweep_node(body)
     assert sweep.status is not None
