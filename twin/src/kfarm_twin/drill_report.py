@@ -120,7 +120,7 @@ def _status(document: Document) -> FailureDrillStatus | None:
     ManifestError
         When it is no status of a drill.
     """
-    body: Any = document.text.value
+    body: Any = document.text.value if document.text is not None else {}
     for step in document.prefix:
         body = body[step]
     status = body.get("status")
@@ -171,7 +171,7 @@ def _print(console: Console, one: FinishedDrill) -> None:
     if one.status.message:
         console.print(escape(one.status.message))
     table = Table(box=None, pad_edge=False)
-    table.add_column("Metric")
+    table.add_column("Metric", no_wrap=True)
     for head in ("Observed", "Predicted", "90 % interval", "Error"):
         table.add_column(head, justify="right")
     table.add_column("Within")
