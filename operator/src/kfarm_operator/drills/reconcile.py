@@ -134,14 +134,6 @@ class DrillReconciler:
                 if status.phase == "Completed" and not s.finalized:
                     self._recorder.forget(key)
                 return True, again_s
-            case Finalize(on):
-                self._finalize(key, body, on=on)
-            case TakeLock(name, before):
-                self._lock(s, name, before)
-            case DropLock(lock):
-                self._client.delete(
-                    LEASES, lock.name, uid=lock.uid, namespace=self._settings.namespace
-                )
             case Plan():
                 self._plan(key, s, step, body)
             case PlanRemedy():
@@ -152,8 +144,28 @@ class DrillReconciler:
                 return self._undo(key, s, written, body)
             case Evict():
                 return self._evict(key, s, step, body)
-            case Predict() | Spawn() | Prune():
-                raise NotImplementedError
+            case _:
+                return self._keep(key, s, step, body)
+        return False, None
+
+    def _keep(
+        self, key: Key, s: Situation, step: Decision, body: JSON
+    ) -> tuple[bool, float | None]:
+        """Finalizer, lock and runs of a schedule."""
+        match step:
+            case Finalize(on):
+                self._finalize(key, body, on=on)
+            case TakeLock(name, before):
+                self._lock(s, name, before)
+            case DropLock(lock):
+                self._client.delete(
+                    LEASES, lock.name, uid=lock.uid, namespace=self._settings.namespace
+                )
+            case Spawn():
+                self._spawn(key, s, step, body)
+            case Prune(run):
+                self._client.delete(DRILLS, run.name, uid=run.uid, namespace=key[0])
+                return True, 1.0
         return False, None
 
     def _write(self, key: Key, s: Situation, status: FailureDrillStatus, body: JSON) -> None:
@@ -200,6 +212,15 @@ class DrillReconciler:
             return
         body["metadata"] |= {"uid": before.uid, "resourceVersion": before.resource_version}
         self._client.patch(LEASES, name, body, namespace=where)
+
+    def _spawn(self, key: Key, s: Situation, step: Spawn, body: JSON) -> None:
+        """Make a run; one that is there already was made before a crash."""
+        try:
+            self._client.create(DRILLS, dict(step.body), key[0])
+        except ApiError as error:
+            if not error.conflict:
+                raise
+        self._write(key, s, step.status, body)
 
     def _plan(self, key: Key, s: Situation, step: Plan, body: JSON) -> None:
         wave = step.wave
