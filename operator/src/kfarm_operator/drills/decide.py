@@ -18,6 +18,7 @@ from kfarm_operator.drills.inject import refusal
 from kfarm_operator.drills.measure import judged, recovered, violated
 from kfarm_operator.drills.observe import observe
 from kfarm_operator.drills.remedies import remedy
+from kfarm_operator.drills.schedule import scheduled
 from kfarm_operator.drills.situation import Situation
 from kfarm_operator.drills.steps import (
     Apply,
@@ -54,6 +55,9 @@ def _idle(s: Situation) -> Decision:
     """Nothing is injected: before the start and after the end."""
     if s.open:
         return Undo(tuple(reversed(s.open)))
+    schedule = s.drill.spec.schedule
+    if schedule is not None and not s.deleting:
+        return scheduled(s, schedule)
     if s.deleting or s.status.phase == "Completed":
         for lock in s.locks.values():
             if lock is not None and lock.drill == s.key:
@@ -101,7 +105,7 @@ def _ended(s: Situation) -> FailureDrillStatus:
     failed = [one for one in judged_.expectations if one.result != "Passed"]
     if failed:
         verdict, reason = "Failed", "ExpectationsFailed"
-        message = "; ".join(one.message for one in failed)
+        message = "; ".join(f"{one.name}: {one.message}" for one in failed)
     elif not judged_.expectations:
         message = "done; nothing was expected of it"
     if aborted:

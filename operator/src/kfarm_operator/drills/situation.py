@@ -17,7 +17,7 @@ from kfarm_api.profile import AcceleratorProfile
 from kfarm_operator.drills.clock import read_moment
 from kfarm_operator.drills.journal import OPEN
 from kfarm_operator.drills.settings import DrillSettings
-from kfarm_operator.drills.views import DrillNode, DrillPod, Lock, Sighting
+from kfarm_operator.drills.views import DrillNode, DrillPod, DrillView, Lock, Sighting
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class Situation:
         What the watches brought since the last step that was written.
     finalized
         Whether the drill carries our finalizer.
+    runs
+        Drills that this one's schedule made.
+    child
+        Whether a schedule made this drill.
     asks_twin
         Whether predictions can be made here.
     """
@@ -61,6 +65,8 @@ class Situation:
     locks: Mapping[str, Lock | None] = field(default_factory=dict)
     seen: Sequence[Sighting] = ()
     finalized: bool = False
+    runs: Sequence[DrillView] = ()
+    child: bool = False
     asks_twin: bool = False
 
     @property
