@@ -172,14 +172,18 @@ class DrillReconciler:
         """Write the status if it differs, and tell what turned."""
         wanted = said.body_of(status)
         if same(body.get("status"), wanted):
+            self._note_told(key, s)
             return
         meta = {k: body["metadata"][k] for k in ("uid", "resourceVersion")}
         self._client.patch(
             DRILLS, key[1], {"metadata": meta, "status": wanted}, namespace=key[0], sub="status"
         )
+        self._note_told(key, s)
+        self._tell(s, status)
+
+    def _note_told(self, key: Key, s: Situation) -> None:
         if s.seen:
             self._recorder.told(key, s.seen[-1].number)
-        self._tell(s, status)
 
     def _tell(self, s: Situation, status: FailureDrillStatus) -> None:
         """Events on transitions."""
@@ -230,11 +234,13 @@ class DrillReconciler:
         except LookupError as error:
             self._write(key, s, said.skipped(s, wave.fault.name, str(error)), body)
             return
+        self._toucher.planned(new)
         self._write(key, s, said.with_entries(s.status, new), body)
 
     def _plan_remedy(self, key: Key, s: Situation, step: PlanRemedy, body: JSON) -> None:
         bodies = self._gather.targets_of("Node", step.nodes)
         new = [out_of_service(s, step.fault, node) for node in bodies.values() if node]
+        self._toucher.planned(new)
         self._write(key, s, said.with_entries(s.status, new), body)
 
     def _inject(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from kfarm_api.drill import FailureDrill
@@ -99,9 +99,12 @@ class Situation:
 
     @property
     def until(self) -> datetime | None:
-        """When everything is taken back, whatever happened."""
+        """When everything is taken back, whatever happened; a shortened time to live counts."""
         at = self.status.until
-        return read_moment(at) if at else None
+        if not at or self.started is None:
+            return None
+        life = timedelta(microseconds=self.drill.spec.time_to_live_ns // 1000)
+        return min(read_moment(at), self.started + life + timedelta(seconds=1))
 
     @cached_property
     def open(self) -> tuple[JournalEntry, ...]:
