@@ -215,10 +215,16 @@ class KubeClient:
         return frozenset(str(item["name"]) for item in body.get("resources") or ())
 
     def delete(
-        self, resource: Resource, name: str, *, uid: str | None, namespace: str | None = None
+        self,
+        resource: Resource,
+        name: str,
+        *,
+        uid: str | None,
+        namespace: str | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         """Delete this very object; gone already is fine."""
-        body: JSON = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        body: JSON = {"kind": "DeleteOptions", "apiVersion": "v1", **(options or {})}
         if uid:
             body["preconditions"] = {"uid": uid}
         try:
