@@ -53,12 +53,15 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="manifests, in order: what stands before the drill is applied first, what stands "
         "after it once it runs; exactly one FailureDrill")  # fmt: skip
     add("--confirm", metavar="CLUSTER", help="arm the drill for the cluster of this name")
+    add("--delay", action="append", default=[], metavar="NAME=VALUE",
+        help="how fast this cluster notices and acts, where not as Kubernetes by default; fields "
+        "of spec.delays, such as nodeMonitorGracePeriod=80s")  # fmt: skip
     add("--kubeconfig", type=Path, help="default: $KUBECONFIG, then ~/.kube/config")
     add("--context", help="context of the kubeconfig")
     add("--driver", choices=drivers.DRIVERS, default="auto",
         help="how API outages, kills of the operator and nodes of kind are done")  # fmt: skip
     add("--processes", type=Path, metavar="FILE",
-        help=f"driver kwok: processes of a local control plane (default: ${PROCESSES})")  # fmt: skip
+        help=f"driver kwok: processes of a local control plane (else ${PROCESSES})")  # fmt: skip
     add("--docker", default="docker", metavar="COMMAND", help="driver kind: or podman, nerdctl")
     add("--node-action", choices=NODE_ACTIONS, default="pause",
         help="driver kind: what happens to the container of a node that is down")  # fmt: skip
@@ -93,6 +96,8 @@ def _run(arguments: argparse.Namespace) -> int:
     files = read_drill(arguments.filename)
     if arguments.confirm is not None:
         files = files.armed(arguments.confirm)
+    if arguments.delay:
+        files = files.on_cluster(_delays(arguments.delay))
     client = KubeClient.connect(_kubeconfig(arguments.kubeconfig), arguments.context)
     try:
         cluster = DrillCluster(client, files.namespace, files.name)
@@ -111,6 +116,15 @@ def _run(arguments: argparse.Namespace) -> int:
     for line in left[:TOLD]:
         _complain(f"left behind: {line}")
     return _finish(arguments, body, code, left, checked=before is not None)
+
+
+def _delays(given: Sequence[str]) -> dict[str, str]:
+    """``NAME=VALUE`` as a mapping."""
+    pairs = [text.partition("=") for text in given]
+    for name, equals, value in pairs:
+        if not (name and equals and value):
+            raise BadInput(f"--delay {name}{equals}{value}: give NAME=VALUE")
+    return {name: value for name, _, value in pairs}
 
 
 def _session(arguments: argparse.Namespace, cluster: DrillCluster, files: DrillFiles) -> Session:

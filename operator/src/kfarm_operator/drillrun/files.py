@@ -117,6 +117,11 @@ class DrillFiles:
             )
         return self._with({**spec, "confirm": confirm})
 
+    def on_cluster(self, delays: Mapping[str, str]) -> DrillFiles:
+        """The same with `spec.delays` of the cluster at hand."""
+        spec = self.body["spec"]
+        return self._with({**spec, "delays": {**(spec.get("delays") or {}), **delays}})
+
     def _with(self, spec: Body) -> DrillFiles:
         body = {**self.body, "spec": spec}
         return replace(self, body=body, drill=_drill(body, f"drill {self.name}"))
