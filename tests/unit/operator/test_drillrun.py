@@ -93,7 +93,7 @@ def test_delays_of_the_cluster_at_hand_stand_above_those_of_the_file(write: Any)
     assert files.drill.spec.delays.pod_gc_period == "9s"
     with pytest.raises(BadInput, match="nodeEvictionRate"):
         files.on_cluster({"nodeEvictionRate": "fast"})
-    with pytest.raises(BadInput, match="spec.delays.speed"):
+    with pytest.raises(BadInput, match=r"spec\.delays\.speed"):
         files.on_cluster({"speed": "1s"})
 
 

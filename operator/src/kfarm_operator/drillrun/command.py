@@ -34,6 +34,8 @@ from kfarm_operator.drillrun.progress import outcome
 from kfarm_operator.drillrun.residue import State, differences
 from kfarm_operator.drillrun.session import Session
 
+ANNOTATION_RESIDUE = "kfarm.dev/residue"
+"""In the saved drill: how many fields of nodes and Leases differ from before."""
 PROCESSES = "KFARM_DRILL_PROCESSES"
 SETTLE_S = 90.0
 """After the end: until nodes that were down are Ready again and KWOK has their Leases."""
@@ -201,16 +203,21 @@ def _finish(
     if checked:
         _say(f"residue: {len(left)} fields of nodes and Leases differ from before")
     if arguments.save is not None:
-        _save(arguments.save, body)
+        _save(arguments.save, body, len(left) if checked else None)
         _say(f"saved: {arguments.save}; kfarm drill report -f {arguments.save} shows it")
     if left and code == PASSED:
         return NOT_PASSED
     return code
 
 
-def _save(path: Path, body: Body) -> None:
-    kept: dict[str, Any] = {**body, "metadata": dict(body["metadata"])}
-    kept["metadata"].pop("managedFields", None)
+def _save(path: Path, body: Body, residue: int | None) -> None:
+    metadata: dict[str, Any] = {k: v for k, v in body["metadata"].items() if k != "managedFields"}
+    if residue is not None:
+        metadata["annotations"] = {
+            **(metadata.get("annotations") or {}),
+            ANNOTATION_RESIDUE: str(residue),
+        }
+    kept: dict[str, Any] = {**body, "metadata": metadata}
     if path.suffix == ".json":
         text = json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
     else:

@@ -35,8 +35,8 @@ OPTIONS = Options(
     node_monitor_grace_seconds=80,
     extra_arguments={"kube-controller-manager": ("--node-eviction-rate=1",)},
 )
-"""Half as many heartbeats as kubelets send, so that two busy cores keep 566 nodes alive; evictions at
-one node a second: at Kubernetes' 0.1, 64 nodes would take eleven minutes."""
+"""Half as many heartbeats as kubelets send, so that two busy cores keep 566 nodes alive; evictions
+at one node a second: at Kubernetes' 0.1, 64 nodes would take eleven minutes."""
 _LOOK_S = 0.2
 RUN_S = 1800.0
 
