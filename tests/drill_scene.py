@@ -1,99 +1,208 @@
-"""Accounts for drills, and what they are pointed at: nodes and Leases that nobody plays."""
+"""A small farm for failure drills on a control plane whose nodes are missed soon."""
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from chart_scene import CHART, SYSTEM
-from kfarm_controlplane.client import Cluster, KubectlError
-from kfarm_controlplane.helm import Helm, settings
-from kfarm_operator.client import NODES, ApiError, KubeClient, kfarm_resource
+from kfarm_controlplane.cluster import wait_until
+from kfarm_controlplane.installation import CLUSTER_NAME, Installation
+from kfarm_controlplane.options import Options
+from kfarm_operator.drills.settings import DrillSettings
 
 Body = dict[str, Any]
-STRATEGIC, MERGE, JSON_PATCH = "strategic", "merge", "json"
-CONSENT = {"kfarm.dev/drill": "allowed"}
+OPTIONS = Options(
+    node_lease_seconds=4,
+    node_monitor_grace_seconds=6,
+    eviction_seconds=2,
+    extra_arguments={"kube-controller-manager": ["--node-monitor-period=1s"]},
+)
+"""KWOK looks every second, a silent node is missed after six, and its pods go after two more."""
+SETTINGS = DrillSettings(
+    cluster_name=CLUSTER_NAME, max_nodes=64, max_percent=100, domains=16, max_duration_s=4 * 3600
+)
+_numbers = itertools.count(1)
 
 
-class Account:
-    """kubectl under one account's token."""
+class DrillWorld:
+    """A farm whose nodes consent to drills, and a namespace that does, of a test's own."""
 
-    def __init__(self, cluster: Cluster, name: str) -> None:
-        self._cluster = cluster
-        self._kubeconfig = cluster.kubeconfig_for_service_account(SYSTEM, name)
-        self.name = name
+    def __init__(self, installation: Installation) -> None:
+        number = next(_numbers)
+        self.installation = installation
+        self.cluster = installation.cluster
+        self.farm_name = f"drills{number}"
+        self.namespace = f"sre{number}"
 
-    def patch(self, target: str, body: Any, kind: str = MERGE, *, dry: bool = False) -> None:
-        """Patch ``node/name``, ``node/name/status`` or ``lease/name``."""
-        resource, name, *sub = target.split("/")
-        if sub:
-            self._patch_status(name, body, kind)
-            return
-        where = ["--namespace=kube-node-lease"] if resource == "lease" else []
-        rest = [*where, f"--type={kind}", *(["--dry-run=server"] if dry else [])]
-        arguments = ("patch", resource, name, *rest, "-p", json.dumps(body))
-        self._cluster.kubectl(*arguments, kubeconfig=self._kubeconfig)
+    def prepare(self, *, nodes: int = 8, allowed: int | None = None) -> None:
+        """Make farm and namespace; wait for the Nodes; give consent on the first `allowed`."""
+        labels = {"kfarm.dev/enforce": "true", "kfarm.dev/drill": "allowed"}
+        self.cluster.apply(
+            {"apiVersion": "v1", "kind": "Namespace",
+             "metadata": {"name": self.namespace, "labels": labels}},
+            self.farm(nodes), self.policy(),
+        )  # fmt: skip
+        self.until(lambda: self.ready_nodes() == nodes, "the farm's nodes")
+        named = [self.node(index) for index in range(nodes if allowed is None else allowed)]
+        if named:
+            self.cluster.kubectl("label", "node", *named, "kfarm.dev/drill=allowed")
 
-    def _patch_status(self, name: str, body: Any, kind: str) -> None:
-        """As kubectl, which would read the status first, and nobody may."""
-        content = {MERGE: "application/merge-patch+json"}.get(
-            kind, "application/strategic-merge-patch+json"
+    def farm(self, nodes: int) -> Body:
+        """Racks of four nodes with eight B200 each, in water with a CDU of eight nodes."""
+        rare = {"name": "rare", "failuresPer1000NodeDays": "0.001", "meanTimeToRepair": "1h"}
+        cluster = {
+            "name": "c", "accelerator": "b200", "nodes": nodes, "acceleratorsPerNode": 8,
+            "spares": 0, "rack": {"nodes": 4, "powerLimit": "60k"},
+            "fabric": {"topology": "RailOptimizedFatTree", "nodesPerScalableUnit": 8},
+            "cooling": {"type": "Air", "supplyTemperature": 22, "recirculation": 10},
+            "reliability": {"classes": [rare]}, "source": {"simulated": {}},
+        }  # fmt: skip
+        spec = {"site": {"name": "광주"}, "clusters": [cluster]}
+        return _object("GPUFarm", self.farm_name, spec)
+
+    def policy(self) -> Body:
+        """A policy that is decided after few futures."""
+        check = {"metric": "nodes_down_max", "atMost": "100", "quantile": 50, "confidence": 50}
+        simulation = {"horizon": "24h", "futures": {"min": 8, "max": 64}, "seed": 7}
+        return _object(
+            "ValidationPolicy", self.farm_name, {"checks": [check], "simulation": simulation}
         )
-        with contextlib.closing(KubeClient.connect(self._kubeconfig)) as client:
-            client.patch(NODES, name, body, sub="status", content_type=content)
 
-    def write_drill(self, name: str, where: str, status: Body) -> None:
-        """Merge into the status of a FailureDrill."""
-        drills = kfarm_resource("failuredrills")
-        with contextlib.closing(KubeClient.connect(self._kubeconfig)) as client:
-            client.patch(drills, name, {"status": status}, namespace=where, sub="status")
+    def plan(self, name: str = "train", *, pods: int = 2) -> Body:
+        """Whole nodes of the farm, one a pod."""
+        workload = {
+            "name": "w", "class": "Training", "pods": pods, "acceleratorsPerPod": 8,
+            "accelerators": ["b200"], "gang": True, "duration": "8h", "load": 80,
+            "checkpoint": {"interval": "30m", "save": "20s", "restart": "5m"},
+        }  # fmt: skip
+        farms = [{"kind": "GPUFarm", "name": self.farm_name}]
+        spec = {"policy": self.farm_name, "farms": farms, "workloads": [workload]}
+        return _object("PlacementPlan", name, spec, self.namespace)
 
-    def evict(self, namespace: str, pod: str) -> None:
-        """Evict a pod."""
-        metadata = {"name": pod, "namespace": namespace}
-        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
-        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
-        arguments = ("create", "--raw", path, "-f", "-")
-        self._cluster.kubectl(*arguments, input=json.dumps(body), kubeconfig=self._kubeconfig)
+    def job(self, name: str = "train", *, pods: int = 2) -> Body:
+        """An Indexed Job of the plan's gang."""
+        labels = {"kfarm.dev/placement-plan": name, "kfarm.dev/workload": "w"}
+        container = {
+            "name": "main", "image": "example", "resources": {"limits": {"nvidia.com/gpu": "8"}},
+        }  # fmt: skip
+        spec = {
+            "completionMode": "Indexed", "completions": pods, "parallelism": pods,
+            "backoffLimitPerIndex": 100,
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [container], "restartPolicy": "Never",
+                         "terminationGracePeriodSeconds": 0},
+            },
+        }  # fmt: skip
+        meta = {"name": name, "namespace": self.namespace}
+        return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": spec}
+
+    def fault(self, action: str = "NodeDown", **more: Any) -> Body:
+        """A fault of one node of the farm."""
+        selector = more.pop("selector", {"cluster": "c"})
+        return {"name": more.pop("name", "lost"), "action": action, "selector": selector,
+                "duration": "20s", **more}  # fmt: skip
+
+    def drill(self, name: str, *faults: Body, **spec: Any) -> Body:
+        """An armed drill."""
+        limits = {"maxNodes": 8, "maxPercent": 100, "domains": 8, "minHealthy": 40,
+                  "timeToLive": "5m", **spec.pop("limits", {})}  # fmt: skip
+        full = {
+            "mode": "Cluster", "confirm": CLUSTER_NAME,
+            "farm": {"kind": "GPUFarm", "name": self.farm_name},
+            "faults": list(faults), "limits": limits, "observe": "1m", **spec,
+        }  # fmt: skip
+        full = {key: value for key, value in full.items() if value is not None}
+        return _object("FailureDrill", name, full, self.namespace)
+
+    def node(self, index: int) -> str:
+        """Name of a node of the farm."""
+        return f"{self.farm_name}-c-{index:04d}"
+
+    def ready_nodes(self) -> int:
+        """How many nodes of the farm are Ready."""
+        listed = self.cluster.get("nodes", "-l", f"kfarm.dev/farm={self.farm_name}")["items"]
+        return sum(_ready(node) for node in listed)
+
+    def pods(self) -> list[Body]:
+        """Pods of the namespace."""
+        return list(self.cluster.get("pods", "-n", self.namespace)["items"])
+
+    def running(self) -> list[Body]:
+        """Pods that run and are to stay."""
+        return [
+            pod for pod in self.pods()
+            if pod["status"].get("phase") == "Running"
+            and "deletionTimestamp" not in pod["metadata"]
+        ]  # fmt: skip
+
+    def status(self, name: str) -> Body:
+        """Status of a drill."""
+        return dict(self.get(name).get("status") or {})
+
+    def get(self, name: str) -> Body:
+        """A drill, empty when it is gone."""
+        text = self.cluster.kubectl(
+            "get", "failuredrill", name, "-n", self.namespace, "-o", "json", "--ignore-not-found"
+        )
+        return dict(json.loads(text)) if text.strip() else {}
+
+    def until_phase(self, name: str, *phases: str, timeout_s: float = 120) -> Body:
+        """Wait for a phase, and return the status."""
+        self.until(lambda: self.status(name).get("phase") in phases, f"{name} {phases}", timeout_s)
+        return self.status(name)
+
+    def until(self, condition: Any, what: str = "it", timeout_s: float = 120) -> None:
+        """Wait until a condition holds."""
+        wait_until(lambda: bool(condition()), timeout_s, what)
+
+    def dump(self) -> Body:
+        """Nodes and their Leases, without what beats all the time: equal before and after."""
+        found: Body = {}
+        for node in self.cluster.get("nodes", "-l", f"kfarm.dev/farm={self.farm_name}")["items"]:
+            name = node["metadata"]["name"]
+            found[name] = _node(node)
+            lease = self.cluster.get("lease", name, "-n", "kube-node-lease")
+            found[f"lease/{name}"] = {
+                "annotations": lease["metadata"].get("annotations") or {},
+                "holder": lease["spec"]["holderIdentity"],
+                "seconds": lease["spec"]["leaseDurationSeconds"],
+            }
+        return found
+
+    def whole(self, before: Mapping[str, Any]) -> None:
+        """Wait until everything is as it was before."""
+        self.until(lambda: self.dump() == before, "nodes as before", 40)
 
 
-def node(name: str) -> Body:
-    """A node as a vendor's tools leave it, which nobody plays although KWOK might."""
-    marks = {"vendor": "x", "kwok.x-k8s.io/node": "nobody"}
-    metadata = {"name": name, "labels": {"zone": "a"}, "annotations": marks}
-    spec = {"taints": [{"key": "other", "effect": "NoSchedule"}]}
-    status = {"capacity": {"nvidia.com/gpu": "8"}, "allocatable": {"nvidia.com/gpu": "8"}}
-    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec,
-            "status": status}  # fmt: skip
+def _node(node: Body) -> Body:
+    conditions = [
+        {k: v for k, v in c.items() if k in ("type", "status", "reason")}
+        for c in node["status"].get("conditions") or ()
+    ]
+    return {
+        "labels": node["metadata"].get("labels") or {},
+        "annotations": node["metadata"].get("annotations") or {},
+        "taints": sorted(node["spec"].get("taints") or (), key=lambda taint: str(taint["key"])),
+        "unschedulable": node["spec"].get("unschedulable"),
+        "conditions": sorted(conditions, key=lambda c: str(c["type"])),
+        "allocatable": node["status"].get("allocatable") or {},
+    }
 
 
-def lease(name: str) -> Body:
-    """A node's Lease, as KWOK writes it."""
-    spec = {"holderIdentity": "kwok", "leaseDurationSeconds": 40,
-            "renewTime": "2026-01-31T11:00:00.000000Z"}  # fmt: skip
-    metadata = {"name": name, "namespace": "kube-node-lease"}
-    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata,
-            "spec": spec}  # fmt: skip
+def _ready(node: Body) -> bool:
+    conditions = node["status"].get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
-def refusal(act: Callable[[], None]) -> str:
-    """What the API server said against it; empty when it agreed."""
-    try:
-        act()
-    except (KubectlError, ApiError) as error:
-        said = error.stderr if isinstance(error, KubectlError) else error.message
-        assert "is forbidden" in said, error
-        return said
-    return ""
+def moment(text: str) -> datetime:
+    """A moment of a status."""
+    return datetime.fromisoformat(text)
 
 
-def install_drills(cluster: Cluster, *values: str) -> Helm:
-    """The chart with drills, by Helm, and nothing that runs."""
-    helm = Helm(cluster)
-    given = settings("operator.enabled=false", "catalogue.enabled=false", "drills.enabled=true",
-                     "drills.clusterName=here", *values)  # fmt: skip
-    where = ("--namespace", SYSTEM, "--create-namespace", "--take-ownership")
-    helm("upgrade", "--install", "kfarm", str(CHART), *where, *given)
-    return helm
+def _object(kind: str, name: str, spec: Body, namespace: str | None = None) -> Body:
+    meta = {"name": name} | ({"namespace": namespace} if namespace else {})
+    return {"apiVersion": "kfarm.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": spec}

@@ -19,6 +19,7 @@ from kfarm_twin.work.daskclient import DaskBackend
 from kfarm_twin.work.dasklink import check_address
 
 from kfarm_operator.client import KubeClient
+from kfarm_operator.drills.settings import add_drill_arguments, drill_settings
 from kfarm_operator.handlers import register
 from kfarm_operator.logs import set_up
 from kfarm_operator.parts import Accounts
@@ -37,13 +38,15 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="kfarm-operator", description=__doc__)
     parser.add_argument(
         "--role",
-        choices=("gate", "farm", "whatif", "all"),
+        choices=("gate", "farm", "whatif", "drill", "all"),
         default="all",
-        help="what to reconcile: plans (gate), farms (farm), what-ifs (whatif), or all",
+        help="what to reconcile: plans (gate), farms, what-ifs (whatif), drills (drill), or all",
     )
     parser.add_argument("--gate-kubeconfig", type=Path, help="account that lifts gates")
     parser.add_argument("--farm-kubeconfig", type=Path, help="account that writes nodes")
     parser.add_argument("--whatif-kubeconfig", type=Path, help="account that keeps results")
+    parser.add_argument("--drill-kubeconfig", type=Path, help="account that carries out drills")
+    add_drill_arguments(parser)
     parser.add_argument("--context", help="context in the kubeconfigs")
     parser.add_argument(
         "--probes", default="127.0.0.1:0", help="host:port of /healthz, /readyz, /metrics"
@@ -60,6 +63,10 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--verbose", action="store_true", help="log every decision")
     arguments = parser.parse_args(argv)
+    try:
+        drill_settings(arguments)
+    except ValueError as error:
+        parser.error(str(error))
     if arguments.scheduler:
         try:
             check_address(arguments.scheduler)
@@ -79,7 +86,10 @@ async def _run(arguments: argparse.Namespace) -> int:
     accounts = _accounts(arguments)
     runner = make_runner(arguments)
     player = make_player(arguments) if accounts.whatif else None
-    service = Service(accounts, arguments.role, runner, player, policies=arguments.policies)
+    service = Service(
+        accounts, arguments.role, runner, player, policies=arguments.policies,
+        drills=drill_settings(arguments),
+    )  # fmt: skip
     stop = asyncio.Event()
     _heed_signals(stop)
     probes = serve(arguments.probes, service)
@@ -152,9 +162,10 @@ async def _begin(runner: TwinRunner, arguments: argparse.Namespace) -> None:
 
 def _accounts(arguments: argparse.Namespace) -> Accounts:
     """The accounts that the role needs; in a pod each role has its own alone."""
-    if arguments.role == "whatif":
-        own = KubeClient.connect(arguments.whatif_kubeconfig, arguments.context)
-        return Accounts(own, own, own)
+    if arguments.role in ("whatif", "drill"):
+        given = getattr(arguments, f"{arguments.role}_kubeconfig")
+        own = KubeClient.connect(given, arguments.context)
+        return Accounts(own, own, own, own)
     gate = KubeClient.connect(arguments.gate_kubeconfig, arguments.context)
     farm = KubeClient.connect(
         arguments.farm_kubeconfig or arguments.gate_kubeconfig, arguments.context
@@ -164,7 +175,10 @@ def _accounts(arguments: argparse.Namespace) -> Accounts:
         whatif = KubeClient.connect(arguments.whatif_kubeconfig, arguments.context)
     elif arguments.role == "all":
         _LOG.info("TwinRuns are not played: give --whatif-kubeconfig")
-    return Accounts(gate, farm, whatif)
+    drill = None
+    if arguments.role == "all" and arguments.drill_kubeconfig is not None:
+        drill = KubeClient.connect(arguments.drill_kubeconfig, arguments.context)
+    return Accounts(gate, farm, whatif, drill)
 
 
 async def _serve(service: Service, stop: asyncio.Event) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import kopf
 from kfarm_operator.client import KubeClient
+from kfarm_operator.drills.settings import DrillSettings
 from kfarm_operator.handlers import register
 from kfarm_operator.parts import Accounts, Role
 from kfarm_operator.runner import TwinFailed
@@ -139,8 +140,10 @@ class InProcessOperator:
         connect: Callable[[Path], KubeClient] = KubeClient.connect,
         player: HeldPlayer | None = None,
         timing: Timing | None = None,
+        drills: DrillSettings | None = None,
     ) -> None:
         self._installation = installation
+        self._drills = drills
         self._timing = timing
         self._connect = connect
         self._twin = twin
@@ -205,6 +208,12 @@ class InProcessOperator:
             self._failure = error
             self._started.set()
 
+    def _drill_client(self) -> KubeClient | None:
+        """The account of drills, where the test has said how far they may go."""
+        if self._drills is None or self._installation.drill is None:
+            return None
+        return self._connect(self._installation.drill)
+
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
@@ -213,9 +222,10 @@ class InProcessOperator:
             self._connect(installation.gate),
             self._connect(installation.farm),
             self._connect(installation.whatif) if self._player is not None else None,
+            self._drill_client(),
         )
         service = self.service = Service(
-            accounts, self._role, self._twin, self._player, self._timing
+            accounts, self._role, self._twin, self._player, self._timing, drills=self._drills
         )
         registry = kopf.OperatorRegistry()
         register(registry, service)
