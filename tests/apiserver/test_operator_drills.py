@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drill_scene import OPTIONS, SETTINGS, DrillWorld
+from drill_world import OPTIONS, SETTINGS, DrillWorld
 from kfarm_controlplane.cluster import ControlPlane
 from kfarm_controlplane.inprocess import HeldTwin, InProcessOperator
 from kfarm_controlplane.installation import Installation, install
