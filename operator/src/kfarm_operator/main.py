@@ -24,7 +24,15 @@ from kfarm_operator.handlers import register
 from kfarm_operator.logs import set_up
 from kfarm_operator.parts import Accounts
 from kfarm_operator.probes import serve
-from kfarm_operator.runner import VERDICTS, WHATIFS, TwinFailed, TwinRunner, WhatIfRunner
+from kfarm_operator.runner import (
+    DRILLS,
+    VERDICTS,
+    WHATIFS,
+    DrillRunner,
+    TwinFailed,
+    TwinRunner,
+    WhatIfRunner,
+)
 from kfarm_operator.service import Service
 
 EXIT_S = 8.0
@@ -85,10 +93,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 async def _run(arguments: argparse.Namespace) -> int:
     accounts = _accounts(arguments)
     runner = make_runner(arguments)
-    player = make_player(arguments) if accounts.whatif else None
+    player = make_player(arguments) if accounts.whatif and arguments.role != "drill" else None
+    predictor = make_predictor(arguments) if accounts.drill and arguments.role != "whatif" else None
     service = Service(
         accounts, arguments.role, runner, player, policies=arguments.policies,
-        drills=drill_settings(arguments),
+        drills=drill_settings(arguments), predictor=predictor,
     )  # fmt: skip
     stop = asyncio.Event()
     _heed_signals(stop)
@@ -97,14 +106,17 @@ async def _run(arguments: argparse.Namespace) -> int:
         await _begin(runner, arguments)
     if arguments.role == "whatif" and player is not None:
         await _begin(player, arguments)
+    if arguments.role == "drill" and predictor is not None:
+        await _begin(predictor, arguments)
     try:
         return await _serve(service, stop)
     finally:
         probes.shutdown()
         await service.stop()
         await runner.close()
-        if player is not None:
-            await player.close()
+        for further in (player, predictor):
+            if further is not None:
+                await further.close()
 
 
 def _heed_signals(stop: asyncio.Event) -> None:
@@ -148,6 +160,14 @@ def make_player(arguments: argparse.Namespace) -> WhatIfRunner:
     if not arguments.scheduler:
         return WhatIfRunner(concurrency=runs)
     return WhatIfRunner(backend=DaskBackend(arguments.scheduler, WHATIFS, runs))
+
+
+def make_predictor(arguments: argparse.Namespace) -> DrillRunner:
+    """What predicts drills; the same choice."""
+    runs = arguments.runs or None
+    if not arguments.scheduler:
+        return DrillRunner(concurrency=runs)
+    return DrillRunner(backend=DaskBackend(arguments.scheduler, DRILLS, runs))
 
 
 async def _begin(runner: TwinRunner, arguments: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ from kfarm_operator.asking import Runner
 from kfarm_operator.catalogue import CataloguePart
 from kfarm_operator.client import NODES, ApiError, bearer, kfarm_resource
 from kfarm_operator.drills.part import DrillPart
+from kfarm_operator.drills.predict import Predictor
 from kfarm_operator.drills.settings import DrillSettings
 from kfarm_operator.farms.part import FarmPart
 from kfarm_operator.gate_watch import GateWatch
@@ -42,7 +43,7 @@ from kfarm_operator.readings import (
     plans_now,
     queue_samples,
 )
-from kfarm_operator.twinmeter import MeteredPlayer, MeteredRunner
+from kfarm_operator.twinmeter import MeteredPlayer, MeteredPredictor, MeteredRunner
 from kfarm_operator.twinruns.part import RunPart
 from kfarm_operator.twinruns.reconcile import Player
 from kfarm_operator.views import OUR_NODES, NodeView, PodView, node_view
@@ -93,9 +94,11 @@ class Service:
         timing: Timing | None = None,
         policies: Path | None = None,
         drills: DrillSettings | None = None,
+        predictor: Predictor | None = None,
     ) -> None:
         self.role = role
         self._drills = drills or DrillSettings()
+        self._predictor = predictor
         self._policies = policies
         self.timing = timing or Timing()
         self._kinds = ROLE_KINDS[role]
@@ -163,9 +166,16 @@ class Service:
             parts.append(RunPart(shared, whatif, shared.player, self.timing.mirrors))
         if shared.does("drill") and self.accounts.drill is not None:
             parts.append(
-                DrillPart(shared, self.accounts.drill, self._drills, self.timing.mirrors)
+                DrillPart(
+                    shared, self.accounts.drill, self._drills, self._metered(), self.timing.mirrors
+                )
             )
         return parts
+
+    def _metered(self) -> Predictor | None:
+        if self._predictor is None:
+            return None
+        return MeteredPredictor(self._predictor, self.instruments, _cores)
 
     def _pod_mirrors(self) -> PodMirrors:
         return PodMirrors(

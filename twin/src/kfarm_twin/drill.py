@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 from kfarm_api.drill import HEAT, RUNNER_ONLY, DrillFault
-from kfarm_api.drill_status import DrillMetric, FaultTargets, PredictedEffect
-from kfarm_api.units import parse_duration_ns
+from kfarm_api.drill_status import DrillMetric, PredictedEffect
 
-from kfarm_twin.arrays import Floats
-from kfarm_twin.compile import cluster_refs
 from kfarm_twin.drill_cluster import ClusterClock, Departure, NodeTimes, Wave
 from kfarm_twin.drill_delays import Delays, Draws
 from kfarm_twin.drill_floor import Floor, PlanFloor
 from kfarm_twin.drill_heat import DrillHeat, HeatOutcome
+from kfarm_twin.drill_measure import Found, Out, Played, leaves, measure, seconds
 from kfarm_twin.drill_metrics import (
-    SHARES,
     UNITS,
-    Spell,
-    all_back,
-    covered,
-    largest,
-    latest,
-    most_at_once,
     summarize,
 )
-from kfarm_twin.drill_repairs import BREAKING, Broken, crews_left, mean_repair_s, mend
-from kfarm_twin.drill_request import CurvePoint, DrillPrediction, DrillRequest, PredictedMoment
-from kfarm_twin.outcomes import order_statistics
+from kfarm_twin.drill_request import CurvePoint, DrillPrediction, DrillRequest
 
 NS = 1e9
 SECONDS_PER_HOUR = 3600.0
@@ -36,26 +23,6 @@ MOST_TEXTS = 32
 MOST_EFFECTS = 1024
 DOWN = frozenset({"NodeDown", "RackPower", "Pdu", "LeafSwitch", "Burst"})
 NEVER = np.inf
-
-
-@dataclass(frozen=True)
-class _Out:
-    """A pod that is out: where it stood, and what came of it, or that it stayed."""
-
-    floor: PlanFloor
-    slot: int
-    node: NodeTimes
-    departure: Departure
-
-
-@dataclass
-class _Found:
-    metrics: dict[str, Floats] = field(default_factory=dict)
-    moments: list[PredictedMoment] = field(default_factory=list)
-
-    def keep(self, name: str, values: Floats | None) -> None:
-        if values is not None:
-            self.metrics[name] = values
 
 
 def predict_json(request: bytes) -> bytes:
@@ -108,12 +75,8 @@ class _Drill:
         times = self.clock.node_times(waves)
         out = self._departures(waves, times)
         self._hold_up([one.departure for one in out])
-        found = _Found()
-        self._seconds(found, times, out)
-        self._counts(found, times, out)
-        self._heat_metrics(found)
-        self._repairs(found)
-        return self._conclude(found)
+        played = Played(self.request, self.targets, self.draws, self.floor, times, out, self.heat)
+        return self._conclude(measure(played), played.end)
 
     def _play_heat(self) -> None:
         faults = [fault for fault in self.spec.faults if fault.action in HEAT]
@@ -131,7 +94,7 @@ class _Drill:
                 )
                 continue
             self.heat[fault.name] = outcome
-            self.effects += outcome.effects(target.nodes, _seconds(fault.duration))
+            self.effects += outcome.effects(target.nodes, seconds(fault.duration))
         if len(self.effects) > MOST_EFFECTS:
             self.warnings.append(f"only {MOST_EFFECTS} of {len(self.effects)} effects are given")
             self.effects = self.effects[:MOST_EFFECTS]
@@ -141,12 +104,12 @@ class _Drill:
         target = self.targets.get(fault.name)
         if target is None or not target.nodes or fault.action in RUNNER_ONLY:
             return []
-        start, lasts = _seconds(fault.at), _seconds(fault.duration)
+        start, lasts = seconds(fault.at), seconds(fault.duration)
         if fault.action in HEAT:
             return self._heat_waves(fault, start, lasts)
         remedy = fault.remedy
-        drain = _seconds(remedy.after) if remedy and remedy.action == "Drain" else None
-        out = _seconds(remedy.after) if remedy and remedy.action == "OutOfService" else None
+        drain = seconds(remedy.after) if remedy and remedy.action == "Drain" else None
+        out = seconds(remedy.after) if remedy and remedy.action == "OutOfService" else None
         if fault.action in DOWN:
             nodes = tuple(target.nodes)
             return [Wave(fault.name, "Down", nodes, start, start + lasts, drain, out)]
@@ -173,22 +136,22 @@ class _Drill:
             for at, nodes in found.items()
         ]
 
-    def _departures(self, waves: list[Wave], times: list[NodeTimes]) -> list[_Out]:
+    def _departures(self, waves: list[Wave], times: list[NodeTimes]) -> list[Out]:
         """Pods of all waves: when they leave, and where those go that took their place."""
         known = {(id(one.wave), one.name): one for one in times}
-        out: list[_Out] = []
+        out: list[Out] = []
         for wave in waves:
             hit = self.floor.on(wave.nodes)
             mine = [self._leave(floor, slot, known, wave) for floor, slot in hit]
             out += mine
             gone = [name for one in waves if _overlap(one, wave) for name in one.nodes]
-            self._replace([one for one in mine if _leaves(one.departure)], gone)
+            self._replace([one for one in mine if leaves(one.departure)], gone)
         self.clock.successors([one.departure for one in out])
         return out
 
     def _leave(
         self, floor: PlanFloor, slot: int, known: dict[tuple[int, str], NodeTimes], wave: Wave
-    ) -> _Out:
+    ) -> Out:
         name = floor.model.names.nodes[int(floor.slot_node[slot])]
         node, pod = known[id(wave), name], floor.pods[slot]
         label = floor.slot_name(slot)
@@ -209,9 +172,9 @@ class _Drill:
         if pod is None and floor.workload(slot).class_ == "Training":
             departure.job = label
         self.clock.departure(node, departure)
-        return _Out(floor, slot, node, departure)
+        return Out(floor, slot, node, departure)
 
-    def _replace(self, leaving: list[_Out], nodes_out: list[str]) -> None:
+    def _replace(self, leaving: list[Out], nodes_out: list[str]) -> None:
         """Find room for those that leave; without, they wait until their nodes are back."""
         plans = {one.floor.name: one.floor for one in leaving}
         for name, floor in plans.items():
@@ -231,197 +194,14 @@ class _Drill:
         for fault in self.spec.faults:
             if fault.action not in RUNNER_ONLY:
                 continue
-            start = _seconds(fault.at)
-            end = start + _seconds(fault.duration)
+            start = seconds(fault.at)
+            end = start + seconds(fault.duration)
             for one in departures:
                 held = (one.replaced > start) & (one.replaced < end)
                 late = np.where(held, end - one.replaced, 0.0)
                 one.replaced, one.running = one.replaced + late, one.running + late
 
-    @property
-    def _end(self) -> float:
-        """When the drill has ended at the latest [s]."""
-        waves = [
-            _seconds(fault.at) + _seconds(fault.duration) * self._turns(fault)
-            for fault in self.spec.faults
-        ]
-        return min(
-            max(waves) + _seconds(self.spec.observe), _seconds(self.spec.limits.time_to_live)
-        )
-
-    def _turns(self, fault: DrillFault) -> int:
-        target = self.targets.get(fault.name)
-        if fault.action != "Drain" or target is None:
-            return 1
-        return max(-(-len(target.nodes) // (fault.at_once or 1)), 1)
-
-    def _seconds(self, found: _Found, times: list[NodeTimes], out: list[_Out]) -> None:
-        """Times from each fault's beginning to the last of what it does; the largest counts."""
-        parts: dict[str, list[Floats]] = {}
-        for fault in self.spec.faults:
-            since = _seconds(fault.at)
-            nodes = [one for one in times if one.wave.fault == fault.name]
-            mine = [one for one in out if one.node.wave.fault == fault.name]
-            gone = [one.departure for one in mine if _leaves(one.departure)]
-            if fault.action not in RUNNER_ONLY:
-                self._moment(found, "Injected", fault, np.full(self.draws.futures, since))
-            rows = (
-                ("seconds_to_detect", "Detected", latest([one.missed for one in nodes], since)),
-                ("seconds_to_evict", "Evicted", latest([one.evicted for one in gone], since)),
-                ("", "Gone", latest([one.gone for one in gone], since)),
-                ("seconds_to_replace", "Replaced", latest([one.replaced for one in gone], since)),
-                ("", "Running", latest([one.running for one in gone], since)),
-                ("seconds_to_recover", "Recovered", self._recovered(mine, since)),
-            )
-            for name, event, values in rows:
-                if values is None:
-                    continue
-                self._moment(found, event, fault, values + since)
-                if name:
-                    parts.setdefault(name, []).append(values)
-            if fault.action not in RUNNER_ONLY and fault.action != "RepairCrewShortage":
-                over = since + _seconds(fault.duration) * self._turns(fault)
-                self._moment(found, "FaultEnded", fault, np.full(self.draws.futures, over))
-        for name, values_of in parts.items():
-            found.keep(name, largest(values_of))
-
-    def _recovered(self, out: list[_Out], since: float) -> Floats | None:
-        """Until successors run, or the node of those that stayed is Ready again."""
-        ends = [end for one in out for end in (self._pod_end(one),) if end is not None]
-        return all_back(ends, since, self._end)
-
-    @staticmethod
-    def _pod_end(one: _Out) -> Floats | None:
-        """When the place of a pod is filled again; None where it was never out."""
-        left = np.isfinite(one.departure.evicted)
-        if one.node.wave.kind != "Down" and not left.any():
-            return None
-        stayed = one.node.ready if one.node.wave.kind == "Down" else np.zeros(len(left))
-        return np.where(left, one.departure.running, stayed)
-
-    def _moment(self, found: _Found, event: str, fault: DrillFault, values: Floats) -> None:
-        there = values[np.isfinite(values)]
-        if len(there) * 2 < len(values) or not len(there):
-            return
-        low, median, high = (round(x, 3) for x in order_statistics(there, SHARES))
-        moment = PredictedMoment(event=event, fault=fault.name, low=low, median=median, high=high)
-        found.moments.append(moment)
-
-    def _counts(self, found: _Found, times: list[NodeTimes], out: list[_Out]) -> None:
-        futures = self.draws.futures
-        down = [Spell(one.missed, one.ready) for one in times if one.wave.kind == "Down"]
-        marked = [Spell(one.missed, one.ready) for one in times if one.wave.kind != "Down"]
-        if self.floor.plans:
-            slots = {(one.floor.name, one.slot) for one in out}
-            found.keep("pods_affected", np.full(futures, float(len(slots))))
-            found.keep("pods_pending_max", most_at_once(self._pod_spells(out, seen=True), futures))
-            found.keep("lost_accelerator_hours", self._lost_hours(out))
-        if down:
-            found.keep("nodes_down_max", most_at_once(down, futures))
-        if down or marked:
-            worst = most_at_once(down + marked, futures)
-            found.keep("healthy_nodes_min", np.maximum(self._healthy() - worst, 0.0))
-
-    def _healthy(self) -> float:
-        """Nodes of the targets' clusters that are fit before the drill."""
-        hit = {name for target in self.targets.values() for name in target.nodes}
-        nodes = self.request.snapshot.nodes
-        clusters = {node.cluster for node in nodes if node.name in hit}
-        return float(
-            sum(node.ready and node.schedulable for node in nodes if node.cluster in clusters)
-        )
-
-    def _pod_spells(self, out: list[_Out], *, seen: bool) -> list[Spell]:
-        """When places of pods are not filled: as the cluster sees it, or from the fault itself."""
-        spells = []
-        for one in out:
-            end = self._pod_end(one)
-            if end is None:
-                continue
-            start = one.departure.evicted
-            if one.node.wave.kind == "Down":
-                begun = np.full(self.draws.futures, one.node.wave.start)
-                start = one.node.missed if seen else begun
-                start = np.minimum(start, one.departure.evicted) if seen else start
-            weight = 1.0 if seen else float(one.floor.accelerators(one.slot))
-            spells.append(Spell(start, end, weight))
-        return spells
-
-    def _lost_hours(self, out: list[_Out]) -> Floats:
-        """Accelerators of gangs that cannot go on, and of other pods that are out, over time."""
-        futures, end = self.draws.futures, self._end
-        total = np.zeros(futures)
-        groups: dict[tuple[str, str], list[_Out]] = {}
-        for one in out:
-            groups.setdefault((one.floor.name, one.floor.workload(one.slot).name), []).append(one)
-        for members in groups.values():
-            workload = members[0].floor.workload(members[0].slot)
-            spells = self._pod_spells(members, seen=False)
-            if workload.gang and workload.elastic is None:
-                whole = float(workload.pods * workload.accelerators_per_pod)
-                total += whole * covered(spells, end, futures)
-                continue
-            for spell in spells:
-                total += spell.weight * covered([spell], end, futures)
-        return total / SECONDS_PER_HOUR
-
-    def _heat_metrics(self, found: _Found) -> None:
-        if not self.heat:
-            return
-        futures = self.draws.futures
-        played = list(self.heat.values())
-        times = [one.throttle_s for one in played if one.throttle_s is not None]
-        rows = {
-            "accelerator_temperature_max": max(one.hottest_c for one in played),
-            "throttled_nodes_max": float(len({n for one in played for n in one.throttled})),
-            "heat_shutdowns": float(len({n for one in played for n in one.shut_down})),
-        }
-        if times:
-            rows["seconds_to_throttle"] = min(times)
-        for name, value in rows.items():
-            found.keep(name, np.full(futures, value))
-
-    def _repairs(self, found: _Found) -> None:
-        """Per cluster: what broke, and the crews that are left for it."""
-        refs = cluster_refs([self.request.farm], self.request.profiles)
-        waiting, mended = np.zeros(self.draws.futures), []
-        for ref in refs:
-            names = {place.name for place in ref.places}
-            label = f"{ref.farm.metadata.name}-{ref.cluster.name}"
-            broken = [
-                Broken(node, _seconds(fault.at))
-                for fault in self.spec.faults
-                if fault.action in BREAKING
-                for node in self._nodes(fault)
-                if node in names
-            ]
-            mean = mean_repair_s(ref)
-            if not broken or mean is None:
-                continue
-            crews = ref.cluster.reliability.crews
-            left = crews_left(crews.count if crews else None, self._crews_lost(label))
-            repairs = mend(broken, left, mean, self.draws)
-            waiting = waiting + repairs.waiting
-            mended.append(repairs.all_mended)
-        if mended:
-            found.keep("repairs_waiting_max", waiting)
-            found.keep("seconds_to_repair_all", np.stack(mended).max(axis=0))
-
-    def _nodes(self, fault: DrillFault) -> list[str]:
-        target = self.targets.get(fault.name)
-        return target.nodes if target else []
-
-    def _crews_lost(self, label: str) -> int:
-        """Share of a cluster's crews that is away, in percent; the worst of the faults."""
-        shares = [
-            fault.share or 0
-            for fault in self.spec.faults
-            if fault.action == "RepairCrewShortage"
-            and label in (self.targets.get(fault.name) or FaultTargets(fault=fault.name)).domains
-        ]
-        return max(shares, default=0)
-
-    def _conclude(self, found: _Found) -> DrillPrediction:
+    def _conclude(self, found: Found, end: float) -> DrillPrediction:
         metrics: list[DrillMetric] = []
         for name in UNITS:
             values = found.metrics.get(name)
@@ -439,7 +219,7 @@ class _Drill:
             metrics=metrics,
             effects=self.effects,
             timeline=sorted(found.moments, key=lambda one: (one.median, one.fault, one.event)),
-            curve=self._curve(),
+            curve=self._curve(end),
             futures=self.draws.futures,
             seed=self.draws.seed,
             inputs_digest=self.request.digest(),
@@ -447,27 +227,19 @@ class _Drill:
             warnings=_shortened(self.warnings),
         )
 
-    def _curve(self) -> list[CurvePoint]:
+    def _curve(self, end: float) -> list[CurvePoint]:
         """Of the fault that gets hottest, up to the end of the drill."""
         if not self.heat:
             return []
         worst = max(self.heat.values(), key=lambda one: one.hottest_c)
-        start = next(_seconds(f.at) for f in self.spec.faults if f.name == worst.fault)
+        start = next(seconds(f.at) for f in self.spec.faults if f.name == worst.fault)
         moved = [point.model_copy(update={"at": point.at + start}) for point in worst.curve]
-        return [point for point in moved if point.at <= self._end]
-
-
-def _leaves(departure: Departure) -> bool:
-    return bool(np.isfinite(departure.evicted).any())
+        return [point for point in moved if point.at <= end]
 
 
 def _overlap(one: Wave, other: Wave) -> bool:
     """Whether `one` is on when `other` begins."""
     return one.start <= other.start < one.end
-
-
-def _seconds(text: str) -> float:
-    return parse_duration_ns(text) / NS
 
 
 def _shortened(texts: list[str]) -> list[str]:

@@ -294,21 +294,22 @@ class ClusterClock:
 def _backed_off(counted: Floats, failed: Floats) -> Floats:
     """[k, F] when the successors of a Job's failed pods are made.
 
-    A failure that is counted before the back-off of those before it has run out makes all of them
-    wait for the longer one.
+    The controller looks `JOB_BATCH_S` after a failure, at all failures up to then, and backs off
+    from the last by their number. One that is counted meanwhile makes all wait for the longer
+    back-off. When it has run out all that is missing is made at once.
     """
-    order = np.argsort(counted, axis=0, kind="stable")
-    seen = np.take_along_axis(counted, order, axis=0)
-    last = np.maximum.accumulate(
-        np.where(np.isfinite(seen), np.take_along_axis(failed, order, axis=0), -NEVER), axis=0
-    )
-    number = np.arange(len(seen), dtype=np.float64)[:, None]
-    wait = np.minimum(BACKOFF_S * 2.0**number, BACKOFF_MOST_S)
-    allowed = np.where(np.isfinite(seen), np.maximum(seen + JOB_BATCH_S, last + wait), NEVER)
-    made = allowed.copy()
-    for place in range(len(seen) - 2, -1, -1):
-        pushed = (allowed[place] >= seen[place + 1]) & np.isfinite(seen[place + 1])
-        made[place] = np.where(pushed, made[place + 1], allowed[place])
-    found = np.empty_like(made)
-    np.put_along_axis(found, order, made, axis=0)
-    return found
+    made = np.full_like(counted, NEVER)
+    for looked in counted + JOB_BATCH_S:
+        number, last = _failures(counted, failed, looked)
+        wait = np.minimum(BACKOFF_S * 2.0 ** np.minimum(number - 1.0, 20.0), BACKOFF_MOST_S)
+        due = np.where(np.isfinite(looked), np.maximum(looked, last + wait), NEVER)
+        held_up = _failures(counted, failed, due)[0] > number
+        made = np.where((counted <= due) & ~held_up, np.minimum(made, due), made)
+    return made
+
+
+def _failures(counted: Floats, failed: Floats, until: Floats) -> tuple[Floats, Floats]:
+    """How many failures are counted until some time, and when the last of them was."""
+    known = (counted <= until) & np.isfinite(counted)
+    last = np.where(known, failed, -NEVER).max(axis=0)
+    return known.sum(axis=0).astype(np.float64), last

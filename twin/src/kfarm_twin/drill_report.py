@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kfarm_api.drill import FailureDrill
 from kfarm_api.drill_status import DrillMetric, FailureDrillStatus, JournalEntry
+from kfarm_api.parse import InvalidObject, as_stored, path_text, validate
 
 from kfarm_twin.cli_inputs import Inputs
 from kfarm_twin.cli_output import ExitCode
 from kfarm_twin.drill_text import interval, metric_name, told
 from kfarm_twin.figures import NONE
-from kfarm_twin.load import ManifestError, Problem
+from kfarm_twin.load import Document, ManifestError, Problem
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -97,13 +98,44 @@ def finished(inputs: Inputs, files: Sequence[Path]) -> list[FinishedDrill]:
     ManifestError
         When there is none.
     """
-    there = [d.object for d in inputs.documents if isinstance(d.object, FailureDrill)]
-    found = [FinishedDrill(drill, drill.status) for drill in there if drill.status is not None]
+    there = [(d, d.object) for d in inputs.documents if isinstance(d.object, FailureDrill)]
+    found = [
+        FinishedDrill(drill, status)
+        for document, drill in there
+        for status in (_status(document),)
+        if status is not None
+    ]
     if found:
         return found
     told_drills = f"{len(there)} drills without a status" if there else "no FailureDrill"
     expected = "a drill that was run, as kubectl get failuredrill NAME -o yaml prints it"
     raise ManifestError([Problem(files[0], 0, "kind", told_drills, expected)])
+
+
+def _status(document: Document) -> FailureDrillStatus | None:
+    """What the operator wrote; manifests are read without it.
+
+    Raises
+    ------
+    ManifestError
+        When it is no status of a drill.
+    """
+    body: Any = document.text.value if document.text is not None else {}
+    for step in document.prefix:
+        body = body[step]
+    status = body.get("status")
+    if not status:
+        return None
+    try:
+        return validate(FailureDrillStatus, as_stored(status), strict=False)
+    except InvalidObject as invalid:
+        raise ManifestError(
+            [
+                Problem(document.file, document.index, f"status.{path_text(one.path)}", one.found,
+                        one.expected)
+                for one in invalid.problems
+            ]
+        ) from invalid  # fmt: skip
 
 
 def verdict_code(found: Sequence[FinishedDrill]) -> ExitCode:
@@ -139,7 +171,7 @@ def _print(console: Console, one: FinishedDrill) -> None:
     if one.status.message:
         console.print(escape(one.status.message))
     table = Table(box=None, pad_edge=False)
-    table.add_column("Metric")
+    table.add_column("Metric", no_wrap=True)
     for head in ("Observed", "Predicted", "90 % interval", "Error"):
         table.add_column(head, justify="right")
     table.add_column("Within")

@@ -19,8 +19,10 @@ from kfarm_operator.client import (
     Resource,
     kfarm_resource,
 )
+from kfarm_operator.drills.delays import DelayMeter
 from kfarm_operator.drills.locks import lock_names, read_lock
 from kfarm_operator.drills.recorder import Recorder
+from kfarm_operator.drills.request import Surroundings, age_s
 from kfarm_operator.drills.settings import DrillSettings
 from kfarm_operator.drills.situation import Situation
 from kfarm_operator.drills.views import DrillNode, DrillPod, DrillView
@@ -29,6 +31,7 @@ from kfarm_operator.mirror import Mirror
 
 DRILLS = kfarm_resource("failuredrills")
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
+JOBS = Resource("batch", "v1", "jobs")
 NAMESPACES = Resource("", "v1", "namespaces")
 NODE_LEASES = "kube-node-lease"
 Key = tuple[str, str]
@@ -46,6 +49,7 @@ class Gatherer:
         pods: Mirror[DrillPod],
         recorder: Recorder,
         settings: DrillSettings,
+        meter: DelayMeter,
         clock: Callable[[], datetime],
         *,
         asks_twin: bool,
@@ -57,6 +61,7 @@ class Gatherer:
         self._pods = pods
         self._recorder = recorder
         self._settings = settings
+        self._meter = meter
         self._clock = clock
         self._asks_twin = asks_twin
 
@@ -165,8 +170,41 @@ class Gatherer:
             )  # fmt: skip
         return found
 
+    def surroundings(self, key: Key, s: Situation) -> Surroundings:
+        """What only a prediction needs."""
+        used: dict[str, int] = {}
+        for node in s.nodes:
+            others = [p for p in self._pods.where("node", node) if not p.terminal]
+            count = sum(p.devices for p in others if not _of(p, key[0], s))
+            if count:
+                used[node] = count
+        leases = self.targets_of("Lease", s.struck)
+        ages = {name: age_s(body, s.now) for name, body in leases.items()}
+        verdicts, starts = self._meter.samples([(key[0], name) for name in s.plans])
+        return Surroundings(
+            used=used,
+            jobs=self._jobs(key[0], s.pods),
+            lease_age_s={name: age for name, age in ages.items() if age is not None},
+            verdict_s=verdicts,
+            pod_start_s=starts,
+        )
+
+    def _jobs(self, namespace: str, pods: Iterable[DrillPod]) -> dict[str, JSON]:
+        names = {p.owner.removeprefix("Job/") for p in pods if p.owner.startswith("Job/")}
+        found = {}
+        for name in sorted(names):
+            body = self._client.get(JOBS, name, namespace)
+            if body is not None:
+                found[name] = body
+        return found
+
     def targets_of(self, kind: str, names: Iterable[str]) -> dict[str, JSON | None]:
         """Nodes, or Leases of nodes, as they are now."""
         if kind == "Node":
             return {name: self._client.get(NODES, name) for name in names}
         return {name: self._client.get(LEASES, name, NODE_LEASES) for name in names}
+
+
+def _of(pod: DrillPod, namespace: str, s: Situation) -> bool:
+    """Whether a pod is one of the drill's plans."""
+    return pod.namespace == namespace and pod.plan in s.plans

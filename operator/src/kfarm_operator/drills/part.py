@@ -8,7 +8,9 @@ from kfarm_api.layout import LABEL_FARM
 from kfarm_api.v1alpha1 import AcceleratorProfile, GPUFarm, Kind, NPUFarm, PlacementPlan
 
 from kfarm_operator.client import NODES, PODS, KubeClient
+from kfarm_operator.drills.delays import DelayMeter
 from kfarm_operator.drills.gather import DRILLS, Gatherer
+from kfarm_operator.drills.predict import Predictor
 from kfarm_operator.drills.reconcile import DrillReconciler
 from kfarm_operator.drills.recorder import Recorder
 from kfarm_operator.drills.settings import DrillSettings
@@ -41,9 +43,11 @@ class DrillPart(Part):
         shared: Shared,
         client: KubeClient,
         settings: DrillSettings,
+        predictor: Predictor | None = None,
         cadence: Cadence | None = None,
     ) -> None:
         self._recorder = Recorder(_now)
+        self._meter = DelayMeter(_now)
         self._drills: Mirror[DrillView] = Mirror(
             client, DRILLS, drill_view, self._drill_changed, cadence=cadence
         )
@@ -60,10 +64,10 @@ class DrillPart(Part):
         )  # fmt: skip
         gatherer = Gatherer(
             client, shared.index, self._drills, self._nodes, self._pods, self._recorder, settings,
-            _now, asks_twin=False,
+            self._meter, _now, asks_twin=predictor is not None,
         )  # fmt: skip
         self.reconciler = DrillReconciler(
-            client, gatherer, self._recorder, shared.threads, settings, _now
+            client, gatherer, self._recorder, shared.threads, settings, predictor, _now
         )
         self.queue = WorkQueue[tuple[str, str]](self.reconciler.reconcile, name="drills")
         self.queues = (self.queue,)
@@ -110,5 +114,6 @@ class DrillPart(Part):
     def _pod_seen(self, before: DrillPod | None, after: DrillPod | None) -> None:
         if before == after:
             return
+        self._meter.pod_changed(before, after)
         for key in self._recorder.pod_changed(before, after):
             self.queue.add_threadsafe(key, SEEN_S)

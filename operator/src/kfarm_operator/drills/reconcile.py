@@ -19,8 +19,10 @@ from kfarm_operator.drills.decide import decide
 from kfarm_operator.drills.gather import DRILLS, LEASES, Gatherer, Key
 from kfarm_operator.drills.inject import entries, out_of_service
 from kfarm_operator.drills.locks import lock_body
+from kfarm_operator.drills.predict import RETRY_S, Asked, Predictor
 from kfarm_operator.drills.recorder import Recorder
 from kfarm_operator.drills.remedies import evicted
+from kfarm_operator.drills.request import build_request, predicted
 from kfarm_operator.drills.settings import DrillSettings
 from kfarm_operator.drills.situation import Situation
 from kfarm_operator.drills.steps import (
@@ -43,6 +45,7 @@ from kfarm_operator.drills.touch import Outcome, Toucher
 from kfarm_operator.drills.views import DrillPod
 from kfarm_operator.events import Events
 from kfarm_operator.plans.status import same
+from kfarm_operator.runner import TwinFailed
 
 STEPS = 40
 JSON = dict[str, Any]
@@ -59,6 +62,7 @@ class DrillReconciler:
         recorder: Recorder,
         threads: ThreadPoolExecutor,
         settings: DrillSettings,
+        predictor: Predictor | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = client
@@ -68,6 +72,7 @@ class DrillReconciler:
         self._clock = clock
         self._toucher = Toucher(client, threads, clock)
         self._events = Events(client)
+        self._twin = Asked(predictor) if predictor is not None else None
 
     async def reconcile(self, key: Key) -> float | None:
         """Take steps for one drill until there is nothing to do for a while."""
@@ -91,7 +96,31 @@ class DrillReconciler:
         drill, body = found
         s = await asyncio.to_thread(self._gather.situation, key, drill, body)
         step = await asyncio.to_thread(decide, s)
+        if isinstance(step, Predict):
+            return await self._predict(key, s, step, body)
         return await asyncio.to_thread(self._apply, key, s, step, body)
+
+    async def _predict(
+        self, key: Key, s: Situation, step: Predict, body: JSON
+    ) -> tuple[bool, float | None]:
+        """Ask the twin; its answer is written on the drill as it was when the twin was asked."""
+        if self._twin is None:
+            return True, None
+        tried = (s.status.reason or "").startswith("Prediction")
+        if step.status.phase != s.status.phase and not tried:
+            await asyncio.to_thread(self._write, key, s, step.status, body)
+            return False, None
+        around = await asyncio.to_thread(self._gather.surroundings, key, s)
+        request = await asyncio.to_thread(build_request, s, around)
+        try:
+            answer = await self._twin.predict(request)
+        except TwinFailed as error:
+            message = f"the twin gave no prediction: {error.message}"
+            status = said.phase(s, "Pending", f"Prediction{error.reason}", message)
+            await asyncio.to_thread(self._write, key, s, status, body)
+            return True, RETRY_S
+        await asyncio.to_thread(self._write, key, s, predicted(s, answer), body)
+        return False, None
 
     def _apply(
         self, key: Key, s: Situation, step: Decision, body: JSON

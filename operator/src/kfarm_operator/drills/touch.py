@@ -106,17 +106,15 @@ class Toucher:
         body = self._read(entry)
         if body is None or body["metadata"]["uid"] != entry.uid:
             return Outcome(entry.model_copy(update={"state": "Gone"}))
+        # what follows may be seen before the answer to the write is
+        began = self._clock()
         if not entry.changes:
-            return self._applied(entry)
+            return _applied(entry, began)
         shorter = outlives(entry, body, until)
         if shorter is not None:
             return Outcome(shorter)
         self._write(entry, body, patches(body, redo(entry, body), marks))
-        return self._applied(entry)
-
-    def _applied(self, entry: JournalEntry) -> Outcome:
-        now = moment(self._clock())
-        return Outcome(entry.model_copy(update={"state": "Applied", "applied_at": now}))
+        return _applied(entry, began)
 
     def _undo(self, entry: JournalEntry, marks: Mapping[str, str | None], drill: str) -> Outcome:
         body = self._read(entry)
@@ -168,6 +166,10 @@ class Toucher:
         if entry.kind == "Node":
             return self._client.patch(NODES, entry.name, full, sub=sub)
         return self._client.patch(LEASES, entry.name, full, namespace=NODE_LEASES)
+
+
+def _applied(entry: JournalEntry, at: datetime) -> Outcome:
+    return Outcome(entry.model_copy(update={"state": "Applied", "applied_at": moment(at)}))
 
 
 def _open_on(journal: Sequence[JournalEntry], entry: JournalEntry) -> list[JournalEntry]:
