@@ -51,7 +51,7 @@ def outcome(status: FailureDrillStatus) -> Iterator[str]:
     verdict = status.verdict or f"no verdict (phase {status.phase})"
     yield f"{verdict}. {status.message or ''}".rstrip()
     for one in status.expectations:
-        yield f"  {one.result:<8}{one.name}: {one.message}"
+        yield f"  {one.result:<8}{one.name}: {one.message.removeprefix(f'{one.name}: ')}"
     if status.metrics:
         yield f"  {'metric':<28}{'predicted, 90 % interval':>34}{'observed':>12}{'error':>10}"
     for metric in status.metrics:

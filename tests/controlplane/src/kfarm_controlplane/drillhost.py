@@ -124,6 +124,7 @@ class DrillHost:
         self.plane.stop()
 
     def _arguments(self) -> Iterator[str]:
+        yield from ("--drill-kubeconfig", str(self.installation.drill))
         yield from ("--cluster-name", CLUSTER_NAME)
         yield from ("--drill-max-nodes", self._limits["maxNodes"])
         yield from ("--drill-max-percent", self._limits["maxPercent"])
