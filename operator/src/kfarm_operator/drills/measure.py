@@ -100,7 +100,13 @@ def judged(s: Situation) -> Judged:
     """Metrics and expectations at the end."""
     metrics = measured(s)
     known = {one.name: one for one in metrics}
-    results = [result(one, known, "Failed") for one in s.drill.spec.expectations]
+    begun = {one.name: one for one in s.status.expectations}
+    results = [
+        begun[one.name]
+        if one.when == "Start" and one.name in begun
+        else result(one, known, "Failed")
+        for one in s.drill.spec.expectations
+    ]
     return Judged(metrics, results)
 
 
@@ -115,10 +121,10 @@ def result(
         value = metric.median if expected.source == "Predicted" else metric.observed
     bound = f"at least {expected.at_least}" if expected.at_least else f"at most {expected.at_most}"
     if value is None:
-        message = f"{expected.name}: no {source} {expected.metric}; expected {bound}"
+        message = f"no {source} {expected.metric}; expected {bound}"
         return ExpectationResult(name=expected.name, result=without, message=message)  # type: ignore[arg-type]
     good = holds(expected, parse_decimal(value))
-    message = f"{expected.name}: {source} {expected.metric} is {value}, expected {bound}"
+    message = f"{source} {expected.metric} is {value}, expected {bound}"
     return ExpectationResult(
         name=expected.name, result="Passed" if good else "Failed", value=value, message=message
     )
@@ -138,7 +144,7 @@ def violated(s: Situation) -> str | None:
         if one.when == "Continuous":
             found = result(one, known, "Unknown")
             if found.result == "Failed":
-                return found.message
+                return f"expectation {one.name}: {found.message}"
     return None
 
 

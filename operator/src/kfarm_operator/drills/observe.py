@@ -28,9 +28,22 @@ def observe(s: Situation) -> FailureDrillStatus:
     for line in lines:
         if not _known(status, line):
             status = status.model_copy(update={"timeline": said.told(status.timeline, line)})
-    status = _attributed(status)
+    status = _attributed(_found(s, status))
     status = _recoveries(s, status)
     return _extremes(s, status)
+
+
+def _found(s: Situation, status: FailureDrillStatus) -> FailureDrillStatus:
+    """Nodes that were missed while nobody watched, such as during a restart of the operator."""
+    for entry in s.open:
+        node = s.nodes.get(entry.name)
+        if entry.kind != "Lease" or entry.state != "Applied" or node is None:
+            continue
+        line = said.entry(s.now, "Detected", fault=entry.fault, about=entry.name,
+                          message="Ready is not True")  # fmt: skip
+        if node.ready != "True" and not _known(status, line):
+            status = status.model_copy(update={"timeline": said.told(status.timeline, line)})
+    return status
 
 
 def _known(status: FailureDrillStatus, line: TimelineEntry) -> bool:
