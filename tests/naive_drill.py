@@ -213,16 +213,22 @@ class NaiveCluster:
         """One pass of the pod garbage collector."""
         for pod in self.pods:
             node = self.nodes[pod.node]
-            if pod.evicted is not None and pod.gone is None and node.out:
-                if not self.answers(node):
-                    self.gone(pod)
+            terminating = pod.evicted is not None and pod.gone is None
+            if terminating and node.out and not self.answers(node):
+                self.gone(pod)
         self.at(self.now + self.timing.gc, self.collect)
 
     def let_go(self, pod: Pod) -> None:
         """The kubelet ends it."""
         node = self.nodes[pod.node]
         late = self.now + self.watch(f"gone/{pod.name}/{self.fault}/{node.start:g}")
-        self.at(late, lambda: self.gone(pod))
+        self.at(late, lambda: self.end(pod))
+
+    def end(self, pod: Pod) -> None:
+        """Its containers end, and with them the pod."""
+        if pod.when_gone and pod.gone is None:
+            pod.failed = self.now
+        self.gone(pod)
 
     def gone(self, pod: Pod) -> None:
         """It is no longer in the API."""

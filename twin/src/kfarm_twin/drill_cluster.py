@@ -226,7 +226,12 @@ class ClusterClock:
         return np.asarray(np.where(slow, NEVER, at))
 
     def departure(self, node: NodeTimes, pod: Departure) -> None:
-        """When a pod on a node of a wave is evicted and gone; writes both, and when it failed."""
+        """When a pod on a node of a wave is evicted and gone; writes both, and when it failed.
+
+        A Job's back-off begins when the pod's containers ended, where a kubelet said so before the
+        failure was counted, else when the pod was no longer Ready (job/backoff_utils.go,
+        getFinishedTime).
+        """
         wave, key = node.wave, f"{pod.slot}/{node.wave.fault}/{node.wave.start:g}"
         never = np.full(self.draws.futures, NEVER)
         by_taint = never
@@ -245,12 +250,16 @@ class ClusterClock:
             out = np.where(out < node.back, out, NEVER)
         pod.evicted = np.minimum(np.minimum(by_taint, drained), out)
         gone = pod.evicted + self._watch(f"gone/{key}")
+        ended = gone if pod.when_gone else pod.evicted
         if wave.kind == "Down":
             alive = np.maximum(pod.evicted, node.back) + self._watch(f"gone/{key}")
             collected = self.next_gc(np.maximum(pod.evicted, out))
-            gone = np.where(collected < node.back, collected, alive)
+            swept = collected < node.back
+            gone = np.where(swept, collected, alive)
+            unready = np.minimum(node.missed, pod.evicted)
+            ended = np.where(swept, unready, alive) if pod.when_gone else unready
         pod.gone = np.where(np.isfinite(pod.evicted), gone, NEVER)
-        pod.failed = np.minimum(node.missed, pod.evicted) if wave.kind == "Down" else pod.evicted
+        pod.failed = ended
 
     def successors(self, departures: Sequence[Departure]) -> None:
         """When what took their place was made, bound and Running."""
