@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +18,7 @@ from kfarm_operator.client import PODS, ApiError, KubeClient, Resource, kfarm_re
 
 from kfarm_controlplane.client import Cluster
 from kfarm_controlplane.cluster import ControlPlane
+from kfarm_controlplane.faults.drill_bodies import LIMITS, VALUES
 from kfarm_controlplane.faults.history import History, Recorder, Scope
 from kfarm_controlplane.faults.launcher import Crew, Launch, Zygote
 from kfarm_controlplane.faults.proxy import FaultProxy
@@ -30,6 +31,7 @@ from kfarm_controlplane.installation import install
 _STEP_S = 0.05
 _OUTAGE_S = 60.0
 _PASSING = (0, 429, 500, 503, 504)
+_DRILLS = kfarm_resource("failuredrills")
 _LEDGERS = kfarm_resource("nodeledgers")
 
 
@@ -75,11 +77,16 @@ class PlayStage:
     cluster: Cluster
     door: Door
     recorder: Recorder
+    crew: Crew
 
     @property
     def mask(self) -> Mask:
         """How its names are masked."""
         return Mask(self.namespace, self.farm)
+
+    def shift(self, role: str) -> None:
+        """kill -9 who is on duty, and let another role take over."""
+        self.crew.shift(role)
 
     def history(self) -> History:
         """All versions of the play's objects so far."""
@@ -110,6 +117,8 @@ class Arena:
         Folder of the kfarm chart.
     kueue
         Whether to start Kueue as well.
+    drills
+        Whether to allow drills, within generous limits.
     plane
         A control plane that runs already; by default one of its own.
     keep
@@ -121,10 +130,12 @@ class Arena:
         chart: Path,
         *,
         kueue: bool = False,
+        drills: bool = False,
         plane: ControlPlane | None = None,
         keep: Path | None = None,
     ) -> None:
         self._chart, self._kueue, self._given = chart, kueue, plane
+        self._drills = drills
         self._keep = keep
         self._stack = contextlib.ExitStack()
         self._numbers = itertools.count(1)
@@ -149,7 +160,7 @@ class Arena:
         if self._keep is None:
             stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.plane = self._given or stack.enter_context(ControlPlane())
-        installed = install(self.plane, self._chart)
+        installed = install(self.plane, self._chart, values=VALUES if self._drills else ())
         if self._kueue:
             self.plane.start_kueue()
         self.client = PatientClient.connect(self.plane.kubeconfig)
@@ -164,6 +175,11 @@ class Arena:
             twin=self.house.path,
             log=self.directory / "operator.log",
         )
+        if self._drills:
+            launch = replace(
+                launch, drill=self._behind_proxy(installed.drill),
+                sweeper=self._behind_proxy(installed.sweeper), limits=LIMITS,
+            )  # fmt: skip
         self.crew = stack.enter_context(Crew(self.zygote, launch))
 
     def _behind_proxy(self, kubeconfig: Path) -> Path:
@@ -198,13 +214,18 @@ class Arena:
         return PlayStage(
             names=f"p{number}", namespace=f"p{number}", farm=f"f{number}",
             client=self.client, cluster=self.plane, door=self.house, recorder=self.recorder,
+            crew=self.crew,
         )  # fmt: skip
 
     def is_free(self, farm: str, namespace: str) -> bool:
         """Whether nothing is left on a farm of the play that had it."""
         ledger = self.client.get(_LEDGERS, f"gpufarm.{farm}") or {}
-        pods = self.client.items(PODS, fieldSelector=f"metadata.namespace={namespace}")
-        return not (ledger.get("spec") or {}).get("claims") and not any(True for _ in pods)
+        claims = (ledger.get("spec") or {}).get("claims")
+        return not claims and not any(self._any(kind, namespace) for kind in (PODS, _DRILLS))
+
+    def _any(self, resource: Resource, namespace: str) -> bool:
+        found = self.client.items(resource, fieldSelector=f"metadata.namespace={namespace}")
+        return any(True for _ in found)
 
     def revision(self) -> int:
         """The API server's resourceVersion now; the recorder may hear of it later."""

@@ -112,7 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--bug", action="append", choices=list(BUGS), help="may be repeated")
     names = parser.parse_args(argv).bug or list(BUGS)
     kueue = any(SCENARIOS[BUGS[name].scenario].kueue for name in names)
-    with Arena(CHART, kueue=kueue) as arena:
+    drills = any(SCENARIOS[BUGS[name].scenario].drills for name in names)
+    with Arena(CHART, kueue=kueue, drills=drills) as arena:
         found = Hunt(Runner(arena, SCENARIOS)).all(names)
     record("bugs", figures(found))
     return 0 if all(item.good for item in found) else 1

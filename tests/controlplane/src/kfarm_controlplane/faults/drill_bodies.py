@@ -1,0 +1,75 @@
+"""Manifests of drills: short faults, so that a play takes seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kfarm_api.drill_marks import CONSENT, LABEL_CONSENT
+
+from kfarm_controlplane.faults.bodies import Body, made, namespace
+
+CLUSTER_NAME = "test"
+"""What the campaign's installation calls its cluster."""
+VALUES = (
+    "drills.enabled=true",
+    f"drills.clusterName={CLUSTER_NAME}",
+    "drills.limits.maxNodes=8",
+    "drills.limits.maxPercent=100",
+    "drills.limits.domains=4",
+    "drills.limits.maxDuration=30m",
+)
+"""Of the chart: limits that a farm of six nodes can keep."""
+LIMITS = (
+    f"--cluster-name={CLUSTER_NAME}",
+    "--drill-max-nodes=8",
+    "--drill-max-percent=100",
+    "--drill-domains=4",
+    "--drill-max-duration=30m",
+)
+"""The same for the operator."""
+_API = "kfarm.dev/v1alpha1"
+
+
+def consenting_namespace(name: str) -> Body:
+    """A namespace behind the gate in which drills may be made and pods evicted."""
+    body = namespace(name)
+    body["metadata"]["labels"][LABEL_CONSENT] = CONSENT
+    return body
+
+
+def fault(action: str, name: str = "f", *, duration: str = "1s", **more: Any) -> Body:
+    """One fault on the farm's cluster."""
+    body = {
+        "name": name,
+        "action": action,
+        "selector": {"cluster": "c"},
+        "duration": duration,
+        **more,
+    }
+    if action == "DeviceFault":
+        body.setdefault("device", {"kind": "XID", "code": "79", "count": 1})
+    return body
+
+
+def drill(
+    space: str, farm: str, name: str, *faults: Body, nodes: int = 1, healthy: int = 30,
+    life: str = "5m", **spec: Any,
+) -> Body:  # fmt: skip
+    """An armed drill of at most so many nodes."""
+    limits = {
+        "maxNodes": nodes,
+        "maxPercent": 100,
+        "domains": 1,
+        "minHealthy": healthy,
+        "timeToLive": life,
+    }
+    body = {
+        "mode": "Cluster",
+        "confirm": CLUSTER_NAME,
+        "farm": {"kind": "GPUFarm", "name": farm},
+        "faults": list(faults),
+        "limits": limits,
+        "observe": "1s",
+        **spec,
+    }
+    return made(_API, "FailureDrill", name, body, space)
