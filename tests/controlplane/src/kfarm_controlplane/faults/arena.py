@@ -18,7 +18,6 @@ from kfarm_operator.client import PODS, ApiError, KubeClient, Resource, kfarm_re
 
 from kfarm_controlplane.client import Cluster
 from kfarm_controlplane.cluster import ControlPlane
-from kfarm_controlplane.faults.drill_bodies import LIMITS, VALUES
 from kfarm_controlplane.faults.history import History, Recorder, Scope
 from kfarm_controlplane.faults.launcher import Crew, Launch, Zygote
 from kfarm_controlplane.faults.proxy import FaultProxy
@@ -26,11 +25,18 @@ from kfarm_controlplane.faults.session import Session
 from kfarm_controlplane.faults.signature import Mask
 from kfarm_controlplane.faults.stage import Door
 from kfarm_controlplane.faults.twinhouse import TwinHouse
-from kfarm_controlplane.installation import install
+from kfarm_controlplane.installation import CLUSTER_NAME, LIMITS, install
 
 _STEP_S = 0.05
 _OUTAGE_S = 60.0
 _PASSING = (0, 429, 500, 503, 504)
+_ALLOWED = (
+    f"--cluster-name={CLUSTER_NAME}",
+    f"--drill-max-nodes={LIMITS['maxNodes']}",
+    f"--drill-max-percent={LIMITS['maxPercent']}",
+    f"--drill-domains={LIMITS['domains']}",
+    f"--drill-max-duration={LIMITS['maxDuration']}",
+)
 _DRILLS = kfarm_resource("failuredrills")
 _LEDGERS = kfarm_resource("nodeledgers")
 
@@ -160,7 +166,7 @@ class Arena:
         if self._keep is None:
             stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.plane = self._given or stack.enter_context(ControlPlane())
-        installed = install(self.plane, self._chart, values=VALUES if self._drills else ())
+        installed = install(self.plane, self._chart)
         if self._kueue:
             self.plane.start_kueue()
         self.client = PatientClient.connect(self.plane.kubeconfig)
@@ -175,10 +181,10 @@ class Arena:
             twin=self.house.path,
             log=self.directory / "operator.log",
         )
-        if self._drills:
+        if self._drills and installed.drill is not None and installed.sweeper is not None:
             launch = replace(
                 launch, drill=self._behind_proxy(installed.drill),
-                sweeper=self._behind_proxy(installed.sweeper), limits=LIMITS,
+                sweeper=self._behind_proxy(installed.sweeper), limits=_ALLOWED,
             )  # fmt: skip
         self.crew = stack.enter_context(Crew(self.zygote, launch))
 

@@ -7,26 +7,8 @@ from typing import Any
 from kfarm_api.drill_marks import CONSENT, LABEL_CONSENT
 
 from kfarm_controlplane.faults.bodies import Body, made, namespace
+from kfarm_controlplane.installation import CLUSTER_NAME
 
-CLUSTER_NAME = "test"
-"""What the campaign's installation calls its cluster."""
-VALUES = (
-    "drills.enabled=true",
-    f"drills.clusterName={CLUSTER_NAME}",
-    "drills.limits.maxNodes=8",
-    "drills.limits.maxPercent=100",
-    "drills.limits.domains=4",
-    "drills.limits.maxDuration=30m",
-)
-"""Of the chart: limits that a farm of six nodes can keep."""
-LIMITS = (
-    f"--cluster-name={CLUSTER_NAME}",
-    "--drill-max-nodes=8",
-    "--drill-max-percent=100",
-    "--drill-domains=4",
-    "--drill-max-duration=30m",
-)
-"""The same for the operator."""
 _API = "kfarm.dev/v1alpha1"
 
 
