@@ -293,6 +293,11 @@ class DrillRefused(Drilled):
         """Ask for four of six; one more would leave three."""
         DrillActs(stage).drill(bodies.fault("DeviceFault"), healthy=60)
 
+    def settled(self, stage: Stage) -> bool:
+        """It waits, and says for what."""
+        status = DrillActs(stage).drill_status()
+        return (status.get("phase"), status.get("reason")) == ("Pending", "MinHealthy")
+
     def restore(self, stage: Stage) -> None:
         """Heal the nodes."""
         acts = DrillActs(stage)
