@@ -6,17 +6,25 @@ Each refusal stands beside the same request in a form that is accepted, so that 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from chart_scene import CHART, SYSTEM
+from chart_scene import SYSTEM
+from drill_scene import (
+    JSON_PATCH,
+    MERGE,
+    STRATEGIC,
+    Account,
+    Body,
+    install_drills,
+    lease,
+    node,
+    refusal,
+)
 from kfarm_controlplane.client import Cluster, KubectlError
 from kfarm_controlplane.cluster import wait_until
-from kfarm_controlplane.helm import Helm, settings
-from kfarm_operator.client import NODES, ApiError, KubeClient
 
-Body = dict[str, Any]
 OURS = "drill.kfarm.dev"
 UNDO = json.dumps([
     {"field": f"taint/{OURS}/flaky:NoSchedule", "before": None, "after": "{}"},
@@ -37,74 +45,12 @@ HELD = UNTIL | {f"{OURS}/undo": json.dumps([
     {"field": "lease/holderIdentity", "before": '"kwok"', "after": '"kfarm-drill/uid"'},
     {"field": "lease/leaseDurationSeconds", "before": "40", "after": "3600"},
 ])}  # fmt: skip
-STRATEGIC, MERGE, JSON_PATCH = "strategic", "merge", "json"
-
-
-class Account:
-    """kubectl under one account's token."""
-
-    def __init__(self, cluster: Cluster, name: str) -> None:
-        self._cluster = cluster
-        self._kubeconfig = cluster.kubeconfig_for_service_account(SYSTEM, name)
-        self.name = name
-
-    def patch(self, target: str, body: Any, kind: str = MERGE, *, dry: bool = False) -> None:
-        """Patch ``node/name``, ``node/name/status`` or ``lease/name``."""
-        resource, name, *sub = target.split("/")
-        if sub:
-            self._patch_status(name, body, kind)
-            return
-        where = ["--namespace=kube-node-lease"] if resource == "lease" else []
-        rest = [*where, f"--type={kind}", *(["--dry-run=server"] if dry else [])]
-        arguments = ("patch", resource, name, *rest, "-p", json.dumps(body))
-        self._cluster.kubectl(*arguments, kubeconfig=self._kubeconfig)
-
-    def _patch_status(self, name: str, body: Any, kind: str) -> None:
-        """As kubectl, which would read the status first, and nobody may."""
-        client = KubeClient.connect(self._kubeconfig)
-        content = {MERGE: "application/merge-patch+json"}.get(
-            kind, "application/strategic-merge-patch+json"
-        )
-        try:
-            client.patch(NODES, name, body, sub="status", content_type=content)
-        finally:
-            client.close()
-
-    def evict(self, namespace: str, pod: str) -> None:
-        """Evict a pod."""
-        metadata = {"name": pod, "namespace": namespace}
-        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
-        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
-        arguments = ("create", "--raw", path, "-f", "-")
-        self._cluster.kubectl(*arguments, input=json.dumps(body), kubeconfig=self._kubeconfig)
-
-
-def node(name: str) -> Body:
-    """A node as a vendor's tools leave it, which nobody plays although KWOK might."""
-    marks = {"vendor": "x", "kwok.x-k8s.io/node": "nobody"}
-    metadata = {"name": name, "labels": {"zone": "a"}, "annotations": marks}
-    spec = {"taints": [{"key": "other", "effect": "NoSchedule"}]}
-    status = {"capacity": {"nvidia.com/gpu": "8"}, "allocatable": {"nvidia.com/gpu": "8"}}
-    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec,
-            "status": status}  # fmt: skip
-
-
-def lease(name: str) -> Body:
-    """A node's Lease, as KWOK writes it."""
-    spec = {"holderIdentity": "kwok", "leaseDurationSeconds": 40,
-            "renewTime": "2026-01-31T11:00:00.000000Z"}  # fmt: skip
-    metadata = {"name": name, "namespace": "kube-node-lease"}
-    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata,
-            "spec": spec}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def fenced(clean_cluster: Cluster) -> Iterator[Cluster]:
     """The chart with drills; nodes that may be drilled, that may not, of the control plane."""
-    cluster, helm = clean_cluster, Helm(clean_cluster)
-    values = settings("operator.enabled=false", "catalogue.enabled=false", "drills.enabled=true")
-    where = ("--namespace", SYSTEM, "--create-namespace", "--take-ownership")
-    helm("upgrade", "--install", "kfarm", str(CHART), *where, *values)
+    cluster, helm = clean_cluster, install_drills(clean_cluster)
     control = node("control")
     control["metadata"]["labels"] |= {
         "kfarm.dev/drill": "allowed", "node-role.kubernetes.io/control-plane": "",
@@ -145,17 +91,6 @@ def sweeper(fenced: Cluster, drill: Account) -> Account:
         OPEN, bad, dry=True)), 30, "the sweeper's fence")  # fmt: skip
     del drill
     return account
-
-
-def refusal(act: Callable[[], None]) -> str:
-    """What the API server said against it; empty when it agreed."""
-    try:
-        act()
-    except (KubectlError, ApiError) as error:
-        said = error.stderr if isinstance(error, KubectlError) else error.message
-        assert "is forbidden" in said, error
-        return said
-    return ""
 
 
 def labels(**values: str | None) -> Body:
@@ -341,6 +276,22 @@ def test_a_drill_leaves_only_what_the_sweeper_takes_away(
     assert "other" in {t["key"] for t in after["spec"]["taints"]}
 
 
+def test_a_taint_that_somebody_made_his_own_stays(drill: Account, fenced: Cluster) -> None:
+    """The drill leaves it and takes its marks off all the same."""
+    drill.patch(OPEN, taint(f"{OURS}/flaky"), JSON_PATCH)
+    there = fenced.get("node", "open")["spec"]["taints"]
+    edited = [t | ({"value": "mine"} if t["key"].startswith(OURS) else {}) for t in there]
+    fenced.kubectl("patch", "node", "open", "-p", json.dumps({"spec": {"taints": edited}}))
+    drill.patch(OPEN, {"metadata": {"annotations": dict.fromkeys(UNTIL)}})
+    after = fenced.get("node", "open")
+    assert {"key": f"{OURS}/flaky", "value": "mine", "effect": "NoSchedule"} in (
+        after["spec"]["taints"]
+    )
+    kept = [t for t in there if not t["key"].startswith(OURS)]
+    fenced.kubectl("patch", "node", "open", "--type=merge", "-p",
+                   json.dumps({"spec": {"taints": kept}}))  # fmt: skip
+
+
 def test_without_consent_a_drill_takes_back_and_adds_nothing(
     fenced: Cluster, drill: Account
 ) -> None:
@@ -350,7 +301,8 @@ def test_without_consent_a_drill_takes_back_and_adds_nothing(
     try:
         more = taint(f"{OURS}/gone")
         assert "only take back" in refusal(lambda: drill.patch(OPEN, more, JSON_PATCH, dry=True))
-        kept = [{"key": "other", "effect": "NoSchedule"}]
+        there = fenced.get("node", "open")["spec"]["taints"]
+        kept = [t for t in there if not t["key"].startswith(OURS)]
         drill.patch(OPEN, {"metadata": {"annotations": dict.fromkeys(UNTIL)},
                            "spec": {"taints": kept}})  # fmt: skip
         drill.patch(LEASE, held("kwok", 40, GIVEN))

@@ -139,9 +139,12 @@ kfarm-drill-drills:
       verbs: [patch]
     - apiGroups: [kfarm.dev]
       resources: [acceleratorprofiles, gpufarms, npufarms, placementplans]
-      verbs: [list, watch]
+      verbs: [get, list, watch]
     - apiGroups: [""]
       resources: [namespaces]
+      verbs: [get]
+    - apiGroups: [batch]
+      resources: [jobs]
       verbs: [get]
 # nodes that people labelled for it; fenced by kfarm-drill-nodes
 kfarm-drill-nodes:
