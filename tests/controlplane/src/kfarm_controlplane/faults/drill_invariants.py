@@ -262,12 +262,13 @@ def _said(entry: Body) -> tuple[Any, ...]:
 
 
 def targets_stay(history: History) -> Iterator[Violation]:
-    """What a fault hits is chosen once; so are the drill's start and end."""
+    """From a drill's start on, what a fault hits is chosen, and so are start and end."""
     for life in _drills(history):
         for before, after in pairwise(life):
             then, now = _targets(before), _targets(after)
+            begun = before.status.get("startedAt") is not None
             for fault, chosen in then.items():
-                if now.get(fault) != chosen:
+                if begun and now.get(fault) != chosen:
                     yield _of(after, "targets-moved", f"{fault}: {chosen}, then {now.get(fault)}")
             for name in ("startedAt", "until"):
                 said = before.status.get(name)
