@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from chart_scene import CHART, SYSTEM, kfarm
-from drill_scene import CONSENT, Account, Body, install_drills, refusal
+from drill_accounts import CONSENT, Account, Body, install_drills, refusal
 from kfarm_controlplane.client import Cluster, KubectlError
 from kfarm_controlplane.cluster import wait_until
 from kfarm_controlplane.helm import Helm, settings

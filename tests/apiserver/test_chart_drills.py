@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from chart_scene import SYSTEM
-from drill_scene import (
+from drill_accounts import (
     JSON_PATCH,
     MERGE,
     STRATEGIC,

@@ -121,7 +121,7 @@ kfarm-whatif-results:
       verbs: [get, create, delete]
 # what happened, told once; never read, never changed
 kfarm-events:
-  accounts: [kfarm-gate, kfarm-farm, kfarm-whatif{{ if .Values.drills.enabled }}, kfarm-drill{{ end }}]
+  accounts: [kfarm-gate, kfarm-farm, kfarm-whatif{{ if .Values.drills.enabled }}, kfarm-drill, kfarm-sweeper{{ end }}]
   rules:
     - apiGroups: [""]
       resources: [events]

@@ -3,8 +3,8 @@
 Sources: NVSentinel's node conditions (one per check, True while unhealthy, reason
 ``<CHECK>IsNotHealthy``, message ``ErrorCode:.. GPU:.. Recommended Action=..;``); the NVIDIA device
 plugin and those of Rebellions (``rebellions.ai/ATOM``) and Furiosa (``furiosa.ai/rngd``) report a
-device as unhealthy to the kubelet, which lowers `allocatable` of the resource and leaves `capacity`.
-Nobody sets conditions for NPUs; the drill's own name stands in.
+device as unhealthy to the kubelet, which lowers `allocatable` of the resource and leaves
+`capacity`. Nobody sets conditions for NPUs; the drill's own name stands in.
 """
 
 from __future__ import annotations

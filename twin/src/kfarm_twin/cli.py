@@ -11,6 +11,7 @@ import typer
 
 from kfarm_twin import (  # noqa: F401 - they add commands
     cli_cooling,
+    cli_drill,
     cli_energy_command,
     cli_fit,
     cli_scheduling,

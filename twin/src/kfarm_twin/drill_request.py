@@ -28,6 +28,11 @@ class DrillPod(Strict):
     replaced_when_gone
         Whether its owner waits for the pod to be gone before it makes another (a Job with a
         podFailurePolicy or podReplacementPolicy ``Failed``); else it does at once.
+    job
+        Its Job: failures of a Job's pods add up to a longer back-off. Empty for pods of owners
+        that know none (ReplicaSet, StatefulSet).
+    backoff_per_index
+        Whether the Job counts failures of each index by itself (backoffLimitPerIndex).
     """
 
     plan: str
@@ -36,6 +41,8 @@ class DrillPod(Strict):
     node: str
     toleration_s: Seconds | None = 300.0
     replaced_when_gone: bool = False
+    job: str = ""
+    backoff_per_index: bool = False
 
 
 class MeasuredDelays(Strict):
@@ -47,10 +54,14 @@ class MeasuredDelays(Strict):
         From the creation of a gated pod to its release.
     pod_start_s
         From release to Running.
+    lease_age_s
+        Node: how long ago its Lease was renewed. Nodes made together renew together, and so are
+        missed together; those that are not listed count as independent.
     """
 
     verdict_s: Annotated[list[Seconds], Field(max_length=1024)] = Field(default_factory=list)
     pod_start_s: Annotated[list[Seconds], Field(max_length=1024)] = Field(default_factory=list)
+    lease_age_s: dict[str, Seconds] = Field(default_factory=dict)
 
 
 class DrillRequest(Strict):
@@ -59,7 +70,7 @@ class DrillRequest(Strict):
     Attributes
     ----------
     snapshot
-        All nodes of the farm as they stand before the drill.
+        All nodes of the farm as they stand before the drill; `used` without what `pods` hold.
     pods
         Running pods of `plans`; none: as the plans' statuses place them, else as the twin would.
     targets

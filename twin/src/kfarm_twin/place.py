@@ -1,4 +1,8 @@
-"""First placement of a plan: gangs first, the largest before the others, then single pods."""
+"""Placement of a plan: gangs first, the largest before the others, then single pods.
+
+Spares are left for replacements: only a workload of which pods stand already may use them, and only
+where it finds no room without.
+"""
 
 from __future__ import annotations
 
@@ -38,18 +42,18 @@ class _Placer:
         self.slot_node[slot] = node
         self.free[node] -= self.columns.workloads.need[workload]
 
-    def _rooms(self, workload: int, rank: int) -> Ints:
+    def _rooms(self, workload: int, rank: int, spares: bool = False) -> Ints:
         nodes = self.columns.nodes
         rooms = np.zeros(self.model.nodes, np.int64)
         ranks = np.ascontiguousarray(self.columns.loads.rank[workload][nodes.cluster])
         need = self.columns.workloads.need[workload]
-        filter_nodes(self.model.ready, nodes.spare, ranks, rank, False, self.free, need, rooms)
+        filter_nodes(self.model.ready, nodes.spare, ranks, rank, spares, self.free, need, rooms)
         return rooms
 
     def _ranks(self, workload: int) -> range:
         return range(int(self.columns.loads.rank[workload].max()) + 1)
 
-    def _gang(self, workload: int, out: Ints) -> bool:
+    def _gang(self, workload: int, out: Ints, spares: bool = False) -> bool:
         behaviour, nodes = self.columns.workloads, self.columns.nodes
         required, preferred = behaviour.required[workload], behaviour.preferred[workload]
         slots = np.flatnonzero(self.model.slot_workload == workload)
@@ -60,7 +64,7 @@ class _Placer:
         fixed = int(nodes.domain[required][members[0]]) if len(members) else NONE
         for rank in self._ranks(workload):
             if place_gang(
-                self._rooms(workload, rank),
+                self._rooms(workload, rank, spares),
                 nodes.spare,
                 nodes.domain[required],
                 self.columns.domains[required],
@@ -73,14 +77,14 @@ class _Placer:
                 return True
         return False
 
-    def _spread(self, workload: int, out: Ints) -> bool:
+    def _spread(self, workload: int, out: Ints, spares: bool = False) -> bool:
         nodes, placed = self.columns.nodes, 0
         slots = np.flatnonzero(self.model.slot_workload == workload)
         members = self.slot_node[slots]
         racks = int(self.columns.domains[RACK])
         in_rack = np.bincount(nodes.rack[members[members >= 0]], minlength=racks).astype(np.int64)
         for rank in self._ranks(workload):
-            rooms = self._rooms(workload, rank)
+            rooms = self._rooms(workload, rank, spares)
             placed = place_spread(rooms, nodes.spare, nodes.rack, in_rack, out, placed)
         return placed == len(out)
 
@@ -92,7 +96,9 @@ class _Placer:
         if not len(missing):
             return None
         gang = self.columns.workloads.gang[workload] == 1
-        if not (self._gang(workload, out) if gang else self._spread(workload, out)):
+        find = self._gang if gang else self._spread
+        standing = len(missing) < len(mine)
+        if not find(workload, out) and not (standing and find(workload, out, True)):
             return Shortfall(
                 self.model.workloads[workload].name, self._explain(workload, len(missing))
             )

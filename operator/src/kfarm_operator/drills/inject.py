@@ -40,7 +40,7 @@ def _unfit(s: Situation, name: str, node: DrillNode | None) -> str | None:
     if node is None:
         return f"node {name} is gone"
     if not node.consents:
-        return f"node {name} does not carry the label kfarm.dev/drill=allowed, or is of the control plane"
+        return f"node {name} has no label kfarm.dev/drill=allowed, or is of the control plane"
     if node.drill and node.drill != s.key:
         return f"node {name} is under drill {node.drill}"
     return None
@@ -196,3 +196,17 @@ def held(entry: JournalEntry, body: JSON) -> bool:
     """Whether a Lease is still under the drill's holder."""
     ours = next((c.after for c in entry.changes if c.field == LEASE_HOLDER_FIELD), None)
     return ours is not None and read_field(body, LEASE_HOLDER_FIELD) == ours
+
+
+def outlives(entry: JournalEntry, body: JSON, until: str) -> JournalEntry | None:
+    """The entry anew where a Lease was renewed since and would now outlive the drill."""
+    text = (body.get("spec") or {}).get("renewTime")
+    lasts = next((c for c in entry.changes if c.field == LEASE_SECONDS_FIELD), None)
+    if entry.kind != "Lease" or not text or lasts is None or lasts.after is None:
+        return None
+    left = (read_moment(until) - read_moment(text)).total_seconds()
+    if int(lasts.after) <= left + 0.9:
+        return None
+    shorter = lasts.model_copy(update={"after": canonical(max(1, math.floor(left)))})
+    changes = [shorter if change is lasts else change for change in entry.changes]
+    return entry.model_copy(update={"changes": changes})

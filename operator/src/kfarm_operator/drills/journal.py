@@ -153,9 +153,7 @@ def _status_patch(body: JSON, wanted: Mapping[str, str | None]) -> JSON:
     return found | ({"allocatable": allocatable} if allocatable else {})
 
 
-def marks_of(
-    open_entries: Iterable[JournalEntry], drill: str, until: str
-) -> dict[str, str | None]:
+def marks_of(open_entries: Iterable[JournalEntry], drill: str, until: str) -> dict[str, str | None]:
     """Annotations of an object with these entries not yet taken back; none of them: taken off."""
     changes = [change.as_manifest() for entry in open_entries for change in entry.changes]
     if not changes:

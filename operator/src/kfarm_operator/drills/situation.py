@@ -17,7 +17,7 @@ from kfarm_api.profile import AcceleratorProfile
 from kfarm_operator.drills.clock import read_moment
 from kfarm_operator.drills.journal import OPEN
 from kfarm_operator.drills.settings import DrillSettings
-from kfarm_operator.drills.views import DrillNode, DrillPod, Lock
+from kfarm_operator.drills.views import DrillNode, DrillPod, Lock, Sighting
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,10 @@ class Situation:
         Whether the drill's namespace carries the label; None: not looked up.
     stopped
         Whether the kill switch is on.
-    lock
-        The Lease of the farm's cluster, whoever holds it; None: there is none.
+    locks
+        Leases that the drill needs or has, whoever holds them; None: there is none.
+    seen
+        What the watches brought since the last step that was written.
     finalized
         Whether the drill carries our finalizer.
     asks_twin
@@ -56,7 +58,8 @@ class Situation:
     candidates: Sequence[Candidate] = ()
     consent: bool | None = None
     stopped: bool = False
-    lock: Lock | None = None
+    locks: Mapping[str, Lock | None] = field(default_factory=dict)
+    seen: Sequence[Sighting] = ()
     finalized: bool = False
     asks_twin: bool = False
 

@@ -16,8 +16,9 @@ from kfarm_api.drill_status import (
 )
 
 from kfarm_operator.conditions import condition, shorten
-from kfarm_operator.drills.clock import moment
+from kfarm_operator.drills.clock import moment, read_moment
 from kfarm_operator.drills.situation import Situation
+from kfarm_operator.drills.waves import is_remedy
 
 JSON = dict[str, Any]
 Verdict = Literal["Passed", "Failed", "Aborted"]
@@ -48,9 +49,7 @@ def phase(
     )
 
 
-def told(
-    timeline: Sequence[TimelineEntry], *new: TimelineEntry
-) -> list[TimelineEntry]:
+def told(timeline: Sequence[TimelineEntry], *new: TimelineEntry) -> list[TimelineEntry]:
     """A timeline with further entries, in order of time, and not too long."""
     found = list(timeline)
     for entry in new:
@@ -82,9 +81,7 @@ def with_progress(
     return status.model_copy(update={"faults": [*kept, *new.values()]})
 
 
-def with_entries(
-    status: FailureDrillStatus, entries: Iterable[JournalEntry]
-) -> FailureDrillStatus:
+def with_entries(status: FailureDrillStatus, entries: Iterable[JournalEntry]) -> FailureDrillStatus:
     """The status with these journal entries in place of the old, new ones at the end."""
     new = {one.id: one for one in entries}
     kept = [new.pop(one.id, one) for one in status.journal]
@@ -96,8 +93,7 @@ def with_entries(
 def body_of(status: FailureDrillStatus) -> JSON:
     """The status as a merge patch; explicit nulls clear what stood there before."""
     body: JSON = {
-        field.alias or name: None
-        for name, field in FailureDrillStatus.model_fields.items()
+        field.alias or name: None for name, field in FailureDrillStatus.model_fields.items()
     }
     for name, field in FailureDrillStatus.model_fields.items():
         value = getattr(status, name)
@@ -108,3 +104,24 @@ def body_of(status: FailureDrillStatus) -> JSON:
         elif value is not None:
             body[field.alias or name] = value
     return body
+
+
+def skipped(s: Situation, fault: str, why: str) -> FailureDrillStatus:
+    """A fault that is left out, and why."""
+    known = s.progress.get(fault) or FaultProgress(fault=fault, state="Waiting")
+    left = known.model_copy(update={"state": "Skipped", "message": shorten(why, 512)})
+    line = entry(s.now, "Violated", fault=fault, message=f"left out: {why}")
+    status = with_progress(s.status, [left])
+    return status.model_copy(update={"timeline": told(status.timeline, line)})
+
+
+def injected(s: Situation, one: JournalEntry) -> TimelineEntry:
+    """The line of an entry that took effect, with the pods that stood on its node."""
+    at = read_moment(one.applied_at or moment(s.now))
+    if is_remedy(one):
+        return entry(at, "Remedied", fault=one.fault, about=one.name, message="out of service")
+    pods = sum(pod.node == one.name and not pod.terminal for pod in s.pods)
+    return entry(
+        at, "Injected", fault=one.fault, about=one.name,
+        message=f"{pods} pods of the plans stand on it" if s.drill.spec.plans else "",
+    )  # fmt: skip

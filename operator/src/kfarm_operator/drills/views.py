@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from kfarm_api.drill_marks import (
     ANNOTATION_DRILL,
@@ -17,6 +17,7 @@ from kfarm_api.drill_marks import (
 )
 from kfarm_api.drill_signs import SIGNS
 from kfarm_api.layout import (
+    GATE,
     LABEL_CLUSTER,
     LABEL_FARM,
     LABEL_FARM_KIND,
@@ -25,7 +26,7 @@ from kfarm_api.layout import (
     LABEL_WORKLOAD,
 )
 
-from kfarm_operator.views import FAULT_CONDITIONS, shape_of
+from kfarm_operator.views import FAULT_CONDITIONS, quantity, shape_of
 
 JSON = dict[str, Any]
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
@@ -48,6 +49,10 @@ class DrillNode:
         Conditions by which somebody says that its accelerators are not sound, drills included.
     kwok
         Whether KWOK plays it.
+    marked
+        Whether it carries the taint of a drill.
+    devices
+        Allocatable extended resources.
     """
 
     name: str
@@ -58,6 +63,8 @@ class DrillNode:
     drill: str
     faults: tuple[str, ...]
     kwok: bool
+    marked: bool = False
+    devices: tuple[tuple[str, int], ...] = ()
 
     @property
     def farm(self) -> tuple[str, str]:
@@ -90,8 +97,10 @@ class DrillPod:
         How long it stays on a node that does not answer; None: for ever.
     daemon
         Whether it belongs to the node and is never evicted.
-    waits_for_gone
-        Whether its owner is a Job, which may wait for it to be gone before it makes another.
+    owner
+        ``KIND/NAME`` of its controller.
+    gated
+        Whether it waits for the twin's verdict.
     """
 
     namespace: str
@@ -106,6 +115,7 @@ class DrillPod:
     toleration_s: int | None
     daemon: bool
     owner: str
+    gated: bool = False
 
     @property
     def running(self) -> bool:
@@ -137,13 +147,27 @@ class DrillView:
 
 @dataclass(frozen=True)
 class Lock:
-    """The Lease by which a drill holds a farm's cluster."""
+    """The Lease by which a drill holds a farm's cluster; `stale`: nobody needs it any more."""
 
     name: str
     uid: str
     resource_version: str
     drill: str
-    until: datetime | None
+    stale: bool
+
+
+SightingKind = Literal["NodeDown", "NodeUp", "NodeMarked", "Deleting", "Gone", "Bound", "Running"]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """Something that a watch brought: what, when, and on which node."""
+
+    number: int
+    at: datetime
+    kind: SightingKind
+    name: str
+    node: str = ""
 
 
 def drill_node(body: JSON) -> DrillNode:
@@ -167,6 +191,12 @@ def drill_node(body: JSON) -> DrillNode:
             )
         ),
         kwok=LABEL_KWOK in marks,
+        marked=any(t["key"] == TAINT_DRILL for t in spec.get("taints") or ()),
+        devices=tuple(
+            (name, int(amount))
+            for name, text in (status.get("allocatable") or {}).items()
+            if "/" in name and (amount := quantity(text)).is_finite()
+        ),
     )
 
 
@@ -194,6 +224,7 @@ def drill_pod(body: JSON) -> DrillPod:
         toleration_s=_toleration(spec),
         daemon=owner.get("kind") in _DAEMONS,
         owner=f"{owner['kind']}/{owner['name']}" if owner else "",
+        gated=any(gate.get("name") == GATE for gate in spec.get("schedulingGates") or ()),
     )
 
 

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 
 from kfarm_api.drill import HEAT, RUNNER_ONLY, TWIN_ONLY, DrillFault, Flapping
 from kfarm_api.drill_marks import ANNOTATION_RUNNER
-from kfarm_api.drill_signs import DOWN
 from kfarm_api.drill_status import JournalEntry
 from kfarm_api.units import parse_decimal
 
@@ -64,11 +63,9 @@ def begins(s: Situation, fault: DrillFault) -> datetime | None:
 
 
 def by_runner(s: Situation, fault: DrillFault) -> bool:
-    """Whether the fault is made outside: by its kind, or because its nodes have real kubelets."""
-    if fault.action in RUNNER_ONLY:
-        return True
-    nodes = [s.nodes[name] for name in s.targeted.get(fault.name, ()) if name in s.nodes]
-    return fault.action in DOWN and any(not node.kwok for node in nodes)
+    """Whether the fault is made outside, by the runner."""
+    del s
+    return fault.action in RUNNER_ONLY
 
 
 def ran(s: Situation, fault: DrillFault) -> tuple[datetime | None, datetime | None]:
@@ -102,8 +99,15 @@ def waves(s: Situation, fault: DrillFault) -> list[Wave]:
         return _drains(fault, nodes, begin)
     if fault.action == "LinkFlap":
         return list(_flaps(fault, nodes, begin))
-    shows = "Device" if fault.action == "DeviceFault" else "Down"
+    shows = "Device"
+    if fault.action != "DeviceFault":
+        # a node with a real kubelet is stopped by the runner, which looks at the fault's state
+        nodes, shows = _played(s, nodes), "Down"
     return [Wave(fault, 0, nodes, begin, after(begin, fault.duration), shows)]
+
+
+def _played(s: Situation, nodes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in nodes if name not in s.nodes or s.nodes[name].kwok)
 
 
 def _drains(fault: DrillFault, nodes: tuple[str, ...], begin: datetime) -> list[Wave]:

@@ -1,0 +1,273 @@
+"""The controllers of a drill as an event loop, one future at a time: slow, and written apart.
+
+It knows nothing of `kfarm_twin.drill_cluster` but the names of its streams of random numbers, so
+that both see the same luck. Leases are renewed one by one, the monitor looks at them pass by pass,
+taints wait in a queue for a token, pods are deleted by timers, and the Job controller syncs.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+WARM_UP_S = 120.0
+DRIFT_S = 1e-6
+"""A pass of the monitor takes this long, so that passes drift past a whole grace period."""
+
+
+@dataclass
+class Timing:
+    """Figures of the cluster [s]."""
+
+    period: float = 5.0
+    grace: float = 50.0
+    renew: float = 10.0
+    rate: float = 0.1
+    gc: float = 20.0
+
+
+@dataclass
+class Pod:
+    """A pod on a node, and what is seen of it."""
+
+    name: str
+    node: str
+    toleration: float | None
+    job: str = ""
+    per_index: bool = False
+    when_gone: bool = False
+    evicted: float | None = None
+    gone: float | None = None
+    created: float | None = None
+    failed: float | None = None
+
+
+@dataclass
+class Node:
+    """A node that stops answering between two moments."""
+
+    name: str
+    start: float
+    end: float
+    age: float
+    back_delay: float
+    out_after: float | None = None
+    probe: float = -WARM_UP_S
+    lease: float = -WARM_UP_S
+    seen_lease: float = -WARM_UP_S
+    ready: bool = True
+    queued: bool = False
+    tainted: bool = False
+    out: bool = False
+    missed: float | None = None
+    taint_at: float | None = None
+    ready_at: float | None = None
+
+    @property
+    def back(self) -> float:
+        """When it answers again."""
+        return self.end + self.back_delay
+
+
+@dataclass
+class NaiveCluster:
+    """One future.
+
+    Parameters
+    ----------
+    luck
+        Value of a stream of random numbers in this future: name, least, most.
+    """
+
+    timing: Timing
+    luck: Callable[[str, float, float], float]
+    nodes: dict[str, Node]
+    pods: list[Pod]
+    fault: str
+    events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
+    count: itertools.count[int] = field(default_factory=itertools.count)
+    now: float = 0.0
+    queue: list[Node] = field(default_factory=list)
+    token_at: float = -1e9
+    tainted_so_far: int = 0
+    failures: dict[str, list[float]] = field(default_factory=dict)
+
+    def at(self, time: float, what: Callable[[], None]) -> None:
+        """Do something later."""
+        heapq.heappush(self.events, (time, next(self.count), what))
+
+    def watch(self, name: str) -> float:
+        """A write, an event, what is done about it."""
+        return self.luck(f"watch/{name}", 0.01, 0.3)
+
+    def run(self, until: float) -> None:
+        """Play until some time."""
+        for node in self.nodes.values():
+            renewal = node.start - node.age
+            while renewal > -WARM_UP_S:
+                self.at(renewal, lambda n=node: self.renew(n))  # type: ignore[misc]
+                renewal -= self.timing.renew
+            self.at(node.back, lambda n=node: self.come_back(n))  # type: ignore[misc]
+        phase = self.luck("monitor", 0.0, self.timing.period)
+        passes = -int(WARM_UP_S // self.timing.period)
+        self.at(phase + passes * self.timing.period, self.monitor)
+        gc = self.luck("pod-gc", 0.0, self.timing.gc)
+        self.at(gc, self.collect)
+        while self.events and self.events[0][0] <= until:
+            self.now, _, what = heapq.heappop(self.events)
+            what()
+
+    def renew(self, node: Node) -> None:
+        """The kubelet's part."""
+        node.lease = self.now
+
+    def come_back(self, node: Node) -> None:
+        """It renews again, and lets go of what was deleted meanwhile."""
+        node.lease = self.now
+        if node.missed is None:
+            node.ready_at = self.now
+        for pod in self.pods:
+            if pod.node == node.name and pod.evicted is not None and pod.gone is None:
+                self.let_go(pod)
+
+    def answers(self, node: Node) -> bool:
+        """Whether its kubelet runs now."""
+        return not node.start <= self.now < node.back
+
+    def monitor(self) -> None:
+        """One pass of the node lifecycle controller."""
+        for node in self.nodes.values():
+            if node.lease > node.seen_lease:
+                node.seen_lease, node.probe = node.lease, self.now
+            if node.ready and self.now - node.probe > self.timing.grace and node.missed is None:
+                node.ready = False
+                key = f"miss/{self.fault}/{node.name}/{node.start:g}"
+                late = self.now + self.watch(key)
+                self.at(late, lambda n=node: self.miss(n))  # type: ignore[misc]
+            elif not node.ready and node.missed is not None and self.answers(node):
+                node.ready, node.tainted, node.ready_at = True, False, self.now
+                if node in self.queue:
+                    self.queue.remove(node)
+        self.at(self.now + self.timing.period + DRIFT_S, self.monitor)
+
+    def miss(self, node: Node) -> None:
+        """Ready is Unknown: the node waits for its taint."""
+        if self.answers(node):
+            node.ready, node.ready_at = True, node.back
+            return
+        node.missed = self.now
+        self.queue.append(node)
+        self.serve()
+        if node.out_after is not None:
+            late = self.now + node.out_after + self.watch(f"out/{node.name}")
+            self.at(late, lambda: self.say_out(node))
+
+    def serve(self) -> None:
+        """Taint the first of the queue if there is a token, else when there will be one."""
+        if not self.queue:
+            return
+        if self.now < self.token_at - 1e-12:
+            self.at(self.token_at, self.serve)
+            return
+        node = self.queue.pop(0)
+        late = self.now + self.luck(f"taint/{self.tainted_so_far}", 0.0, 0.1)
+        self.tainted_so_far += 1
+        self.token_at = late + 1.0 / self.timing.rate
+        self.at(late, lambda: self.taint(node))
+        self.at(self.token_at, self.serve)
+
+    def taint(self, node: Node) -> None:
+        """Timers of its pods begin."""
+        if node.ready:
+            return
+        node.tainted, node.taint_at = True, self.now
+        for pod in self.pods:
+            if pod.node == node.name and pod.toleration is not None:
+                key = f"evict/{pod.name}/{self.fault}/{node.start:g}"
+                due = self.now + pod.toleration + self.watch(key)
+                self.at(due, lambda p=pod: self.evict(p, by_taint=True))  # type: ignore[misc]
+
+    def say_out(self, node: Node) -> None:
+        """The taint out-of-service: pods are deleted at once."""
+        if self.answers(node):
+            return
+        node.out = True
+        for pod in self.pods:
+            if pod.node == node.name:
+                self.evict(pod, by_taint=False)
+
+    def evict(self, pod: Pod, *, by_taint: bool) -> None:
+        """Delete a pod; on a node that is off it stays Terminating."""
+        node = self.nodes[pod.node]
+        if pod.evicted is not None or (by_taint and not node.tainted):
+            return
+        pod.evicted, pod.failed = self.now, node.missed
+        if self.answers(node):
+            self.let_go(pod)
+        if not pod.when_gone:
+            self.failed(pod)
+
+    def collect(self) -> None:
+        """One pass of the pod garbage collector."""
+        for pod in self.pods:
+            node = self.nodes[pod.node]
+            if pod.evicted is not None and pod.gone is None and node.out:
+                if not self.answers(node):
+                    self.gone(pod)
+        self.at(self.now + self.timing.gc, self.collect)
+
+    def let_go(self, pod: Pod) -> None:
+        """The kubelet ends it."""
+        node = self.nodes[pod.node]
+        late = self.now + self.watch(f"gone/{pod.name}/{self.fault}/{node.start:g}")
+        self.at(late, lambda: self.gone(pod))
+
+    def gone(self, pod: Pod) -> None:
+        """It is no longer in the API."""
+        if pod.gone is None:
+            pod.gone = self.now
+            if pod.when_gone:
+                self.failed(pod)
+
+    def failed(self, pod: Pod) -> None:
+        """Its owner sees that it has failed."""
+        if not pod.job:
+            self.at(self.now + self.watch(f"made/{pod.name}"), lambda: self.make([pod]))
+            return
+        self.failures.setdefault(pod.job, [])
+        self.failures[pod.job].append(pod.failed if pod.failed is not None else self.now)
+        self.at(self.now + 1.0, lambda: self.sync(pod.job))
+
+    def sync(self, job: str) -> None:
+        """The Job controller makes what is missing, unless it backs off."""
+        missing = [
+            pod
+            for pod in self.pods
+            if pod.job == job
+            and (pod.gone if pod.when_gone else pod.evicted) is not None
+            and pod.created is None
+        ]
+        if not missing:
+            return
+        if missing[0].per_index:
+            for pod in missing:
+                due = (pod.failed or 0.0) + 10.0
+                if self.now >= due - 1e-9:
+                    self.make([pod])
+                else:
+                    self.at(due, lambda: self.sync(job))
+            return
+        known = self.failures[job]
+        wait = min(10.0 * 2.0 ** (len(known) - 1), 600.0)
+        due = max(known) + wait
+        if self.now >= due - 1e-9:
+            self.make(missing)
+        else:
+            self.at(due, lambda: self.sync(job))
+
+    def make(self, pods: list[Pod]) -> None:
+        """New pods in place of these."""
+        for pod in pods:
+            pod.created = self.now

@@ -1,0 +1,247 @@
+"""What the twin says of a drill before it happens: the cluster's clock, heat, and repairs."""
+
+from __future__ import annotations
+
+import numpy as np
+from kfarm_api.drill import HEAT, RUNNER_ONLY, DrillFault
+from kfarm_api.drill_status import DrillMetric, PredictedEffect
+
+from kfarm_twin.drill_cluster import ClusterClock, Departure, NodeTimes, Wave
+from kfarm_twin.drill_delays import Delays, Draws
+from kfarm_twin.drill_floor import Floor, PlanFloor
+from kfarm_twin.drill_heat import DrillHeat, HeatOutcome
+from kfarm_twin.drill_measure import Found, Out, Played, leaves, measure, seconds
+from kfarm_twin.drill_metrics import (
+    UNITS,
+    summarize,
+)
+from kfarm_twin.drill_request import CurvePoint, DrillPrediction, DrillRequest
+
+NS = 1e9
+SECONDS_PER_HOUR = 3600.0
+MOST_TEXTS = 32
+MOST_EFFECTS = 1024
+DOWN = frozenset({"NodeDown", "RackPower", "Pdu", "LeafSwitch", "Burst"})
+NEVER = np.inf
+
+
+def predict_json(request: bytes) -> bytes:
+    """Entry of the fork server: a `DrillRequest` as JSON in, its `DrillPrediction` as JSON out."""
+    found = predict(DrillRequest.model_validate_json(request))
+    return found.model_dump_json(by_alias=True).encode()
+
+
+def predict(request: DrillRequest) -> DrillPrediction:
+    """Play a drill's futures.
+
+    Raises
+    ------
+    InputError
+        When farm, profiles and pods do not fit together.
+    """
+    return _Drill(request).predict()
+
+
+class _Drill:
+    """One prediction, step by step."""
+
+    def __init__(self, request: DrillRequest) -> None:
+        self.request, self.spec = request, request.drill.spec
+        self.targets = {target.fault: target for target in request.targets}
+        simulation = self.spec.simulation
+        self.draws = Draws(simulation.seed, simulation.futures)
+        self.delays = Delays.of(self.spec.delays, request.measured)
+        self.floor = Floor(request)
+        self.warnings = list(self.floor.warnings)
+        self.assumptions = self.delays.told()
+        nodes = request.snapshot.nodes
+        self.clock = ClusterClock(
+            self.delays,
+            self.draws,
+            len(nodes),
+            sum(not node.ready for node in nodes),
+            request.measured.lease_age_s,
+        )
+        self.heat: dict[str, HeatOutcome] = {}
+        self.effects: list[PredictedEffect] = []
+
+    def predict(self) -> DrillPrediction:
+        """All metrics, effects and moments."""
+        self._play_heat()
+        waves = sorted(
+            (wave for fault in self.spec.faults for wave in self._waves(fault)),
+            key=lambda wave: wave.start,
+        )
+        times = self.clock.node_times(waves)
+        out = self._departures(waves, times)
+        self._hold_up([one.departure for one in out])
+        played = Played(self.request, self.targets, self.draws, self.floor, times, out, self.heat)
+        return self._conclude(measure(played), played.end)
+
+    def _play_heat(self) -> None:
+        faults = [fault for fault in self.spec.faults if fault.action in HEAT]
+        if not faults:
+            return
+        heat = DrillHeat(self.request, self.floor)
+        self.assumptions += heat.told
+        self.assumptions.append("heat is played once, with the inputs as stated: no interval")
+        for fault in faults:
+            target = self.targets.get(fault.name)
+            outcome = heat.play(fault, target) if target else None
+            if outcome is None or target is None:
+                self.warnings.append(
+                    f"fault {fault.name}: the farm describes nothing it could fail"
+                )
+                continue
+            self.heat[fault.name] = outcome
+            self.effects += outcome.effects(target.nodes, seconds(fault.duration))
+        if len(self.effects) > MOST_EFFECTS:
+            self.warnings.append(f"only {MOST_EFFECTS} of {len(self.effects)} effects are given")
+            self.effects = self.effects[:MOST_EFFECTS]
+
+    def _waves(self, fault: DrillFault) -> list[Wave]:
+        """The nodes of a fault, in the waves in which they are hit."""
+        target = self.targets.get(fault.name)
+        if target is None or not target.nodes or fault.action in RUNNER_ONLY:
+            return []
+        start, lasts = seconds(fault.at), seconds(fault.duration)
+        if fault.action in HEAT:
+            return self._heat_waves(fault, start, lasts)
+        remedy = fault.remedy
+        drain = seconds(remedy.after) if remedy and remedy.action == "Drain" else None
+        out = seconds(remedy.after) if remedy and remedy.action == "OutOfService" else None
+        if fault.action in DOWN:
+            nodes = tuple(target.nodes)
+            return [Wave(fault.name, "Down", nodes, start, start + lasts, drain, out)]
+        if fault.action == "Drain":
+            step = fault.at_once or 1
+            groups = [target.nodes[i : i + step] for i in range(0, len(target.nodes), step)]
+            return [
+                Wave(
+                    fault.name, "Drained", tuple(group), start + i * lasts, start + (i + 1) * lasts
+                )
+                for i, group in enumerate(groups)
+            ]
+        return [Wave(fault.name, "Marked", tuple(target.nodes), start, start + lasts, drain)]
+
+    def _heat_waves(self, fault: DrillFault, start: float, lasts: float) -> list[Wave]:
+        """Nodes that heat turns off, from the predicted moment to the end of the fault."""
+        found: dict[float, list[str]] = {}
+        for effect in self.effects:
+            if effect.fault == fault.name and effect.effect == "HeatShutdown":
+                at = self.heat[fault.name].shutdown_s or 0.0
+                found.setdefault(at, []).append(effect.node)
+        return [
+            Wave(fault.name, "Down", tuple(sorted(nodes)), start + at, start + lasts)
+            for at, nodes in found.items()
+        ]
+
+    def _departures(self, waves: list[Wave], times: list[NodeTimes]) -> list[Out]:
+        """Pods of all waves: when they leave, and where those go that took their place."""
+        known = {(id(one.wave), one.name): one for one in times}
+        out: list[Out] = []
+        for wave in waves:
+            hit = self.floor.on(wave.nodes)
+            mine = [self._leave(floor, slot, known, wave) for floor, slot in hit]
+            out += mine
+            gone = [name for one in waves if _overlap(one, wave) for name in one.nodes]
+            self._replace([one for one in mine if leaves(one.departure)], gone)
+        self.clock.successors([one.departure for one in out])
+        return out
+
+    def _leave(
+        self, floor: PlanFloor, slot: int, known: dict[tuple[int, str], NodeTimes], wave: Wave
+    ) -> Out:
+        name = floor.model.names.nodes[int(floor.slot_node[slot])]
+        node, pod = known[id(wave), name], floor.pods[slot]
+        label = floor.slot_name(slot)
+        never = np.full(self.draws.futures, NEVER)
+        departure = Departure(
+            slot=label,
+            plan=floor.name,
+            node=node,
+            toleration_s=pod.toleration_s if pod else self.delays.toleration,
+            job=f"{floor.name}/{pod.job}" if pod and pod.job else "",
+            per_index=pod.backoff_per_index if pod else True,
+            when_gone=pod.replaced_when_gone if pod else False,
+            evicted=never,
+            gone=never,
+            failed=never,
+            waits=np.zeros(self.draws.futures),
+        )
+        if pod is None and floor.workload(slot).class_ == "Training":
+            departure.job = label
+        self.clock.departure(node, departure)
+        return Out(floor, slot, node, departure)
+
+    def _replace(self, leaving: list[Out], nodes_out: list[str]) -> None:
+        """Find room for those that leave; without, they wait until their nodes are back."""
+        plans = {one.floor.name: one.floor for one in leaving}
+        for name, floor in plans.items():
+            mine = [one for one in leaving if one.floor is floor]
+            why = self.floor.move(floor, [one.slot for one in mine], nodes_out)
+            if why is None:
+                continue
+            self.warnings.append(
+                f"plan {name}: no room for what is lost until nodes are back: {why}"
+            )
+            back = np.stack([one.node.ready for one in mine]).max(axis=0)
+            for one in mine:
+                one.departure.waits = back
+
+    def _hold_up(self, departures: list[Departure]) -> None:
+        """No verdict and no binding while the API server or the operator is away."""
+        for fault in self.spec.faults:
+            if fault.action not in RUNNER_ONLY:
+                continue
+            start = seconds(fault.at)
+            end = start + seconds(fault.duration)
+            for one in departures:
+                held = (one.replaced > start) & (one.replaced < end)
+                late = np.where(held, end - one.replaced, 0.0)
+                one.replaced, one.running = one.replaced + late, one.running + late
+
+    def _conclude(self, found: Found, end: float) -> DrillPrediction:
+        metrics: list[DrillMetric] = []
+        for name in UNITS:
+            values = found.metrics.get(name)
+            if values is None:
+                continue
+            summary = summarize(name, values)
+            if summary is None:
+                share = 100.0 * float(np.isfinite(values).mean())
+                self.warnings.append(
+                    f"{name} is left out: it comes within the drill in {share:.3g} % of futures"
+                )
+                continue
+            metrics.append(summary)
+        return DrillPrediction(
+            metrics=metrics,
+            effects=self.effects,
+            timeline=sorted(found.moments, key=lambda one: (one.median, one.fault, one.event)),
+            curve=self._curve(end),
+            futures=self.draws.futures,
+            seed=self.draws.seed,
+            inputs_digest=self.request.digest(),
+            assumptions=_shortened(self.assumptions),
+            warnings=_shortened(self.warnings),
+        )
+
+    def _curve(self, end: float) -> list[CurvePoint]:
+        """Of the fault that gets hottest, up to the end of the drill."""
+        if not self.heat:
+            return []
+        worst = max(self.heat.values(), key=lambda one: one.hottest_c)
+        start = next(seconds(f.at) for f in self.spec.faults if f.name == worst.fault)
+        moved = [point.model_copy(update={"at": point.at + start}) for point in worst.curve]
+        return [point for point in moved if point.at <= end]
+
+
+def _overlap(one: Wave, other: Wave) -> bool:
+    """Whether `one` is on when `other` begins."""
+    return one.start <= other.start < one.end
+
+
+def _shortened(texts: list[str]) -> list[str]:
+    """As many and as long as a status holds, each once."""
+    return [text[:512] for text in dict.fromkeys(texts)][:MOST_TEXTS]

@@ -1,0 +1,153 @@
+"""How fast a cluster notices and acts: figures of Kubernetes and KWOK, each with its source.
+
+Paths are those of kubernetes v1.36.3 (``pkg/controller``) and kwok v0.8.0 (``pkg/kwok``). Each
+stream of random numbers has a key of its own, made of the seed and its name, so that a delay that
+is added or left out moves no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from kfarm_api.drill import ClusterDelays
+from kfarm_api.units import parse_duration_ns, parse_quantity
+
+from kfarm_twin.arrays import Floats
+from kfarm_twin.drill_request import MeasuredDelays
+
+NS = 1e9
+TAINT_PERIOD_S = 0.1
+"""The queue of nodes to taint is looked at so often (nodelifecycle/scheduler,
+NodeEvictionPeriod)."""
+SECONDARY_RATE = 0.01
+"""Nodes a second in a large zone that is disrupted (--secondary-node-eviction-rate)."""
+LARGE_CLUSTER = 50
+"""A zone of more nodes is large (--large-cluster-size-threshold); in a smaller one that is
+disrupted no node is tainted any more (nodelifecycle, ReducedQPSFunc)."""
+UNHEALTHY_SHARE = 0.55
+"""From this share of nodes not ready, and more than two, a zone is disrupted
+(--unhealthy-zone-threshold; nodelifecycle, ComputeZoneState)."""
+BACKOFF_S = 10.0
+"""After the first failure of a Job; doubled with each one more (job, DefaultJobPodFailureBackOff).
+"""
+BACKOFF_MOST_S = 600.0
+"""(job, MaxJobPodFailureBackOff)"""
+JOB_BATCH_S = 1.0
+"""Events of pods are looked at together so long after the first (job, SyncJobBatchPeriod)."""
+LEASE_JITTER = 0.04
+"""A KWOK node's Lease is renewed every period and up to this share later
+(controllers/controller.go, renewIntervalJitter)."""
+WATCH_S = (0.01, 0.3)
+"""From a write to what a controller does about it: a watch event, a queue, a write (assumption)."""
+BIND_S = (0.02, 0.3)
+"""From release to binding: one pass of the scheduler (assumption)."""
+VERDICT_S = (0.3, 5.0)
+"""Of the gate, where neither stated nor measured: collecting inputs, a run of the twin, the writes
+of claim and release (assumption; 2 s of it is the least pause between two runs for a plan)."""
+POD_START_S = (0.2, 4.0)
+"""From release to Running, likewise (assumption, for KWOK; real images take longer)."""
+
+
+@dataclass(frozen=True)
+class Delays:
+    """Figures of one cluster [s].
+
+    Attributes
+    ----------
+    eviction_rate
+        Nodes tainted a second.
+    verdict, pod_start
+        One figure: that; several: one of them by chance; two in a `range`: between them.
+    """
+
+    period: float
+    grace: float
+    renew: float
+    eviction_rate: float
+    gc_period: float
+    toleration: float
+    verdict: tuple[float, ...]
+    pod_start: tuple[float, ...]
+    verdict_assumed: bool
+    pod_start_assumed: bool
+
+    @classmethod
+    def of(cls, stated: ClusterDelays, measured: MeasuredDelays) -> Delays:
+        """As the drill states them, else as measured, else as assumed."""
+        verdict, verdict_assumed = _samples(stated.verdict, measured.verdict_s, VERDICT_S)
+        start, start_assumed = _samples(stated.pod_start, measured.pod_start_s, POD_START_S)
+        return cls(
+            period=_seconds(stated.node_monitor_period),
+            grace=_seconds(stated.node_monitor_grace_period),
+            renew=_seconds(stated.lease_renew_interval),
+            eviction_rate=parse_quantity(stated.node_eviction_rate),
+            gc_period=_seconds(stated.pod_gc_period),
+            toleration=_seconds(stated.toleration),
+            verdict=verdict,
+            pod_start=start,
+            verdict_assumed=verdict_assumed,
+            pod_start_assumed=start_assumed,
+        )
+
+    def told(self) -> list[str]:
+        """What was assumed, in sentences."""
+        notes = [
+            f"a node is missed after {self.grace:g} s (node-monitor-grace-period) without a renewed"
+            f" Lease (every {self.renew:g} s), looked at every {self.period:g} s",
+            f"{self.eviction_rate:g} nodes a second are tainted (node-eviction-rate); pods leave"
+            f" {self.toleration:g} s later unless they state another toleration",
+            "pods of a dead node stay Terminating until it is back or is said to be out of"
+            f" service; then the next pass of pod GC (every {self.gc_period:g} s) lets them go",
+        ]
+        for what, assumed, values in (
+            ("verdict of the gate", self.verdict_assumed, self.verdict),
+            ("start of a pod", self.pod_start_assumed, self.pod_start),
+        ):
+            if assumed:
+                notes.append(
+                    f"{what}: {values[0]:g} to {values[1]:g} s (assumption; nothing was measured)"
+                )
+        return notes
+
+
+def _seconds(text: str) -> float:
+    return parse_duration_ns(text) / NS
+
+
+def _samples(
+    stated: str | None, measured: Sequence[float], assumed: tuple[float, float]
+) -> tuple[tuple[float, ...], bool]:
+    if stated is not None:
+        return (_seconds(stated),), False
+    if measured:
+        return tuple(sorted(measured)), False
+    return assumed, True
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers of the futures: the same for the same seed and name."""
+
+    seed: int
+    futures: int
+
+    def uniform(self, name: str, low: float = 0.0, high: float = 1.0) -> Floats:
+        """[F] between two bounds."""
+        key = hashlib.sha256(f"{self.seed}\0{name}".encode()).digest()[:16]
+        bits = np.random.Philox(key=np.frombuffer(key, np.dtype("<u8")))
+        raw = bits.random_raw(self.futures) >> np.uint64(11)
+        return np.asarray(low + (high - low) * (raw.astype(np.float64) * 2.0**-53))
+
+    def exponential(self, name: str, mean: float) -> Floats:
+        """[F] with this mean."""
+        return np.asarray(-mean * np.log1p(-self.uniform(name)))
+
+    def sampled(self, name: str, values: tuple[float, ...], *, between: bool) -> Floats:
+        """[F] of the values, or `between` the two of them."""
+        if between:
+            return self.uniform(name, values[0], values[1])
+        places = (self.uniform(name) * len(values)).astype(np.int64)
+        return np.asarray(values, np.float64)[np.minimum(places, len(values) - 1)]

@@ -1,0 +1,184 @@
+"""Where the pods of a drill's plans stand, and where they go: the placement that the gate uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from kfarm_api.base import Reference
+from kfarm_api.farm import GPUFarm, NPUFarm
+from kfarm_api.plan import PlacementPlan, Workload
+
+from kfarm_twin.arrays import ACCELERATORS, Ints
+from kfarm_twin.compile import Model, compile_farm
+from kfarm_twin.drill_request import DrillPod, DrillRequest
+from kfarm_twin.place import Shortfall, place
+from kfarm_twin.request import InputError
+
+
+@dataclass
+class PlanFloor:
+    """One plan: its model, and the node of each of its slots; -1 for none.
+
+    Attributes
+    ----------
+    pods
+        What is known of the pod of each slot; None where the twin made it up.
+    """
+
+    plan: PlacementPlan
+    model: Model
+    slot_node: Ints
+    pods: list[DrillPod | None]
+
+    @property
+    def name(self) -> str:
+        """Name of the plan."""
+        return self.plan.metadata.name
+
+    def workload(self, slot: int) -> Workload:
+        """What a slot is of."""
+        return self.model.workloads[int(self.model.slot_workload[slot])]
+
+    def slot_name(self, slot: int) -> str:
+        """``PLAN/WORKLOAD-INDEX``, for people and streams."""
+        return f"{self.name}/{self.workload(slot).name}-{int(self.model.slot_index[slot])}"
+
+    def accelerators(self, slot: int) -> int:
+        """Accelerators of the pod of a slot."""
+        return self.workload(slot).accelerators_per_pod
+
+
+class Floor:
+    """All plans of a drill on its farm."""
+
+    def __init__(self, request: DrillRequest) -> None:
+        self.request = request
+        self.warnings: list[str] = []
+        self.plans: list[PlanFloor] = []
+        for plan in request.plans:
+            self._add(plan)
+
+    def _add(self, plan: PlacementPlan) -> None:
+        request = self.request
+        farm = request.farm
+        if not any((r.kind, r.name) == (farm.kind, farm.metadata.name) for r in plan.spec.farms):
+            self.warnings.append(f"plan {plan.metadata.name} is not for farm {farm.metadata.name}")
+            return
+        own = _on(plan, farm)
+        snapshot = request.snapshot.model_copy(update={"survivors": []})
+        model = compile_farm([farm], request.profiles, own, snapshot)
+        found = PlanFloor(plan, model, np.full(len(model.slot_workload), -1, np.int64), [])
+        found.pods = [None] * len(found.slot_node)
+        mine = [pod for pod in request.pods if pod.plan == plan.metadata.name]
+        if mine or request.pods:
+            self._seat(found, mine)
+        elif not self._from_status(found):
+            self._make_up(found)
+        self.plans.append(found)
+
+    def _seat(self, floor: PlanFloor, pods: Sequence[DrillPod]) -> None:
+        """Running pods take the slots of their workload in the order of their names."""
+        rows = {name: row for row, name in enumerate(floor.model.names.nodes)}
+        taken: dict[str, int] = {}
+        for pod in sorted(pods, key=lambda one: (one.workload, one.name)):
+            place_of = taken.get(pod.workload, 0)
+            taken[pod.workload] = place_of + 1
+            slots = [
+                slot
+                for slot in range(len(floor.slot_node))
+                if floor.workload(slot).name == pod.workload
+            ]
+            if pod.node not in rows:
+                raise InputError(
+                    f"pod {pod.name}", f"node {pod.node!r}", "a node of the drill's farm"
+                )
+            if place_of < len(slots):
+                floor.slot_node[slots[place_of]] = rows[pod.node]
+                floor.pods[slots[place_of]] = pod
+
+    def _from_status(self, floor: PlanFloor) -> bool:
+        """Take the places that the plan's status names; False where it names none of them."""
+        status = floor.plan.status
+        placements = {p.workload: p.slots for p in (status.placements if status else ())}
+        rows = {name: row for row, name in enumerate(floor.model.names.nodes)}
+        known = False
+        for slot in range(len(floor.slot_node)):
+            slots = placements.get(floor.workload(slot).name, [])
+            index = int(floor.model.slot_index[slot])
+            if index < len(slots) and slots[index].node in rows:
+                floor.slot_node[slot] = rows[slots[index].node]
+                known = True
+        return known
+
+    def _make_up(self, floor: PlanFloor) -> None:
+        """Place the plan as the gate would, beside the plans before it."""
+        placed = place(self._model(floor, ()))
+        if isinstance(placed, Shortfall):
+            self.warnings.append(f"plan {floor.name} has no place: {placed.message}")
+            return
+        floor.slot_node = placed.copy()
+        self.warnings.append(
+            f"plan {floor.name}: its pods are taken to stand where the twin puts them"
+        )
+
+    def _model(self, floor: PlanFloor, out: Iterable[str]) -> Model:
+        """The plan's model with nodes out, its slots fixed, and other plans' pods in the way."""
+        model = floor.model
+        free = model.columns.nodes.free.copy()
+        for other in self.plans:
+            if other is not floor:
+                placed = other.slot_node >= 0
+                need = other.model.columns.workloads.need[other.model.slot_workload[placed]]
+                np.subtract.at(free, other.slot_node[placed], need)
+        ready = model.ready.copy()
+        lost = set(out)
+        for row, name in enumerate(model.names.nodes):
+            if name in lost:
+                ready[row] = 0
+        columns = model.columns._replace(
+            nodes=model.columns.nodes._replace(free=np.maximum(free, 0))
+        )
+        return replace(model, columns=columns, ready=ready, fixed=floor.slot_node)
+
+    def on(self, nodes: Iterable[str]) -> list[tuple[PlanFloor, int]]:
+        """Slots of all plans that stand on some nodes."""
+        wanted = set(nodes)
+        return [
+            (floor, slot)
+            for floor in self.plans
+            for slot in range(len(floor.slot_node))
+            if floor.slot_node[slot] >= 0
+            and floor.model.names.nodes[int(floor.slot_node[slot])] in wanted
+        ]
+
+    def move(self, floor: PlanFloor, slots: Sequence[int], out: Iterable[str]) -> str | None:
+        """Find new nodes for slots of a plan; why there is no room, or None when all found one.
+
+        Without room they stay where they are: that is where they come back.
+        """
+        before = floor.slot_node.copy()
+        floor.slot_node[list(slots)] = -1
+        placed = place(self._model(floor, out))
+        if isinstance(placed, Shortfall):
+            floor.slot_node = before
+            return placed.message
+        floor.slot_node = placed.copy()
+        return None
+
+    def node_accelerators(self) -> Ints:
+        """Accelerators that plans hold on each node of the farm's first model."""
+        model = self.plans[0].model
+        held = np.zeros(model.nodes, np.int64)
+        for floor in self.plans:
+            placed = floor.slot_node >= 0
+            need = floor.model.columns.workloads.need[floor.model.slot_workload[placed]]
+            np.add.at(held, floor.slot_node[placed], need[:, ACCELERATORS])
+        return held
+
+
+def _on(plan: PlacementPlan, farm: GPUFarm | NPUFarm) -> PlacementPlan:
+    """The plan on this farm alone: a drill looks at one."""
+    only = [Reference(kind=farm.kind, name=farm.metadata.name)]
+    return plan.model_copy(update={"spec": plan.spec.model_copy(update={"farms": only})})

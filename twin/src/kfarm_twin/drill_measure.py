@@ -1,0 +1,281 @@
+"""What is counted in a drill: seconds, pods, nodes, hours lost, heat and repairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from kfarm_api.drill import RUNNER_ONLY, DrillFault
+from kfarm_api.drill_status import FaultTargets
+from kfarm_api.units import parse_duration_ns
+
+from kfarm_twin.arrays import Floats
+from kfarm_twin.compile import cluster_refs
+from kfarm_twin.drill_cluster import Departure, NodeTimes
+from kfarm_twin.drill_delays import Draws
+from kfarm_twin.drill_floor import Floor, PlanFloor
+from kfarm_twin.drill_heat import HeatOutcome
+from kfarm_twin.drill_metrics import (
+    SHARES,
+    Spell,
+    all_back,
+    covered,
+    largest,
+    latest,
+    most_at_once,
+)
+from kfarm_twin.drill_repairs import BREAKING, Broken, crews_left, mean_repair_s, mend
+from kfarm_twin.drill_request import DrillRequest, PredictedMoment
+from kfarm_twin.outcomes import order_statistics
+
+NS = 1e9
+SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Out:
+    """A pod that is out: where it stood, and what came of it, or that it stayed."""
+
+    floor: PlanFloor
+    slot: int
+    node: NodeTimes
+    departure: Departure
+
+
+@dataclass
+class Found:
+    """Metrics [F], NaN where a future has none, and moments."""
+
+    metrics: dict[str, Floats] = field(default_factory=dict)
+    moments: list[PredictedMoment] = field(default_factory=list)
+
+    def keep(self, name: str, values: Floats | None) -> None:
+        """Add a metric, if there is one."""
+        if values is not None:
+            self.metrics[name] = values
+
+
+@dataclass(frozen=True)
+class Played:
+    """The futures of a drill: times of its nodes, pods that are out, heat."""
+
+    request: DrillRequest
+    targets: Mapping[str, FaultTargets]
+    draws: Draws
+    floor: Floor
+    times: list[NodeTimes]
+    out: list[Out]
+    heat: Mapping[str, HeatOutcome]
+
+    @property
+    def end(self) -> float:
+        """When the drill has ended at the latest [s]."""
+        spec = self.request.drill.spec
+        last = max(seconds(one.at) + seconds(one.duration) * self.turns(one) for one in spec.faults)
+        return min(last + seconds(spec.observe), seconds(spec.limits.time_to_live))
+
+    def turns(self, fault: DrillFault) -> int:
+        """How many times its duration a fault takes: groups of nodes that are drained in turn."""
+        target = self.targets.get(fault.name)
+        if fault.action != "Drain" or target is None:
+            return 1
+        return max(-(-len(target.nodes) // (fault.at_once or 1)), 1)
+
+
+def measure(played: Played) -> Found:
+    """All metrics and moments of a drill."""
+    found = Found()
+    one = _Measure(played)
+    one.seconds(found)
+    one.counts(found)
+    one.heat_metrics(found)
+    one.repairs(found)
+    return found
+
+
+class _Measure:
+    def __init__(self, played: Played) -> None:
+        self.played = played
+        self.request, self.spec = played.request, played.request.drill.spec
+        self.targets, self.draws = played.targets, played.draws
+        self.floor, self.heat = played.floor, played.heat
+
+    def seconds(self, found: Found) -> None:
+        """Times from each fault's beginning to the last of what it does; the largest counts."""
+        parts: dict[str, list[Floats]] = {}
+        times, out = self.played.times, self.played.out
+        for fault in self.spec.faults:
+            since = seconds(fault.at)
+            nodes = [one for one in times if one.wave.fault == fault.name]
+            mine = [one for one in out if one.node.wave.fault == fault.name]
+            gone = [one.departure for one in mine if leaves(one.departure)]
+            if fault.action not in RUNNER_ONLY:
+                self._moment(found, "Injected", fault, np.full(self.draws.futures, since))
+            rows = (
+                ("seconds_to_detect", "Detected", latest([one.missed for one in nodes], since)),
+                ("seconds_to_evict", "Evicted", latest([one.evicted for one in gone], since)),
+                ("", "Gone", latest([one.gone for one in gone], since)),
+                ("seconds_to_replace", "Replaced", latest([one.replaced for one in gone], since)),
+                ("", "Running", latest([one.running for one in gone], since)),
+                ("seconds_to_recover", "Recovered", self._recovered(mine, since)),
+            )
+            for name, event, values in rows:
+                if values is None:
+                    continue
+                self._moment(found, event, fault, values + since)
+                if name:
+                    parts.setdefault(name, []).append(values)
+            if fault.action not in RUNNER_ONLY and fault.action != "RepairCrewShortage":
+                over = since + seconds(fault.duration) * self.played.turns(fault)
+                self._moment(found, "FaultEnded", fault, np.full(self.draws.futures, over))
+        for name, values_of in parts.items():
+            found.keep(name, largest(values_of))
+
+    def _recovered(self, out: list[Out], since: float) -> Floats | None:
+        """Until successors run, or the node of those that stayed is Ready again."""
+        ends = [end for one in out for end in (self._pod_end(one),) if end is not None]
+        return all_back(ends, since, self.played.end)
+
+    @staticmethod
+    def _pod_end(one: Out) -> Floats | None:
+        """When the place of a pod is filled again; None where it was never out."""
+        left = np.isfinite(one.departure.evicted)
+        if one.node.wave.kind != "Down" and not left.any():
+            return None
+        stayed = one.node.ready if one.node.wave.kind == "Down" else np.zeros(len(left))
+        return np.where(left, one.departure.running, stayed)
+
+    def _moment(self, found: Found, event: str, fault: DrillFault, values: Floats) -> None:
+        there = values[np.isfinite(values)]
+        if len(there) * 2 < len(values) or not len(there):
+            return
+        low, median, high = (round(x, 3) for x in order_statistics(there, SHARES))
+        moment = PredictedMoment(event=event, fault=fault.name, low=low, median=median, high=high)
+        found.moments.append(moment)
+
+    def counts(self, found: Found) -> None:
+        """Pods and nodes that are out, and what they would have computed."""
+        futures, times, out = self.draws.futures, self.played.times, self.played.out
+        down = [Spell(one.missed, one.ready) for one in times if one.wave.kind == "Down"]
+        marked = [Spell(one.missed, one.ready) for one in times if one.wave.kind != "Down"]
+        if self.floor.plans:
+            slots = {(one.floor.name, one.slot) for one in out}
+            found.keep("pods_affected", np.full(futures, float(len(slots))))
+            found.keep("pods_pending_max", most_at_once(self._pod_spells(out, seen=True), futures))
+            found.keep("lost_accelerator_hours", self._lost_hours(out))
+        if down:
+            found.keep("nodes_down_max", most_at_once(down, futures))
+        if down or marked:
+            worst = most_at_once(down + marked, futures)
+            found.keep("healthy_nodes_min", np.maximum(self._healthy() - worst, 0.0))
+
+    def _healthy(self) -> float:
+        """Nodes of the targets' clusters that are fit before the drill."""
+        hit = {name for target in self.targets.values() for name in target.nodes}
+        nodes = self.request.snapshot.nodes
+        clusters = {node.cluster for node in nodes if node.name in hit}
+        return float(
+            sum(node.ready and node.schedulable for node in nodes if node.cluster in clusters)
+        )
+
+    def _pod_spells(self, out: list[Out], *, seen: bool) -> list[Spell]:
+        """When places of pods are not filled: as the cluster sees it, or from the fault itself."""
+        spells = []
+        for one in out:
+            end = self._pod_end(one)
+            if end is None:
+                continue
+            start = one.departure.evicted
+            if one.node.wave.kind == "Down":
+                begun = np.full(self.draws.futures, one.node.wave.start)
+                start = one.node.missed if seen else begun
+                start = np.minimum(start, one.departure.evicted) if seen else start
+            weight = 1.0 if seen else float(one.floor.accelerators(one.slot))
+            spells.append(Spell(start, end, weight))
+        return spells
+
+    def _lost_hours(self, out: list[Out]) -> Floats:
+        """Accelerators of gangs that cannot go on, and of other pods that are out, over time."""
+        futures, end = self.draws.futures, self.played.end
+        total = np.zeros(futures)
+        groups: dict[tuple[str, str], list[Out]] = {}
+        for one in out:
+            groups.setdefault((one.floor.name, one.floor.workload(one.slot).name), []).append(one)
+        for members in groups.values():
+            workload = members[0].floor.workload(members[0].slot)
+            spells = self._pod_spells(members, seen=False)
+            if workload.gang and workload.elastic is None:
+                whole = float(workload.pods * workload.accelerators_per_pod)
+                total += whole * covered(spells, end, futures)
+                continue
+            for spell in spells:
+                total += spell.weight * covered([spell], end, futures)
+        return total / SECONDS_PER_HOUR
+
+    def heat_metrics(self, found: Found) -> None:
+        """The hottest, the soonest and the most over the faults of the cooling."""
+        if not self.heat:
+            return
+        futures = self.draws.futures
+        played = list(self.heat.values())
+        times = [one.throttle_s for one in played if one.throttle_s is not None]
+        rows = {
+            "accelerator_temperature_max": max(one.hottest_c for one in played),
+            "throttled_nodes_max": float(len({n for one in played for n in one.throttled})),
+            "heat_shutdowns": float(len({n for one in played for n in one.shut_down})),
+        }
+        if times:
+            rows["seconds_to_throttle"] = min(times)
+        for name, value in rows.items():
+            found.keep(name, np.full(futures, value))
+
+    def repairs(self, found: Found) -> None:
+        """Per cluster: what broke, and the crews that are left for it."""
+        refs = cluster_refs([self.request.farm], self.request.profiles)
+        waiting, mended = np.zeros(self.draws.futures), []
+        for ref in refs:
+            names = {place.name for place in ref.places}
+            label = f"{ref.farm.metadata.name}-{ref.cluster.name}"
+            broken = [
+                Broken(node, seconds(fault.at))
+                for fault in self.spec.faults
+                if fault.action in BREAKING
+                for node in self._nodes(fault)
+                if node in names
+            ]
+            mean = mean_repair_s(ref)
+            if not broken or mean is None:
+                continue
+            crews = ref.cluster.reliability.crews
+            left = crews_left(crews.count if crews else None, self._crews_lost(label))
+            repairs = mend(broken, left, mean, self.draws)
+            waiting = waiting + repairs.waiting
+            mended.append(repairs.all_mended)
+        if mended:
+            found.keep("repairs_waiting_max", waiting)
+            found.keep("seconds_to_repair_all", np.stack(mended).max(axis=0))
+
+    def _nodes(self, fault: DrillFault) -> list[str]:
+        target = self.targets.get(fault.name)
+        return target.nodes if target else []
+
+    def _crews_lost(self, label: str) -> int:
+        """Share of a cluster's crews that is away, in percent; the worst of the faults."""
+        shares = [
+            fault.share or 0
+            for fault in self.spec.faults
+            if fault.action == "RepairCrewShortage"
+            and label in (self.targets.get(fault.name) or FaultTargets(fault=fault.name)).domains
+        ]
+        return max(shares, default=0)
+
+
+def leaves(departure: Departure) -> bool:
+    """Whether a pod leaves its node in any future."""
+    return bool(np.isfinite(departure.evicted).any())
+
+
+def seconds(text: str) -> float:
+    """A duration in seconds."""
+    return parse_duration_ns(text) / NS
