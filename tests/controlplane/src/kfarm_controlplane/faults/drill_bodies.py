@@ -35,13 +35,13 @@ def fault(action: str, name: str = "f", *, duration: str = "1s", **more: Any) ->
 
 def drill(
     space: str, farm: str, name: str, *faults: Body, nodes: int = 1, healthy: int = 30,
-    life: str = "5m", **spec: Any,
+    life: str = "5m", domains: int = 1, **spec: Any,
 ) -> Body:  # fmt: skip
     """An armed drill of at most so many nodes."""
     limits = {
         "maxNodes": nodes,
         "maxPercent": 100,
-        "domains": 1,
+        "domains": domains,
         "minHealthy": healthy,
         "timeToLive": life,
     }

@@ -52,13 +52,13 @@ class DrillActs(Acts):
     def touched(self) -> list[str]:
         """Nodes of the farm that a drill has its hand on, by node or Lease."""
         nodes = [n["metadata"]["name"] for n in self.farm_nodes() if marked(n)]
-        leases = [b["metadata"]["name"] for b in self.node_leases() if holds_lease(b)]
+        leases = [b["metadata"]["name"] for b in self.node_leases() if holds_lease(b) or marked(b)]
         return sorted({*nodes, *leases})
 
-    def applied(self, name: str = "d") -> bool:
-        """Whether all that the journal of a drill plans is done, or the drill is over."""
-        states = {e["state"] for e in self.drill_status(name).get("journal") or ()}
-        return self.over(name) or (bool(states) and "Planned" not in states)
+    def applied(self, count: int = 1, name: str = "d") -> bool:
+        """Whether so many entries of a drill's journal are done, or the drill is over."""
+        states = [e["state"] for e in self.drill_status(name).get("journal") or ()]
+        return self.over(name) or (len(states) >= count and "Planned" not in states)
 
     def node_leases(self) -> list[Body]:
         """Leases of the farm's nodes."""
@@ -170,7 +170,7 @@ class DrillTwoFaults(Drilled):
         """Apply the drill; both faults last until the end."""
         down = bodies.fault("NodeDown", "down", duration="2s")
         device = bodies.fault("DeviceFault", "device", at="500ms", duration="1s")
-        DrillActs(stage).drill(down, device, nodes=2)
+        DrillActs(stage).drill(down, device, nodes=2, domains=2)
 
 
 class DrillAborted(Drilled):
@@ -195,8 +195,8 @@ class DrillDeleted(Drilled):
         """Delete."""
         acts = DrillActs(stage)
         down = bodies.fault("NodeDown", "down", duration="4m")
-        acts.drill(down, bodies.fault("DeviceFault", "device", duration="4m"), nodes=2)
-        stage.until(acts.applied, "the faults")
+        acts.drill(down, bodies.fault("DeviceFault", "device", duration="4m"), nodes=2, domains=2)
+        stage.until(lambda: acts.applied(2), "the faults")
         acts.delete(DRILLS, "d")
 
     def settled(self, stage: Stage) -> bool:
@@ -317,8 +317,8 @@ class DrillTimeToLive(Drilled):
         acts = DrillActs(stage)
         down = bodies.fault("NodeDown", "down", duration="8s")
         device = bodies.fault("DeviceFault", "device", duration="8s")
-        acts.drill(down, device, nodes=2, life="10s")
-        stage.until(acts.applied, "the faults")
+        acts.drill(down, device, nodes=2, domains=2, life="10s")
+        stage.until(lambda: acts.applied(2), "the faults")
         stage.shift("sweeper")
         stage.until(lambda: not acts.touched(), "the sweeper", 60)
         stage.shift("all")
