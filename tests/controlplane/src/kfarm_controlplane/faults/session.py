@@ -90,6 +90,7 @@ class Session:
         self._tally = Tally()
         self._since = Tally()
         self._left = deque(faults)
+        self._leases: dict[str, str] = {}
         self.seen: list[Signature] = []
         self.struck_at = self.wrote_at = time.monotonic()
         self.writes = 0
@@ -119,10 +120,18 @@ class Session:
         if event["type"] not in EVENTS or not self._mask.concerns(namespace, name):
             return None
         fields = self._mask(event_fields(route.resource, event["object"]))
+        if route.resource == "leases" and self._beats(f"{route.selector} {name}", fields):
+            return None
         selector = self._mask(route.selector)
         return self._meet(
             Signature(event["type"], route.resource, "", self._mask(name), fields, selector)
         )
+
+    def _beats(self, lease: str, fields: str) -> bool:
+        """Whether a Lease was only renewed, which comes when it comes."""
+        known = self._leases.get(lease)
+        self._leases[lease] = fields
+        return known == fields or (known is None and "marked" not in fields)
 
     def _meet(self, signature: Signature) -> Fault | None:
         self.seen.append(self._tally.number(signature))
