@@ -6,86 +6,51 @@ Each refusal stands beside the same request in a form that is accepted, so that 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from chart_scene import CHART, SYSTEM
+from chart_scene import SYSTEM
+from drill_accounts import (
+    JSON_PATCH,
+    MERGE,
+    STRATEGIC,
+    Account,
+    Body,
+    install_drills,
+    lease,
+    node,
+    refusal,
+)
 from kfarm_controlplane.client import Cluster, KubectlError
 from kfarm_controlplane.cluster import wait_until
-from kfarm_controlplane.helm import Helm, settings
-from kfarm_operator.client import NODES, ApiError, KubeClient
 
-Body = dict[str, Any]
 OURS = "drill.kfarm.dev"
-UNTIL = {f"{OURS}/until": "2026-01-31T12:00:00Z"}
-STRATEGIC, MERGE, JSON_PATCH = "strategic", "merge", "json"
-
-
-class Account:
-    """kubectl under one account's token."""
-
-    def __init__(self, cluster: Cluster, name: str) -> None:
-        self._cluster = cluster
-        self._kubeconfig = cluster.kubeconfig_for_service_account(SYSTEM, name)
-        self.name = name
-
-    def patch(self, target: str, body: Any, kind: str = MERGE, *, dry: bool = False) -> None:
-        """Patch ``node/name``, ``node/name/status`` or ``lease/name``."""
-        resource, name, *sub = target.split("/")
-        if sub:
-            self._patch_status(name, body, kind)
-            return
-        where = ["--namespace=kube-node-lease"] if resource == "lease" else []
-        rest = [*where, f"--type={kind}", *(["--dry-run=server"] if dry else [])]
-        arguments = ("patch", resource, name, *rest, "-p", json.dumps(body))
-        self._cluster.kubectl(*arguments, kubeconfig=self._kubeconfig)
-
-    def _patch_status(self, name: str, body: Any, kind: str) -> None:
-        """As kubectl, which would read the status first, and nobody may."""
-        client = KubeClient.connect(self._kubeconfig)
-        content = {MERGE: "application/merge-patch+json"}.get(
-            kind, "application/strategic-merge-patch+json"
-        )
-        try:
-            client.patch(NODES, name, body, sub="status", content_type=content)
-        finally:
-            client.close()
-
-    def evict(self, namespace: str, pod: str) -> None:
-        """Evict a pod."""
-        metadata = {"name": pod, "namespace": namespace}
-        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
-        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
-        arguments = ("create", "--raw", path, "-f", "-")
-        self._cluster.kubectl(*arguments, input=json.dumps(body), kubeconfig=self._kubeconfig)
-
-
-def node(name: str) -> Body:
-    """A node as a vendor's tools leave it; nobody simulates it."""
-    metadata = {"name": name, "labels": {"zone": "a"}, "annotations": {"vendor": "x"}}
-    spec = {"taints": [{"key": "other", "effect": "NoSchedule"}]}
-    status = {"capacity": {"nvidia.com/gpu": "8"}, "allocatable": {"nvidia.com/gpu": "8"}}
-    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec,
-            "status": status}  # fmt: skip
-
-
-def lease(name: str, **labels: str) -> Body:
-    """A node's Lease, as its kubelet writes it."""
-    spec = {"holderIdentity": name, "leaseDurationSeconds": 40,
-            "renewTime": "2026-01-31T11:00:00.000000Z"}  # fmt: skip
-    metadata = {"name": name, "namespace": "kube-node-lease", "labels": labels}
-    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata,
-            "spec": spec}  # fmt: skip
+UNDO = json.dumps([
+    {"field": f"taint/{OURS}/flaky:NoSchedule", "before": None, "after": "{}"},
+    {"field": f"taint/{OURS}/gone:NoExecute", "before": None, "after": "{}"},
+    {"field": "taint/node.kubernetes.io/out-of-service:NoExecute", "before": None, "after": "{}"},
+    {"field": "taint/more:NoSchedule", "before": None, "after": "{}"},
+    {"field": f"condition/{OURS}/broken", "before": None, "after": "{}"},
+    {"field": "condition/SysLogsXIDError", "before": None, "after": "{}"},
+    {"field": "condition/Ready", "before": None, "after": "{}"},
+    {"field": "allocatable/nvidia.com/gpu", "before": '"8"', "after": '"5"'},
+])  # fmt: skip
+UNTIL = {
+    f"{OURS}/until": "2026-01-31T12:00:00Z",
+    f"{OURS}/drill": "lab/d/uid",
+    f"{OURS}/undo": UNDO,
+}
+HELD = UNTIL | {f"{OURS}/undo": json.dumps([
+    {"field": "lease/holderIdentity", "before": '"kwok"', "after": '"kfarm-drill/uid"'},
+    {"field": "lease/leaseDurationSeconds", "before": "40", "after": "3600"},
+])}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def fenced(clean_cluster: Cluster) -> Iterator[Cluster]:
     """The chart with drills; nodes that may be drilled, that may not, of the control plane."""
-    cluster, helm = clean_cluster, Helm(clean_cluster)
-    values = settings("operator.enabled=false", "catalogue.enabled=false", "drills.enabled=true")
-    where = ("--namespace", SYSTEM, "--create-namespace", "--take-ownership")
-    helm("upgrade", "--install", "kfarm", str(CHART), *where, *values)
+    cluster, helm = clean_cluster, install_drills(clean_cluster)
     control = node("control")
     control["metadata"]["labels"] |= {
         "kfarm.dev/drill": "allowed", "node-role.kubernetes.io/control-plane": "",
@@ -96,10 +61,14 @@ def fenced(clean_cluster: Cluster) -> Iterator[Cluster]:
         labels = {"kfarm.dev/drill": allowed}
         cluster.apply({"apiVersion": "v1", "kind": "Namespace",
                        "metadata": {"name": name, "labels": labels}})  # fmt: skip
-    cluster.apply(open_, node("closed"), control)
-    cluster.apply(lease("open", **{"kfarm.dev/drill": "allowed"}), lease("closed"))
+    real = node("real")
+    real["metadata"]["labels"]["kfarm.dev/drill"] = "allowed"
+    del real["metadata"]["annotations"]["kwok.x-k8s.io/node"]
+    cluster.apply(open_, node("closed"), control, real)
+    cluster.apply(*(lease(name) for name in NODES_OF_TEST))
     yield cluster
-    cluster.kubectl("delete", "lease", "open", "closed", "-n", "kube-node-lease")
+    cluster.kubectl("delete", "lease", *NODES_OF_TEST, "-n", "kube-node-lease")
+    cluster.kubectl("delete", "node", *NODES_OF_TEST)
     helm("uninstall", "kfarm", "--namespace", SYSTEM)
 
 
@@ -124,28 +93,35 @@ def sweeper(fenced: Cluster, drill: Account) -> Account:
     return account
 
 
-def refusal(act: Callable[[], None]) -> str:
-    """What the API server said against it; empty when it agreed."""
-    try:
-        act()
-    except (KubectlError, ApiError) as error:
-        said = error.stderr if isinstance(error, KubectlError) else error.message
-        assert "is forbidden" in said, error
-        return said
-    return ""
-
-
 def labels(**values: str | None) -> Body:
     return {"metadata": {"labels": dict(values), "annotations": dict(UNTIL)}}
 
 
 def taint(key: str, effect: str = "NoSchedule") -> list[Body]:
-    """Adds a taint and says when it ends."""
-    until = f"/metadata/annotations/{OURS.replace('/', '~1')}~1until"
+    """Adds a taint and says when it ends, and how."""
+    marks = [{"op": "add", "path": f"/metadata/annotations/{mark.replace('/', '~1')}",
+              "value": value} for mark, value in UNTIL.items()]  # fmt: skip
     return [
-        {"op": "add", "path": until, "value": UNTIL[f"{OURS}/until"]},
+        *marks,
         {"op": "add", "path": "/spec/taints/-", "value": {"key": key, "effect": effect}},
     ]
+
+
+def held(holder: str | None, seconds: int, marks: Body = HELD) -> Body:
+    """A node's Lease under a holder, until so many seconds after its last renewal."""
+    spec = {"holderIdentity": holder, "leaseDurationSeconds": seconds}
+    return {"metadata": {"annotations": marks}, "spec": spec}
+
+
+def condition(type_: str, status: str = "True") -> Body:
+    return {"status": {"conditions": [
+        {"type": type_, "status": status, "reason": "Drill", "message": ""},
+    ]}}  # fmt: skip
+
+
+NODES_OF_TEST = ("open", "closed", "control", "real")
+OUT = "node.kubernetes.io/out-of-service"
+GIVEN = dict.fromkeys(HELD)
 
 
 OPEN, CLOSED, CONTROL = "node/open", "node/closed", "node/control"
@@ -162,30 +138,54 @@ REFUSED: dict[str, tuple[str, Any, str, str]] = {
                              MERGE, "only labels and annotations"),
     "its own consent": (OPEN, labels(**{"kfarm.dev/drill": None}), MERGE, "kfarm-drill"),
     "a finalizer": (OPEN, {"metadata": {"finalizers": ["a.b/c"]}}, MERGE, "may change"),
-    "a key without an end": (OPEN, {"metadata": {"labels": {f"{OURS}/by": "me"}}},
+    "a key without an end": (OPEN, {"metadata": {"labels": {f"{OURS}/by": "me"},
+                                                 "annotations": dict.fromkeys(UNTIL)}},
                              MERGE, "moment of its end"),
     "an end that is no moment": (
-        OPEN, {"metadata": {"annotations": {f"{OURS}/until": "soon"}}}, MERGE,
+        OPEN, {"metadata": {"annotations": UNTIL | {f"{OURS}/until": "soon"}}}, MERGE,
         "moment of its end"),
-    "a foreign taint": (OPEN, taint("more"), JSON_PATCH, "only taints under"),
+    "an end that gets later": (
+        OPEN, {"metadata": {"annotations": UNTIL | {f"{OURS}/until": "2027-01-31T12:00:00Z"}}},
+        MERGE, "never gets later"),
+    "a node of another drill": (
+        OPEN, {"metadata": {"annotations": UNTIL | {f"{OURS}/drill": "lab/other/uid"}}}, MERGE,
+        "which stays"),
+    "an end without the way back": (
+        OPEN, {"metadata": {"annotations": {f"{OURS}/undo": None}}}, MERGE, "drill.kfarm.dev/undo"),
+    "a foreign taint": (OPEN, taint("more"), JSON_PATCH, "only those under"),
     "a taint that drives pods away": (OPEN, taint(f"{OURS}/gone", "NoExecute"),
                                       JSON_PATCH, "none that drives pods away"),
+    "a taint that is not named": (OPEN, taint(f"{OURS}/unnamed"), JSON_PATCH, "must be named"),
     "a foreign taint away": (OPEN, [{"op": "remove", "path": "/spec/taints/0"}],
-                             JSON_PATCH, "only taints under"),
-    "a cordon": (OPEN, {"spec": {"unschedulable": True}}, MERGE, "only taints under"),
+                             JSON_PATCH, "only those under"),
+    "a cordon": (OPEN, {"spec": {"unschedulable": True}}, MERGE, "only taints, conditions"),
     "capacity": (STATUS, {"status": {"capacity": {"nvidia.com/gpu": "4"}}}, MERGE,
-                 "only conditions and allocatable"),
+                 "only taints, conditions and allocatable"),
     "more than there is": (STATUS, {"status": {"allocatable": {"nvidia.com/gpu": "9"}}},
                            MERGE, "more of a node allocatable"),
-    "a Lease that nobody gave": (CLOSED_LEASE, {"metadata": {"annotations": UNTIL}}, MERGE,
-                                 "labelled kfarm.dev/drill"),
-    "another holder": (LEASE, {"spec": {"holderIdentity": "me"},
-                                              "metadata": {"annotations": UNTIL}}, MERGE,
-                       "only renewTime"),
-    "a heartbeat without an end": (
-        LEASE, {"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}}, MERGE,
-        "moment of its end"),
+    "a resource that is not named": (STATUS, {"status": {"allocatable": {"cpu": "1"}}},
+                                     MERGE, "each resource must be named"),
+    "a condition that is not named": (STATUS, condition("GpuDead"), STRATEGIC, "must be named"),
+    "a condition of the kubelet": (STATUS, condition("Ready", "False"), STRATEGIC,
+                                   "none is the kubelet's"),
+    "the Lease of a node that nobody gave": (
+        CLOSED_LEASE, held("kfarm-drill/uid", 3600), MERGE, "labelled kfarm.dev/drill"),
+    "the Lease of a node of the control plane": (
+        "lease/control", held("kfarm-drill/uid", 3600), MERGE, "none of the control plane"),
+    "the Lease of a node with a kubelet": (
+        "lease/real", held("kfarm-drill/uid", 3600), MERGE, "that KWOK plays"),
+    "a Lease under any holder": (LEASE, held("me", 3600), MERGE, "named in it as kfarm-drill/UID"),
+    "a Lease beyond the end": (LEASE, held("kfarm-drill/uid", 3602), MERGE, "run out by"),
+    "a Lease without a way back": (
+        LEASE, held("kfarm-drill/uid", 3600, HELD | {f"{OURS}/undo": None}), MERGE, "undo"),
+    "a heartbeat": (
+        LEASE, held("kfarm-drill/uid", 60) | {"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}},
+        MERGE, "only holderIdentity"),
+    "a Lease that no drill has": (LEASE, {"spec": {"holderIdentity": "me"}}, MERGE,
+                                  "is given back whole"),
 }  # fmt: skip
+MARKED_FIRST = ("status", "condition", "resource", "capacity", "more than", "later", "another",
+                "way back", "ready")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -194,9 +194,9 @@ def marked(drill: Account) -> Account:
     drill.patch(OPEN, OWN_LABEL)
     drill.patch(OPEN, taint(f"{OURS}/flaky"), JSON_PATCH)
     drill.patch(STATUS, {"status": {"conditions": [BAD_NODE]}}, STRATEGIC)
+    drill.patch(STATUS, condition("SysLogsXIDError"), STRATEGIC)
     drill.patch(STATUS, {"status": {"allocatable": {"nvidia.com/gpu": "5"}}})
-    old = {"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}, "metadata": {"annotations": UNTIL}}
-    drill.patch(LEASE, old)
+    drill.patch(LEASE, held("kfarm-drill/uid", 3600))
     return drill
 
 
@@ -209,11 +209,38 @@ def test_before_the_end_is_written_down_no_status_is_changed(drill: Account) -> 
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_drill_may_not_touch(drill: Account, what: str) -> None:
     path, body, kind, said = REFUSED[what]
-    if "capacity" in what or "more than" in what:
+    if any(word in what for word in MARKED_FIRST):
         drill.patch(OPEN, {"metadata": {"annotations": UNTIL}})
     answer = refusal(lambda: drill.patch(path, body, kind, dry=True))
     assert "kfarm-drill-" in answer
     assert said in answer
+
+
+def bare(cluster: Cluster) -> Body:
+    """The node `open` but for what the API server counts."""
+    body = cluster.get("node", "open")
+    for name in ("resourceVersion", "managedFields"):
+        body["metadata"].pop(name, None)
+    return body
+
+
+def test_only_a_node_that_does_not_answer_is_called_out_of_service(
+    fenced: Cluster, drill: Account
+) -> None:
+    """By the taint that lets its pods go."""
+
+    def answers(status: str) -> None:
+        said = {"type": "Ready", "status": status, "reason": "Said", "message": ""}
+        arguments = ("patch", "node", "open", "--subresource=status", "--type=strategic", "-p")
+        fenced.kubectl(*arguments, json.dumps({"status": {"conditions": [said]}}))
+
+    def out() -> str:
+        return refusal(lambda: drill.patch(OPEN, taint(OUT, "NoExecute"), JSON_PATCH, dry=True))
+
+    answers("True")
+    assert "that are not ready" in out()
+    answers("Unknown")
+    assert out() == ""
 
 
 def test_a_drill_leaves_only_what_the_sweeper_takes_away(
@@ -223,24 +250,66 @@ def test_a_drill_leaves_only_what_the_sweeper_takes_away(
     del marked
     there = fenced.get("node", "open")
     assert there["status"]["allocatable"]["nvidia.com/gpu"] == "5"
-    assert f"{OURS}/broken" in {c["type"] for c in there["status"]["conditions"]}
+    types = {c["type"] for c in there["status"]["conditions"]}
+    assert {f"{OURS}/broken", "SysLogsXIDError"} <= types
+    assert fenced.get("lease", "open", "-n", "kube-node-lease")["spec"]["holderIdentity"] == (
+        "kfarm-drill/uid"
+    )
     fenced.kubectl("label", "node", "open", "kfarm.dev/drill-")
-    gone = [c for c in there["status"]["conditions"] if not c["type"].startswith(OURS)]
+    gone = [c for c in there["status"]["conditions"]
+            if not c["type"].startswith((OURS, "SysLogs"))]  # fmt: skip
     back = {"conditions": gone or None, "allocatable": {"nvidia.com/gpu": "8"}}
     sweeper.patch(STATUS, {"status": back})
     kept = [t for t in there["spec"]["taints"] if not t["key"].startswith(OURS)]
-    nothing = {f"{OURS}/until": None}
+    nothing = dict.fromkeys(UNTIL)
     sweeper.patch(OPEN, {
         "metadata": {"labels": {f"{OURS}/by": None}, "annotations": nothing},
         "spec": {"taints": kept},
     })  # fmt: skip
-    sweeper.patch(LEASE, {"metadata": {"annotations": nothing}})
+    sweeper.patch(LEASE, held("kwok", 40, GIVEN))
     fenced.kubectl("label", "node", "open", "kfarm.dev/drill=allowed")
     after = fenced.get("node", "open")
     assert OURS not in json.dumps({k: v for k, v in after.items() if k != "metadata"})
     assert OURS not in json.dumps([after["metadata"]["labels"], after["metadata"]["annotations"]])
     assert after["status"]["allocatable"]["nvidia.com/gpu"] == "8"
+    assert "SysLogsXIDError" not in json.dumps(after["status"])
     assert "other" in {t["key"] for t in after["spec"]["taints"]}
+
+
+def test_a_taint_that_somebody_made_his_own_stays(drill: Account, fenced: Cluster) -> None:
+    """The drill leaves it and takes its marks off all the same."""
+    drill.patch(OPEN, taint(f"{OURS}/flaky"), JSON_PATCH)
+    there = fenced.get("node", "open")["spec"]["taints"]
+    edited = [t | ({"value": "mine"} if t["key"].startswith(OURS) else {}) for t in there]
+    fenced.kubectl("patch", "node", "open", "-p", json.dumps({"spec": {"taints": edited}}))
+    drill.patch(OPEN, {"metadata": {"annotations": dict.fromkeys(UNTIL)}})
+    after = fenced.get("node", "open")
+    assert {"key": f"{OURS}/flaky", "value": "mine", "effect": "NoSchedule"} in (
+        after["spec"]["taints"]
+    )
+    kept = [t for t in there if not t["key"].startswith(OURS)]
+    fenced.kubectl("patch", "node", "open", "--type=merge", "-p",
+                   json.dumps({"spec": {"taints": kept}}))  # fmt: skip
+
+
+def test_without_consent_a_drill_takes_back_and_adds_nothing(
+    fenced: Cluster, drill: Account
+) -> None:
+    drill.patch(OPEN, taint(f"{OURS}/flaky"), JSON_PATCH)
+    drill.patch(LEASE, held("kfarm-drill/uid", 3600))
+    fenced.kubectl("label", "node", "open", "kfarm.dev/drill-")
+    try:
+        more = taint(f"{OURS}/gone")
+        assert "only take back" in refusal(lambda: drill.patch(OPEN, more, JSON_PATCH, dry=True))
+        there = fenced.get("node", "open")["spec"]["taints"]
+        kept = [t for t in there if not t["key"].startswith(OURS)]
+        drill.patch(OPEN, {"metadata": {"annotations": dict.fromkeys(UNTIL)},
+                           "spec": {"taints": kept}})  # fmt: skip
+        drill.patch(LEASE, held("kwok", 40, GIVEN))
+        again = refusal(lambda: drill.patch(OPEN, taint(f"{OURS}/flaky"), JSON_PATCH, dry=True))
+        assert "labelled kfarm.dev/drill" in again
+    finally:
+        fenced.kubectl("label", "node", "open", "kfarm.dev/drill=allowed")
 
 
 SWEPT: dict[str, tuple[str, Any, str]] = {
@@ -252,21 +321,23 @@ SWEPT: dict[str, tuple[str, Any, str]] = {
     "a foreign taint": (
         OPEN, [{"op": "remove", "path": "/spec/taints/0"}], JSON_PATCH),
     "a cordon": (CLOSED, {"spec": {"unschedulable": True}}, MERGE),
-    "a condition": (STATUS, {"status": {"conditions": [BAD_NODE]}}, STRATEGIC),
+    "a condition": (STATUS, condition("SysLogsXIDError"), STRATEGIC),
+    "a condition of the kubelet": (STATUS, condition("Ready", "False"), STRATEGIC),
     "fewer devices": (
         STATUS, {"status": {"allocatable": {"nvidia.com/gpu": "2"}}}, MERGE),
     "capacity": (STATUS, {"status": {"capacity": {"nvidia.com/gpu": "9"}}}, MERGE),
-    "a heartbeat": (LEASE, {"metadata": {"annotations": UNTIL},
-                    "spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}}, MERGE),
+    "a heartbeat": (LEASE, {"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}}, MERGE),
+    "a Lease that no drill has": (LEASE, held("me", 40, {}), MERGE),
+    "a Lease for itself": (LEASE, held("kfarm-drill/uid", 3600), MERGE),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("what", SWEPT)
-def test_the_sweeper_may_not_write(sweeper: Account, what: str) -> None:
+def test_the_sweeper_may_not_write(drill: Account, sweeper: Account, what: str) -> None:
+    """On a node that no drill has."""
+    drill.patch(OPEN, {"metadata": {"annotations": dict.fromkeys(UNTIL)}})
     path, body, kind = SWEPT[what]
-    answer = refusal(lambda: sweeper.patch(path, body, kind, dry=True))
-    assert "kfarm-drill-" in answer
-    assert "kfarm-sweeper" in answer or "the sweeper remove" in answer or "only renewTime" in answer
+    assert "kfarm-drill-" in refusal(lambda: sweeper.patch(path, body, kind, dry=True))
 
 
 def has_account(cluster: Cluster, where: str) -> bool:

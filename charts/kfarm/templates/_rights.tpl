@@ -121,12 +121,31 @@ kfarm-whatif-results:
       verbs: [get, create, delete]
 # what happened, told once; never read, never changed
 kfarm-events:
-  accounts: [kfarm-gate, kfarm-farm, kfarm-whatif]
+  accounts: [kfarm-gate, kfarm-farm, kfarm-whatif{{ if .Values.drills.enabled }}, kfarm-drill, kfarm-sweeper{{ end }}]
   rules:
     - apiGroups: [""]
       resources: [events]
       verbs: [create]
 {{- if .Values.drills.enabled }}
+# drills, the runs that a schedule makes, and what they name; fenced by kfarm-drill-objects
+kfarm-drill-drills:
+  accounts: [kfarm-drill]
+  rules:
+    - apiGroups: [kfarm.dev]
+      resources: [failuredrills]
+      verbs: [get, list, watch, create, patch, delete]
+    - apiGroups: [kfarm.dev]
+      resources: [failuredrills/status]
+      verbs: [patch]
+    - apiGroups: [kfarm.dev]
+      resources: [acceleratorprofiles, gpufarms, npufarms, placementplans]
+      verbs: [get, list, watch]
+    - apiGroups: [""]
+      resources: [namespaces]
+      verbs: [get]
+    - apiGroups: [batch]
+      resources: [jobs]
+      verbs: [get]
 # nodes that people labelled for it; fenced by kfarm-drill-nodes
 kfarm-drill-nodes:
   accounts: [kfarm-drill]
@@ -147,7 +166,7 @@ kfarm-drill-pods:
     - apiGroups: [""]
       resources: [pods/eviction]
       verbs: [create]
-# Leases of nodes alone; fenced by kfarm-drill-leases
+# Leases of nodes; fenced by kfarm-drill-leases and kfarm-drill-lease-consent
 kfarm-drill-leases:
   accounts: [kfarm-drill, kfarm-sweeper]
   namespace: kube-node-lease
@@ -155,7 +174,24 @@ kfarm-drill-leases:
     - apiGroups: [coordination.k8s.io]
       resources: [leases]
       verbs: [get, list, patch]
-# only takes away; fenced by kfarm-drill-sweeper
+# one drill at a time on a cluster; fenced by kfarm-drill-leases
+kfarm-drill-locks:
+  accounts: [kfarm-drill]
+  namespace: {{ .Release.Namespace }}
+  rules:
+    - apiGroups: [coordination.k8s.io]
+      resources: [leases]
+      verbs: [get, create, patch, delete]
+# the switch that ends all drills
+kfarm-drill-switch:
+  accounts: [kfarm-drill]
+  namespace: {{ .Release.Namespace }}
+  rules:
+    - apiGroups: [""]
+      resources: [configmaps]
+      resourceNames: [kfarm-drills-off]
+      verbs: [get]
+# takes back what is overdue; fenced by kfarm-drill-sweeper
 kfarm-sweeper-nodes:
   accounts: [kfarm-sweeper]
   rules:
@@ -165,5 +201,12 @@ kfarm-sweeper-nodes:
     - apiGroups: [""]
       resources: [nodes/status]
       verbs: [patch]
+kfarm-sweeper-locks:
+  accounts: [kfarm-sweeper]
+  namespace: {{ .Release.Namespace }}
+  rules:
+    - apiGroups: [coordination.k8s.io]
+      resources: [leases]
+      verbs: [get, list, delete]
 {{- end }}
 {{- end }}

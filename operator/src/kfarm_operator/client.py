@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -86,6 +88,7 @@ PODS = Resource("", "v1", "pods")
 NODES = Resource("", "v1", "nodes")
 EVENTS = Resource("", "v1", "events")
 CONFIG_MAPS = Resource("", "v1", "configmaps")
+LEASES = Resource("coordination.k8s.io", "v1", "leases")
 
 
 def kfarm_resource(plural: str) -> Resource:
@@ -149,22 +152,41 @@ class KubeClient:
                 return None
             raise
 
-    def pages(self, resource: Resource, **query: Any) -> Iterator[JSON]:
+    def server_time(self) -> datetime:
+        """The API server's clock, to the second.
+
+        Raises
+        ------
+        ApiError
+            When it does not answer, or does not say.
+        """
+        response = self._send("GET", "/version", {}, None, "")
+        text = str(response.headers.get("Date", ""))
+        try:
+            return parsedate_to_datetime(text).astimezone(UTC)
+        except ValueError as error:
+            raise ApiError(0, "BadAnswer", f"GET /version: no date: {text!r}") from error
+
+    def pages(
+        self, resource: Resource, namespace: str | None = None, **query: Any
+    ) -> Iterator[JSON]:
         """Read a collection page by page; each item is one list body."""
         token = ""
         while True:
             asked = {"limit": PAGE, **query}
             if token:
                 asked["continue"] = token
-            body = self._json("GET", resource.path(), asked)
+            body = self._json("GET", resource.path(namespace), asked)
             yield body
             token = body.get("metadata", {}).get("continue") or ""
             if not token:
                 return
 
-    def items(self, resource: Resource, **query: Any) -> Iterator[JSON]:
+    def items(
+        self, resource: Resource, namespace: str | None = None, **query: Any
+    ) -> Iterator[JSON]:
         """Read all objects of a collection."""
-        for page in self.pages(resource, **query):
+        for page in self.pages(resource, namespace, **query):
             yield from page.get("items") or ()
 
     def create(self, resource: Resource, body: JSON, namespace: str | None = None) -> JSON:
@@ -215,12 +237,19 @@ class KubeClient:
         return frozenset(str(item["name"]) for item in body.get("resources") or ())
 
     def delete(
-        self, resource: Resource, name: str, *, uid: str | None, namespace: str | None = None
+        self,
+        resource: Resource,
+        name: str,
+        *,
+        uid: str | None,
+        namespace: str | None = None,
+        version: str | None = None,
     ) -> None:
-        """Delete this very object; gone already is fine."""
+        """Delete this very object, as it was at a resourceVersion; gone already is fine."""
         body: JSON = {"kind": "DeleteOptions", "apiVersion": "v1"}
-        if uid:
-            body["preconditions"] = {"uid": uid}
+        wanted = {"uid": uid, "resourceVersion": version}
+        if any(wanted.values()):
+            body["preconditions"] = {key: value for key, value in wanted.items() if value}
         try:
             self._json("DELETE", resource.path(namespace, name), {}, body, "application/json")
         except ApiError as error:

@@ -19,11 +19,20 @@ from kfarm_twin.work.daskclient import DaskBackend
 from kfarm_twin.work.dasklink import check_address
 
 from kfarm_operator.client import KubeClient
+from kfarm_operator.drills.settings import add_drill_arguments, drill_settings
 from kfarm_operator.handlers import register
 from kfarm_operator.logs import set_up
 from kfarm_operator.parts import Accounts
 from kfarm_operator.probes import serve
-from kfarm_operator.runner import VERDICTS, WHATIFS, TwinFailed, TwinRunner, WhatIfRunner
+from kfarm_operator.runner import (
+    DRILLS,
+    VERDICTS,
+    WHATIFS,
+    DrillRunner,
+    TwinFailed,
+    TwinRunner,
+    WhatIfRunner,
+)
 from kfarm_operator.service import Service
 
 EXIT_S = 8.0
@@ -37,13 +46,15 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="kfarm-operator", description=__doc__)
     parser.add_argument(
         "--role",
-        choices=("gate", "farm", "whatif", "all"),
+        choices=("gate", "farm", "whatif", "drill", "all"),
         default="all",
-        help="what to reconcile: plans (gate), farms (farm), what-ifs (whatif), or all",
+        help="what to reconcile: plans (gate), farms, what-ifs (whatif), drills (drill), or all",
     )
     parser.add_argument("--gate-kubeconfig", type=Path, help="account that lifts gates")
     parser.add_argument("--farm-kubeconfig", type=Path, help="account that writes nodes")
     parser.add_argument("--whatif-kubeconfig", type=Path, help="account that keeps results")
+    parser.add_argument("--drill-kubeconfig", type=Path, help="account that carries out drills")
+    add_drill_arguments(parser)
     parser.add_argument("--context", help="context in the kubeconfigs")
     parser.add_argument(
         "--probes", default="127.0.0.1:0", help="host:port of /healthz, /readyz, /metrics"
@@ -60,6 +71,10 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--verbose", action="store_true", help="log every decision")
     arguments = parser.parse_args(argv)
+    try:
+        drill_settings(arguments)
+    except ValueError as error:
+        parser.error(str(error))
     if arguments.scheduler:
         try:
             check_address(arguments.scheduler)
@@ -78,8 +93,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 async def _run(arguments: argparse.Namespace) -> int:
     accounts = _accounts(arguments)
     runner = make_runner(arguments)
-    player = make_player(arguments) if accounts.whatif else None
-    service = Service(accounts, arguments.role, runner, player, policies=arguments.policies)
+    player = make_player(arguments) if accounts.whatif and arguments.role != "drill" else None
+    predictor = make_predictor(arguments) if accounts.drill and arguments.role != "whatif" else None
+    service = Service(
+        accounts, arguments.role, runner, player, policies=arguments.policies,
+        drills=drill_settings(arguments), predictor=predictor,
+    )  # fmt: skip
     stop = asyncio.Event()
     _heed_signals(stop)
     probes = serve(arguments.probes, service)
@@ -87,14 +106,17 @@ async def _run(arguments: argparse.Namespace) -> int:
         await _begin(runner, arguments)
     if arguments.role == "whatif" and player is not None:
         await _begin(player, arguments)
+    if arguments.role == "drill" and predictor is not None:
+        await _begin(predictor, arguments)
     try:
         return await _serve(service, stop)
     finally:
         probes.shutdown()
         await service.stop()
         await runner.close()
-        if player is not None:
-            await player.close()
+        for further in (player, predictor):
+            if further is not None:
+                await further.close()
 
 
 def _heed_signals(stop: asyncio.Event) -> None:
@@ -140,6 +162,14 @@ def make_player(arguments: argparse.Namespace) -> WhatIfRunner:
     return WhatIfRunner(backend=DaskBackend(arguments.scheduler, WHATIFS, runs))
 
 
+def make_predictor(arguments: argparse.Namespace) -> DrillRunner:
+    """What predicts drills; the same choice."""
+    runs = arguments.runs or None
+    if not arguments.scheduler:
+        return DrillRunner(concurrency=runs)
+    return DrillRunner(backend=DaskBackend(arguments.scheduler, DRILLS, runs))
+
+
 async def _begin(runner: TwinRunner, arguments: argparse.Namespace) -> None:
     """Get ready; a scheduler that does not answer yet keeps nobody from starting."""
     try:
@@ -152,9 +182,10 @@ async def _begin(runner: TwinRunner, arguments: argparse.Namespace) -> None:
 
 def _accounts(arguments: argparse.Namespace) -> Accounts:
     """The accounts that the role needs; in a pod each role has its own alone."""
-    if arguments.role == "whatif":
-        own = KubeClient.connect(arguments.whatif_kubeconfig, arguments.context)
-        return Accounts(own, own, own)
+    if arguments.role in ("whatif", "drill"):
+        given = getattr(arguments, f"{arguments.role}_kubeconfig")
+        own = KubeClient.connect(given, arguments.context)
+        return Accounts(own, own, own, own)
     gate = KubeClient.connect(arguments.gate_kubeconfig, arguments.context)
     farm = KubeClient.connect(
         arguments.farm_kubeconfig or arguments.gate_kubeconfig, arguments.context
@@ -164,7 +195,10 @@ def _accounts(arguments: argparse.Namespace) -> Accounts:
         whatif = KubeClient.connect(arguments.whatif_kubeconfig, arguments.context)
     elif arguments.role == "all":
         _LOG.info("TwinRuns are not played: give --whatif-kubeconfig")
-    return Accounts(gate, farm, whatif)
+    drill = None
+    if arguments.role == "all" and arguments.drill_kubeconfig is not None:
+        drill = KubeClient.connect(arguments.drill_kubeconfig, arguments.context)
+    return Accounts(gate, farm, whatif, drill)
 
 
 async def _serve(service: Service, stop: asyncio.Event) -> int:

@@ -24,7 +24,7 @@ from kfarm_operator.twinruns.reconcile import Player
 from kfarm_operator.views import NodeView, PodView
 from kfarm_operator.workqueue import WorkQueue
 
-Role = Literal["gate", "farm", "whatif", "all"]
+Role = Literal["gate", "farm", "whatif", "drill", "all"]
 FARM_KINDS = ("GPUFarm", "NPUFarm")
 
 
@@ -40,20 +40,27 @@ class Accounts:
         Writes nodes.
     whatif
         Keeps results of TwinRuns; without it none is played.
+    drill
+        Carries out FailureDrills; without it none is looked at.
     """
 
     gate: KubeClient
     farm: KubeClient
     whatif: KubeClient | None = None
+    drill: KubeClient | None = None
 
     def reader(self, role: Role) -> KubeClient:
         """The account that a role lists and watches with."""
-        own = {"farm": self.farm, "whatif": self.whatif or self.farm}
+        own = {
+            "farm": self.farm,
+            "whatif": self.whatif or self.farm,
+            "drill": self.drill or self.farm,
+        }
         return own.get(role, self.gate)
 
     def all(self) -> list[KubeClient]:
         """Every client once."""
-        clients = (self.gate, self.farm, self.whatif)
+        clients = (self.gate, self.farm, self.whatif, self.drill)
         return list({id(client): client for client in clients if client is not None}.values())
 
 
@@ -64,7 +71,7 @@ class Shared:
     Attributes
     ----------
     nodes
-        Nodes of farms; empty for ever in the role whatif.
+        Nodes of farms; empty for ever in the roles whatif and drill.
     pods
         Pods that name a plan and pods that hold devices; None where the role lifts no gates.
     threads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kfarm_api.base import Strict
 from kfarm_twin import wire
+from kfarm_twin.drill_request import DrillPrediction, DrillRequest
 from kfarm_twin.fleetrun_request import FleetOrder, FleetRequest
 from kfarm_twin.fleetrun_result import FleetRun
 from kfarm_twin.request import ValidationRequest, Verdict
@@ -14,10 +15,11 @@ from kfarm_twin.work.forkclient import ServerCommand
 from kfarm_twin.work.forked import ForkBackend
 from pydantic import ValidationError
 
-__all__ = ["FailureReason", "TwinFailed", "TwinRunner", "WhatIfRunner"]
+__all__ = ["DrillRunner", "FailureReason", "TwinFailed", "TwinRunner", "WhatIfRunner"]
 
 VERDICTS = Entry()
 WHATIFS = Entry("kfarm_twin.whatif_play:play_json", "kfarm_twin.whatif_play:warm")
+DRILLS = Entry("kfarm_twin.drill:predict_json", "kfarm_twin.warm:warm")
 """What runs do, for whoever makes the backend."""
 
 
@@ -166,6 +168,43 @@ class WhatIfRunner(TwinRunner):
             reply = FleetReply.model_validate_json(raw)
         except ValidationError as error:
             raise TwinFailed("Crashed", f"the run's answer is no result: {error}") from error
+        if reply.verdict is None:
+            raise _told(reply.error)
+        return reply.verdict
+
+
+DRILL_COMMAND = ServerCommand(entry=DRILLS.entry, warm=DRILLS.warm)
+
+
+class DrillReply(Strict):
+    """What a child that played a drill says: exactly one of the two."""
+
+    verdict: DrillPrediction | None = None
+    error: ReplyError | None = None
+
+
+class DrillRunner(TwinRunner):
+    """Predicts drills, each in a process of its own."""
+
+    def __init__(
+        self,
+        concurrency: int | None = None,
+        command: ServerCommand = DRILL_COMMAND,
+        *,
+        backend: Backend | None = None,
+    ) -> None:
+        super().__init__(concurrency, command, backend=backend)
+
+    async def predict_drill(
+        self, request: DrillRequest, *, deadline_s: float, memory_bytes: int
+    ) -> DrillPrediction:
+        """Play all futures of a drill; limits and failures as in `TwinRunner.run`."""
+        body = request.model_dump_json(by_alias=True).encode()
+        raw = await self.exchange(body, deadline_s=deadline_s, memory_bytes=memory_bytes)
+        try:
+            reply = DrillReply.model_validate_json(raw)
+        except ValidationError as error:
+            raise TwinFailed("Crashed", f"the run's answer is no prediction: {error}") from error
         if reply.verdict is None:
             raise _told(reply.error)
         return reply.verdict

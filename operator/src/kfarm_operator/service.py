@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import kopf
-from kfarm_api.v1alpha1 import AcceleratorProfile, GPUFarm, Kind, NPUFarm
+from kfarm_api.v1alpha1 import AcceleratorProfile, GPUFarm, Kind, NPUFarm, PlacementPlan
 
 from kfarm_operator.admission.part import AdmissionPart
 from kfarm_operator.asking import Runner
 from kfarm_operator.catalogue import CataloguePart
 from kfarm_operator.client import NODES, ApiError, bearer, kfarm_resource
+from kfarm_operator.drills.part import DrillPart
+from kfarm_operator.drills.predict import Predictor
+from kfarm_operator.drills.settings import DrillSettings
 from kfarm_operator.farms.part import FarmPart
 from kfarm_operator.gate_watch import GateWatch
 from kfarm_operator.health import Finding, Hearing, fresh
@@ -40,7 +43,7 @@ from kfarm_operator.readings import (
     plans_now,
     queue_samples,
 )
-from kfarm_operator.twinmeter import MeteredPlayer, MeteredRunner
+from kfarm_operator.twinmeter import MeteredPlayer, MeteredPredictor, MeteredRunner
 from kfarm_operator.twinruns.part import RunPart
 from kfarm_operator.twinruns.reconcile import Player
 from kfarm_operator.views import OUR_NODES, NodeView, PodView, node_view
@@ -52,10 +55,11 @@ LOOP_BOUND_S = 30.0
 ROLE_KINDS: dict[Role, tuple[type[Kind], ...]] = {
     "farm": (AcceleratorProfile, GPUFarm, NPUFarm),
     "whatif": (AcceleratorProfile, GPUFarm, NPUFarm),
+    "drill": (AcceleratorProfile, GPUFarm, NPUFarm, PlacementPlan),
     "gate": GATE_KINDS,
     "all": GATE_KINDS,
 }
-"""What kopf watches; TwinRuns come from a mirror of their own, under their own account."""
+"""What kopf watches; TwinRuns and drills come from mirrors under their own accounts."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -89,8 +93,12 @@ class Service:
         player: Player | None = None,
         timing: Timing | None = None,
         policies: Path | None = None,
+        drills: DrillSettings | None = None,
+        predictor: Predictor | None = None,
     ) -> None:
         self.role = role
+        self._drills = drills or DrillSettings()
+        self._predictor = predictor
         self._policies = policies
         self.timing = timing or Timing()
         self._kinds = ROLE_KINDS[role]
@@ -156,7 +164,18 @@ class Service:
         whatif = self.accounts.whatif
         if shared.does("whatif") and whatif is not None and shared.player is not None:
             parts.append(RunPart(shared, whatif, shared.player, self.timing.mirrors))
+        if shared.does("drill") and self.accounts.drill is not None:
+            parts.append(
+                DrillPart(
+                    shared, self.accounts.drill, self._drills, self._metered(), self.timing.mirrors
+                )
+            )
         return parts
+
+    def _metered(self) -> Predictor | None:
+        if self._predictor is None:
+            return None
+        return MeteredPredictor(self._predictor, self.instruments, _cores)
 
     def _pod_mirrors(self) -> PodMirrors:
         return PodMirrors(
@@ -165,7 +184,7 @@ class Service:
 
     def mirrors(self) -> list[Mirror[Any]]:
         """Those that this role needs, each once."""
-        nodes = [] if self.role == "whatif" else [self._nodes]
+        nodes = [] if self.role in ("whatif", "drill") else [self._nodes]
         found: list[Mirror[Any]] = [*nodes, *(m for part in self.parts for m in part.mirrors)]
         return list(dict.fromkeys(found))
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from kfarm_twin.drill_request import DrillPrediction, DrillRequest
 from kfarm_twin.fleetrun_request import FleetRequest
 from kfarm_twin.fleetrun_result import FleetRun
 from kfarm_twin.request import ValidationRequest, Verdict
@@ -13,6 +14,7 @@ from kfarm_twin.whatif_request import WhatIfRequest
 from kfarm_twin.whatif_result import Played
 
 from kfarm_operator.asking import Runner
+from kfarm_operator.drills.predict import Predictor
 from kfarm_operator.instruments import Instruments, Sample
 from kfarm_operator.runner import TwinFailed
 from kfarm_operator.twinruns.reconcile import Player
@@ -87,4 +89,22 @@ class MeteredPlayer:
         """Play a run of failures; raises TwinFailed."""
         return await self._meter.meter(
             self._player.play_failures(request, deadline_s=deadline_s, memory_bytes=memory_bytes)
+        )
+
+
+class MeteredPredictor:
+    """A predictor of drills that is counted."""
+
+    def __init__(
+        self, predictor: Predictor, instruments: Instruments, width: Callable[[], int]
+    ) -> None:
+        self._predictor = predictor
+        self._meter = _Meter(instruments, "drill", width)
+
+    async def predict_drill(
+        self, request: DrillRequest, *, deadline_s: float, memory_bytes: int
+    ) -> DrillPrediction:
+        """Ask the twin; raises TwinFailed."""
+        return await self._meter.meter(
+            self._predictor.predict_drill(request, deadline_s=deadline_s, memory_bytes=memory_bytes)
         )

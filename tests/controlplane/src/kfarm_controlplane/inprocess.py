@@ -13,10 +13,13 @@ from typing import Any, Self
 
 import kopf
 from kfarm_operator.client import KubeClient
+from kfarm_operator.drills.predict import Predictor
+from kfarm_operator.drills.settings import DrillSettings
 from kfarm_operator.handlers import register
 from kfarm_operator.parts import Accounts, Role
 from kfarm_operator.runner import TwinFailed
 from kfarm_operator.service import Service, Timing
+from kfarm_twin.drill_request import DrillPrediction, DrillRequest
 from kfarm_twin.fleetrun_request import FleetRequest
 from kfarm_twin.fleetrun_result import FleetRun
 from kfarm_twin.request import InputError, ValidationRequest, Verdict
@@ -107,6 +110,37 @@ class HeldPlayer:
         return played
 
 
+class InProcessPredictor:
+    """The real prediction of drills, in a thread.
+
+    Attributes
+    ----------
+    asked
+        All questions so far, in order.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[DrillRequest] = []
+
+    async def predict_drill(
+        self, request: DrillRequest, *, deadline_s: float, memory_bytes: int
+    ) -> DrillPrediction:
+        """Predict as the fork server's child does."""
+        del deadline_s, memory_bytes
+        self.asked.append(request)
+        return await asyncio.to_thread(predict_drill, request)
+
+
+def predict_drill(request: DrillRequest) -> DrillPrediction:
+    """A drill, as the fork server's child plays it; input at fault fails as there."""
+    from kfarm_twin.drill import predict
+
+    try:
+        return predict(request)
+    except InputError as error:
+        raise TwinFailed("BadInput", str(error)) from error
+
+
 def play_failures(request: FleetRequest) -> FleetRun:
     """A run of failures, as the fork server's child plays it; input at fault fails as there."""
     from kfarm_twin.fleetrun import play
@@ -139,8 +173,12 @@ class InProcessOperator:
         connect: Callable[[Path], KubeClient] = KubeClient.connect,
         player: HeldPlayer | None = None,
         timing: Timing | None = None,
+        drills: DrillSettings | None = None,
+        predictor: Predictor | None = None,
     ) -> None:
         self._installation = installation
+        self._drills = drills
+        self._predictor = predictor
         self._timing = timing
         self._connect = connect
         self._twin = twin
@@ -205,6 +243,12 @@ class InProcessOperator:
             self._failure = error
             self._started.set()
 
+    def _drill_client(self) -> KubeClient | None:
+        """The account of drills, where the test has said how far they may go."""
+        if self._drills is None or self._installation.drill is None:
+            return None
+        return self._connect(self._installation.drill)
+
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
@@ -213,10 +257,12 @@ class InProcessOperator:
             self._connect(installation.gate),
             self._connect(installation.farm),
             self._connect(installation.whatif) if self._player is not None else None,
+            self._drill_client(),
         )
         service = self.service = Service(
-            accounts, self._role, self._twin, self._player, self._timing
-        )
+            accounts, self._role, self._twin, self._player, self._timing,
+            drills=self._drills, predictor=self._predictor,
+        )  # fmt: skip
         registry = kopf.OperatorRegistry()
         register(registry, service)
         await service.start()

@@ -25,6 +25,11 @@ from kfarm_controlplane.ports import PortReservation
 from kfarm_controlplane.process import kill_child, start_child, stop_child
 
 RELEASE_NAMESPACE = "kfarm-system"
+CLUSTER_NAME = "test"
+"""What a drill's ``confirm`` has to say."""
+LIMITS: Mapping[str, str] = {
+    "maxNodes": "256", "maxPercent": "100", "domains": "64", "maxDuration": "4h",
+}  # fmt: skip
 PROBE_NAMESPACE = "kfarm-gate-probe"
 START_S = 300.0
 STOP_S = 20.0
@@ -38,9 +43,13 @@ class Installation:
     gate: Path
     farm: Path
     whatif: Path
+    drill: Path | None = None
+    sweeper: Path | None = None
 
 
-def install(cluster: Cluster, chart: Path, *, values: Sequence[str] = ()) -> Installation:
+def install(
+    cluster: Cluster, chart: Path, *, values: Sequence[str] = (), drills: Mapping[str, str] = LIMITS
+) -> Installation:
     """Install CRDs, catalogue, gate and accounts, and wait until the gate holds.
 
     Parameters
@@ -49,13 +58,18 @@ def install(cluster: Cluster, chart: Path, *, values: Sequence[str] = ()) -> Ins
         Folder of the kfarm chart.
     values
         ``--set`` arguments for Helm.
+    drills
+        Limits of the installation on drills, as in the chart's ``drills.limits``; by default
+        generous.
 
     Raises
     ------
     ControlPlaneError
         When Helm fails or the gate does not close within a minute.
     """
-    options = ["operator.enabled=false", *values]
+    limits = [f"drills.limits.{name}={value}" for name, value in drills.items()]
+    armed = ["drills.enabled=true", f"drills.clusterName={CLUSTER_NAME}", *limits]
+    options = ["operator.enabled=false", *armed, *values]
     command = [
         str(cluster.bin("helm")), "upgrade", "--install", "kfarm", str(chart),
         "--namespace", RELEASE_NAMESPACE, "--create-namespace",
@@ -73,6 +87,8 @@ def install(cluster: Cluster, chart: Path, *, values: Sequence[str] = ()) -> Ins
         cluster.kubeconfig_for_service_account(RELEASE_NAMESPACE, "kfarm-gate"),
         cluster.kubeconfig_for_service_account(RELEASE_NAMESPACE, "kfarm-farm"),
         cluster.kubeconfig_for_service_account(RELEASE_NAMESPACE, "kfarm-whatif"),
+        cluster.kubeconfig_for_service_account(RELEASE_NAMESPACE, "kfarm-drill"),
+        cluster.kubeconfig_for_service_account(RELEASE_NAMESPACE, "kfarm-sweeper"),
     )
 
 

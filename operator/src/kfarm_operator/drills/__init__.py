@@ -1,0 +1,1 @@
+"""Failure drills: what is injected is written down before, taken back exactly, and measured."""

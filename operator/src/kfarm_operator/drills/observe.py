@@ -1,0 +1,237 @@
+"""From what the watches brought to lines of the timeline, and how the farm stands. Pure.
+
+Times are those of the operator's clock when an event arrived: the API's own have whole seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+
+from kfarm_api.drill_status import DrillMetric, FailureDrillStatus, TimelineEntry
+from kfarm_api.units import format_quantity, parse_decimal
+
+from kfarm_operator.drills import status as said
+from kfarm_operator.drills.clock import read_moment
+from kfarm_operator.drills.situation import Situation
+from kfarm_operator.drills.views import DrillPod, Sighting
+from kfarm_operator.drills.waves import REMEDY
+
+UNITS = {
+    "lost_accelerator_hours": "h",
+    "accelerator_temperature_max": "degC",
+    "repairs_waiting_max": "repairs",
+}
+
+
+def observe(s: Situation) -> FailureDrillStatus:
+    """The status with what was seen since; the very same where that is nothing."""
+    if s.started is None:
+        return s.status
+    status = s.status
+    lines = [line for sight in s.seen for line in _line(s, status, sight)]
+    for line in lines:
+        if not _known(status, line):
+            status = status.model_copy(update={"timeline": said.told(status.timeline, line)})
+    status = _attributed(_found(s, status))
+    status = _recoveries(s, status)
+    return _extremes(s, status)
+
+
+def _found(s: Situation, status: FailureDrillStatus) -> FailureDrillStatus:
+    """Nodes that were missed while nobody watched, such as during a restart of the operator."""
+    for entry in s.open:
+        node = s.nodes.get(entry.name)
+        if entry.kind != "Lease" or entry.state != "Applied" or node is None:
+            continue
+        line = said.entry(s.now, "Detected", fault=entry.fault, about=entry.name,
+                          message="Ready is not True")  # fmt: skip
+        if node.ready != "True" and not _known(status, line):
+            status = status.model_copy(update={"timeline": said.told(status.timeline, line)})
+    return status
+
+
+def _known(status: FailureDrillStatus, line: TimelineEntry) -> bool:
+    """Whether the same was told already; a node is detected once per injection."""
+    for old in status.timeline:
+        if (old.event, old.object) == (line.event, line.object):
+            if line.event != "Detected":
+                return True
+            injected = injected_at(status, line.object or "", read_moment(line.at))
+            if injected is not None and read_moment(old.at) >= injected:
+                return True
+    return False
+
+
+def injected_at(status: FailureDrillStatus, node: str, by: datetime) -> datetime | None:
+    """When a node was last injected before a moment."""
+    found = [
+        read_moment(entry.applied_at)
+        for entry in status.journal
+        if entry.name == node and entry.applied_at and not entry.id.endswith(REMEDY)
+    ]
+    return max((at for at in found if at <= by), default=None)
+
+
+def fault_of(status: FailureDrillStatus, node: str, by: datetime) -> str | None:
+    """The fault that struck a node last before a moment."""
+    found = [
+        (read_moment(entry.applied_at), entry.fault)
+        for entry in status.journal
+        if entry.name == node and entry.applied_at and read_moment(entry.applied_at) <= by
+    ]
+    return max(found)[1] if found else None
+
+
+def _line(s: Situation, status: FailureDrillStatus, seen: Sighting) -> Iterator[TimelineEntry]:
+    match seen.kind:
+        case "NodeDown" | "NodeMarked":
+            fault = fault_of(status, seen.name, seen.at)
+            if fault is not None:
+                why = "Ready is not True" if seen.kind == "NodeDown" else "marked as faulty"
+                yield said.entry(seen.at, "Detected", fault=fault, about=seen.name, message=why)
+        case "Deleting" | "Gone":
+            event = "Evicted" if seen.kind == "Deleting" else "Gone"
+            fault = fault_of(status, seen.node, seen.at)
+            note = f"on node {seen.node}" if seen.node else ""
+            yield said.entry(seen.at, event, fault=fault, about=seen.name, message=note)
+        case "Bound" | "Running":
+            event = "Replaced" if seen.kind == "Bound" else "Running"
+            yield said.entry(seen.at, event, about=seen.name, message=f"on node {seen.node}")
+
+
+def _attributed(status: FailureDrillStatus) -> FailureDrillStatus:
+    """Name the fault of each successor: those that went first are replaced first."""
+    timeline = list(status.timeline)
+    lost = _lost(timeline)
+    names = {line.object for line in lost}
+    changed = False
+    for event in ("Replaced", "Running"):
+        comers = [n for n, line in enumerate(timeline) if line.event == event]
+        comers = [n for n in comers if timeline[n].object not in names]
+        for n, one in zip(comers, lost, strict=False):
+            if timeline[n].fault is None and one.fault is not None:
+                timeline[n] = timeline[n].model_copy(update={"fault": one.fault})
+                changed = True
+    return status.model_copy(update={"timeline": timeline}) if changed else status
+
+
+def _lost(timeline: list[TimelineEntry]) -> list[TimelineEntry]:
+    """The first line of each pod that was marked for deletion or went."""
+    found: dict[str, TimelineEntry] = {}
+    for line in timeline:
+        if line.event in ("Evicted", "Gone") and line.object:
+            found.setdefault(line.object, line)
+    return list(found.values())
+
+
+def bad_nodes(s: Situation) -> frozenset[str]:
+    """Nodes on which no pod of a plan is fine: not Ready, or under a fault."""
+    struck = {
+        entry.name
+        for entry in s.open
+        if entry.changes and not _harmless(s, entry.fault, entry.kind)
+    }
+    return frozenset(struck) | {n.name for n in s.nodes.values() if n.ready != "True"}
+
+
+def _harmless(s: Situation, fault: str, kind: str) -> bool:
+    action = next((f.action for f in s.drill.spec.faults if f.name == fault), "")
+    heat = action in ("CduPump", "CoolingDegraded", "Chiller")
+    return kind == "Node" and (heat or action == "LinkFlap")
+
+
+def wanted_pods(s: Situation) -> int:
+    """Pods of the plans that should run: as the plans say, less those that are done."""
+    total = 0
+    for name, plan in s.plans.items():
+        if plan is None:
+            continue
+        done = sum(p.plan == name and p.phase == "Succeeded" for p in s.pods)
+        total += max(0, sum(w.pods for w in plan.spec.workloads) - done)
+    return total
+
+
+def fine_pods(s: Situation) -> list[DrillPod]:
+    """Pods of the plans that run on nodes without fault."""
+    bad = bad_nodes(s)
+    return [pod for pod in s.pods if pod.running and pod.node not in bad]
+
+
+def whole(s: Situation) -> bool:
+    """Whether every plan's pods all run on nodes without fault."""
+    return len(fine_pods(s)) >= wanted_pods(s)
+
+
+def _recoveries(s: Situation, status: FailureDrillStatus) -> FailureDrillStatus:
+    """A line for each fault since whose injection everything has come to run again."""
+    if not s.plans or not whole(s):
+        return status
+    done = {line.fault for line in status.timeline if line.event == "Recovered"}
+    hit = {line.fault for line in status.timeline if line.event in ("Injected",) and line.fault}
+    at = _last_change(s, status)
+    for fault in sorted(hit - done):
+        if not _struck_a_pod(status, fault) or _is_open(s, status, fault):
+            continue
+        line = said.entry(at, "Recovered", fault=fault, message="all pods of the plans run")
+        status = status.model_copy(update={"timeline": said.told(status.timeline, line)})
+    return status
+
+
+def _struck_a_pod(status: FailureDrillStatus, fault: str) -> bool:
+    return any(line.fault == fault and "pods of the plans" in line.message
+               for line in status.timeline if line.event == "Injected")  # fmt: skip
+
+
+def _is_open(s: Situation, status: FailureDrillStatus, fault: str) -> bool:
+    """Whether more of a fault is to come, such as the next nodes of a drain."""
+    known = next((one for one in status.faults if one.fault == fault), None)
+    action = next((f.action for f in s.drill.spec.faults if f.name == fault), "")
+    return action == "Drain" and known is not None and known.state == "Active"
+
+
+def _last_change(s: Situation, status: FailureDrillStatus) -> datetime:
+    moments = [sight.at for sight in s.seen]
+    moments += [
+        read_moment(line.at)
+        for line in status.timeline
+        if line.event in ("Running", "Restored", "Gone")
+    ]
+    return max(moments, default=s.now)
+
+
+def _extremes(s: Situation, status: FailureDrillStatus) -> FailureDrillStatus:
+    """The largest and smallest counts so far, as they stand in the metrics."""
+    down = sum(s.nodes[n].ready != "True" for n in s.struck if n in s.nodes)
+    healthy = sum(node.healthy for node in s.nodes.values() if node.cluster in s.clusters)
+    pending = max(0, wanted_pods(s) - len(_alive(s)))
+    status = _extreme(status, "nodes_down_max", down, up=True)
+    if s.clusters:
+        status = _extreme(status, "healthy_nodes_min", healthy, up=False)
+    return _extreme(status, "pods_pending_max", pending, up=True) if s.plans else status
+
+
+def _alive(s: Situation) -> list[DrillPod]:
+    ready = {node.name for node in s.nodes.values() if node.ready == "True"}
+    return [pod for pod in s.pods if pod.running and pod.node in ready]
+
+
+def unit_of(metric: str) -> str:
+    """Unit of a metric."""
+    if metric.startswith("seconds_"):
+        return "s"
+    return UNITS.get(metric) or ("pods" if metric.startswith("pods_") else "nodes")
+
+
+def _extreme(status: FailureDrillStatus, name: str, value: int, *, up: bool) -> FailureDrillStatus:
+    old = next((one for one in status.metrics if one.name == name), None)
+    if old is not None and old.observed is not None:
+        before = parse_decimal(old.observed)
+        if (before >= value) if up else (before <= value):
+            return status
+    new = (old or DrillMetric(name=name, unit=unit_of(name))).model_copy(
+        update={"observed": format_quantity(Decimal(value))}
+    )
+    kept = [new if one.name == name else one for one in status.metrics]
+    return status.model_copy(update={"metrics": kept if old else [*kept, new]})
