@@ -19,7 +19,7 @@ from kfarm_operator.drills.clock import moment, read_moment, seconds, whole
 from kfarm_operator.drills.inject import over_limits, unhealthy
 from kfarm_operator.drills.locks import lock_names
 from kfarm_operator.drills.measure import result
-from kfarm_operator.drills.observe import wanted_pods
+from kfarm_operator.drills.observe import unit_of, wanted_pods
 from kfarm_operator.drills.observe import whole as all_run
 from kfarm_operator.drills.situation import Situation
 from kfarm_operator.drills.steps import Decision, Finalize, Predict, Report, Rest, TakeLock
@@ -208,7 +208,7 @@ def at_start(s: Situation) -> list[ExpectationResult]:
 
 
 def _metric(name: str) -> DrillMetric:
-    return DrillMetric(name=name, unit="1")
+    return DrillMetric(name=name, unit=unit_of(name))
 
 
 def _take(s: Situation) -> Decision | None:

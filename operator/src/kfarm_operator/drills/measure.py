@@ -16,7 +16,7 @@ from kfarm_api.drill_status import (
 from kfarm_api.units import format_quantity, parse_decimal
 
 from kfarm_operator.drills.clock import read_moment
-from kfarm_operator.drills.observe import whole
+from kfarm_operator.drills.observe import unit_of, whole
 from kfarm_operator.drills.situation import Situation
 
 TIMES = {
@@ -25,7 +25,6 @@ TIMES = {
     "seconds_to_replace": "Replaced",
     "seconds_to_recover": "Recovered",
 }
-UNITS = {"lost_accelerator_hours": "h", "accelerator_temperature_max": "degC"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def measured(s: Situation) -> list[DrillMetric]:
     known = {one.name: one for one in s.status.metrics}
     names = [*known, *(name for name in values if name not in known)]
     return [
-        compared(known.get(name) or DrillMetric(name=name, unit=_unit(name)), values.get(name))
+        compared(known.get(name) or DrillMetric(name=name, unit=unit_of(name)), values.get(name))
         for name in names
     ]
 
@@ -78,10 +77,6 @@ def _pods(line: TimelineEntry) -> int | None:
     """How many pods stood on a node when it was struck, as its line says."""
     count, _, rest = line.message.partition(" ")
     return int(count) if rest.startswith("pods of the plans") and count.isdecimal() else None
-
-
-def _unit(name: str) -> str:
-    return "s" if name.startswith("seconds_") else UNITS.get(name, "1")
 
 
 def compared(metric: DrillMetric, value: Decimal | None) -> DrillMetric:

@@ -18,6 +18,12 @@ from kfarm_operator.drills.situation import Situation
 from kfarm_operator.drills.views import DrillPod, Sighting
 from kfarm_operator.drills.waves import REMEDY
 
+UNITS = {
+    "lost_accelerator_hours": "h",
+    "accelerator_temperature_max": "degC",
+    "repairs_waiting_max": "repairs",
+}
+
 
 def observe(s: Situation) -> FailureDrillStatus:
     """The status with what was seen since; the very same where that is nothing."""
@@ -211,14 +217,20 @@ def _alive(s: Situation) -> list[DrillPod]:
     return [pod for pod in s.pods if pod.running and pod.node in ready]
 
 
+def unit_of(metric: str) -> str:
+    """Unit of a metric."""
+    if metric.startswith("seconds_"):
+        return "s"
+    return UNITS.get(metric) or ("pods" if metric.startswith("pods_") else "nodes")
+
+
 def _extreme(status: FailureDrillStatus, name: str, value: int, *, up: bool) -> FailureDrillStatus:
-    unit = "1"
     old = next((one for one in status.metrics if one.name == name), None)
     if old is not None and old.observed is not None:
         before = parse_decimal(old.observed)
         if (before >= value) if up else (before <= value):
             return status
-    new = (old or DrillMetric(name=name, unit=unit)).model_copy(
+    new = (old or DrillMetric(name=name, unit=unit_of(name))).model_copy(
         update={"observed": format_quantity(Decimal(value))}
     )
     kept = [new if one.name == name else one for one in status.metrics]
