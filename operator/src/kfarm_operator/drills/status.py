@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 from kfarm_api.base import Condition
-from kfarm_api.drill import HEAT
 from kfarm_api.drill_status import (
     DrillPhase,
     FailureDrillStatus,
@@ -133,11 +132,8 @@ def injected(s: Situation, one: JournalEntry) -> TimelineEntry:
     at = read_moment(one.applied_at or moment(s.now))
     if is_remedy(one):
         return entry(at, "Remedied", fault=one.fault, about=one.name, message="out of service")
-    # a node that throttles or whose link flaps keeps its pods
-    action = next((f.action for f in s.drill.spec.faults if f.name == one.fault), "")
-    hurts = one.kind == "Lease" or action not in HEAT | {"LinkFlap"}
     pods = sum(pod.node == one.name and not pod.terminal for pod in s.pods)
     return entry(
         at, "Injected", fault=one.fault, about=one.name,
-        message=f"{pods} pods of the plans stand on it" if s.drill.spec.plans and hurts else "",
+        message=f"{pods} pods of the plans stand on it" if s.drill.spec.plans else "",
     )  # fmt: skip
