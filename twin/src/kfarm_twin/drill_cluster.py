@@ -201,7 +201,7 @@ class ClusterClock:
             0 if self._whole_passes else 1
         )
         due = np.maximum(seen + passes * self.delays.period, start)
-        return due + self._watch(f"miss/{key}")
+        return np.asarray(due + self._watch(f"miss/{key}"))
 
     @property
     def _whole_passes(self) -> bool:
