@@ -501,11 +501,12 @@ def test_a_lock_is_read_as_it_was_written() -> None:
     s = situation(chosen())
     body = lock_body(s, "kfarm-drill-f-c")
     body["metadata"] |= {"uid": "l", "resourceVersion": "1"}
-    assert read_lock(body, NOW, lambda _: True) == Lock("kfarm-drill-f-c", "l", "1", KEY, False)
+    assert read_lock(body, NOW, lambda _: False) == Lock("kfarm-drill-f-c", "l", "1", KEY, False)
     later = NOW + timedelta(hours=1)
-    assert read_lock(body, later, lambda _: False).stale
-    assert not read_lock(body, later, lambda _: True).stale
-    assert not read_lock(body, NOW, lambda _: False).stale
+    assert not read_lock(body, later, lambda _: False).stale
+    assert read_lock(body, NOW, lambda _: True).stale
+    assert read_lock(body, later, lambda _: None).stale
+    assert not read_lock(body, NOW, lambda _: None).stale
     assert len(lock_name("x" * 200)) == 63
 
 
