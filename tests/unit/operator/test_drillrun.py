@@ -301,3 +301,16 @@ def test_objects_that_came_or_went_and_leases_of_others_are_no_residue() -> None
     before = state_of([_node("a")], [_lease("x", "kfarm-system")])
     after = state_of([_node("b")], [_lease("y", "kfarm-system")])
     assert differences(before, after) == []
+
+
+def test_what_another_drill_is_busy_with_is_not_looked_at() -> None:
+    def marked(body: dict[str, Any], uid: str) -> dict[str, Any]:
+        body["metadata"]["annotations"] = {"drill.kfarm.dev/drill": f"drills/d/{uid}"}
+        return body
+
+    before = state_of([_node()], [_lease("kwok")])
+    down = [{"type": "Ready", "status": "Unknown"}]
+    for uid, count in (("mine", 3), ("other", 0)):
+        after = state_of([_node(status_conditions=down)], [marked(_lease("x"), uid)], "mine")
+        assert len(differences(before, after)) == count
+    assert state_of([marked(_node(), "other")], []) == {}

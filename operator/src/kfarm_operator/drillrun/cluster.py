@@ -130,10 +130,10 @@ class DrillCluster:
         body = self.client.get(Resource("", "v1", "namespaces"), self.namespace)
         return body is not None and (body["metadata"].get("labels") or {}).get(label) == value
 
-    def state(self) -> State:
-        """Nodes and their Leases, to be held against a later state."""
+    def state(self, drill: str = "") -> State:
+        """Nodes and their Leases but those of other drills, to be held against a later state."""
         leases = self.client.items(LEASES, fieldSelector="metadata.namespace=kube-node-lease")
-        return state_of(self.client.items(NODES), leases)
+        return state_of(self.client.items(NODES), leases, drill)
 
     def surroundings(self) -> Surroundings:
         """Which nodes are containers of kind's."""

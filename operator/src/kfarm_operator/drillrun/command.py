@@ -112,7 +112,7 @@ def _run(arguments: argparse.Namespace) -> int:
             body, code = _follow(session)
         finally:
             session.tidy()
-        left = _residue(cluster, before) if before is not None else []
+        left = _residue(cluster, before, body) if before is not None else []
     finally:
         client.close()
     for line in left[:TOLD]:
@@ -184,11 +184,11 @@ def _check_consent(cluster: DrillCluster) -> None:
         )
 
 
-def _residue(cluster: DrillCluster, before: State) -> list[str]:
+def _residue(cluster: DrillCluster, before: State, body: Body) -> list[str]:
     """What differs from before once nodes have come back; fields of others settle first."""
     deadline = time.monotonic() + SETTLE_S
     while True:
-        left = differences(before, cluster.state())
+        left = differences(before, cluster.state(str(body["metadata"]["uid"])))
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(1.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kfarm_api.drill_marks import PREFIX
+from kfarm_api.drill_marks import ANNOTATION_DRILL, PREFIX
 
 Body = dict[str, Any]
 Facts = dict[str, str]
@@ -18,15 +18,25 @@ State = dict[str, Facts]
 _DRILLED_LEASE = ("holderIdentity", "leaseDurationSeconds")
 
 
-def state_of(nodes: Iterable[Body], leases: Iterable[Body]) -> State:
-    """Everything of nodes and their Leases that a drill could have changed."""
+def state_of(nodes: Iterable[Body], leases: Iterable[Body], drill: str = "") -> State:
+    """Everything of nodes and their Leases that a drill could have changed.
+
+    Parameters
+    ----------
+    drill
+        Uid of the drill that is looked at. What another one is busy with is left out.
+    """
+    ours = [body for body in leases if body["metadata"].get("namespace") == "kube-node-lease"]
     state: State = {}
-    for body in nodes:
-        state[f"Node {body['metadata']['name']}"] = _node(body)
-    for body in leases:
-        if body["metadata"].get("namespace") == "kube-node-lease":
-            state[f"Lease {body['metadata']['name']}"] = _lease(body)
-    return state
+    others: set[str] = set()
+    for kind, bodies, facts in (("Node", nodes, _node), ("Lease", ours, _lease)):
+        for body in bodies:
+            name = str(body["metadata"]["name"])
+            state[f"{kind} {name}"] = facts(body)
+            mark = (body["metadata"].get("annotations") or {}).get(ANNOTATION_DRILL)
+            if mark is not None and mark.rpartition("/")[2] != drill:
+                others.add(name)
+    return {key: facts for key, facts in state.items() if key.partition(" ")[2] not in others}
 
 
 def differences(before: Mapping[str, Facts], after: Mapping[str, Facts]) -> list[str]:
