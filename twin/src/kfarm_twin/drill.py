@@ -13,7 +13,7 @@ from kfarm_api.units import parse_quantity
 from kfarm_twin.drill_cluster import ClusterClock, Departure, NodeTimes, Wave
 from kfarm_twin.drill_delays import Delays, Draws
 from kfarm_twin.drill_floor import Floor, PlanFloor
-from kfarm_twin.drill_heat import DrillHeat, HeatOutcome
+from kfarm_twin.drill_heat import DrillHeat, HeatOutcome, other_inputs
 from kfarm_twin.drill_measure import Found, Out, Played, leaves, measure, seconds
 from kfarm_twin.drill_metrics import (
     UNITS,
@@ -66,6 +66,7 @@ class _Drill:
             request.measured.lease_age_s,
         )
         self.heat: dict[str, HeatOutcome] = {}
+        self.heats: list[dict[str, HeatOutcome]] = []
         self.effects: list[PredictedEffect] = []
 
     def predict(self) -> DrillPrediction:
@@ -78,7 +79,15 @@ class _Drill:
         times = self.clock.node_times(waves)
         out = self._departures(waves, times)
         self._hold_up([one.departure for one in out])
-        played = Played(self.request, self.targets, self.draws, self.floor, times, out, self.heat)
+        played = Played(
+            self.request,
+            self.targets,
+            self.draws,
+            self.floor,
+            times,
+            out,
+            self.heats or [self.heat],
+        )
         return self._conclude(measure(played), played.end)
 
     def _play_heat(self) -> None:
@@ -87,20 +96,35 @@ class _Drill:
             return
         heat = DrillHeat(self.request, self.floor)
         self.assumptions += heat.told
-        self.assumptions.append("heat is played once, with the inputs as stated: no interval")
+        self.heat = self._heats(heat, faults)
         for fault in faults:
-            target = self.targets.get(fault.name)
-            outcome = heat.play(fault, target) if target else None
-            if outcome is None or target is None:
-                self.warnings.append(
-                    f"fault {fault.name}: the farm describes nothing it could fail"
-                )
+            if fault.name not in self.heat:
+                told = f"fault {fault.name}: the farm describes nothing it could fail"
+                self.warnings.append(told)
                 continue
-            self.heat[fault.name] = outcome
-            self.effects += outcome.effects(target.nodes, seconds(fault.duration))
+            shown = self.targets[fault.name].nodes
+            self.effects += self.heat[fault.name].effects(shown, seconds(fault.duration))
         if len(self.effects) > MOST_EFFECTS:
             self.warnings.append(f"only {MOST_EFFECTS} of {len(self.effects)} effects are given")
             self.effects = self.effects[:MOST_EFFECTS]
+        sets = other_inputs(self.floor, self.draws.seed)
+        self.heats = [
+            self._heats(DrillHeat(self.request, self.floor, amounts), faults) for amounts in sets
+        ]
+        if sets:
+            self.assumptions.append(
+                f"intervals of heat are over {len(sets)} draws of the inputs that are not known"
+                " well; effects are those of the inputs as stated"
+            )
+
+    def _heats(self, heat: DrillHeat, faults: list[DrillFault]) -> dict[str, HeatOutcome]:
+        found = {}
+        for fault in faults:
+            target = self.targets.get(fault.name)
+            outcome = heat.play(fault, target) if target else None
+            if outcome is not None:
+                found[fault.name] = outcome
+        return found
 
     def _waves(self, fault: DrillFault) -> list[Wave]:
         """The nodes of a fault, in the waves in which they are hit."""
