@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from kfarm_api.drill import HEAT, RUNNER_ONLY, DrillFault, Flapping
@@ -132,11 +133,19 @@ class _Drill:
         if target is None or not target.nodes or fault.action in RUNNER_ONLY:
             return []
         start, lasts = seconds(fault.at), seconds(fault.duration)
-        if fault.action in HEAT:
-            return self._heat_waves(fault, start, lasts)
         remedy = fault.remedy
         drain = seconds(remedy.after) if remedy and remedy.action == "Drain" else None
         out = seconds(remedy.after) if remedy and remedy.action == "OutOfService" else None
+        if fault.action in HEAT:
+            sooner = self._seen_sooner(fault)
+            return [
+                replace(
+                    one,
+                    drain_after=drain,
+                    out_of_service_after=None if out is None else max(out - sooner, 0.0),
+                )
+                for one in self._heat_waves(fault, start, lasts)
+            ]
         if fault.action in DOWN:
             nodes = tuple(target.nodes)
             return [Wave(fault.name, "Down", nodes, start, start + lasts, drain, out)]
@@ -175,6 +184,13 @@ class _Drill:
                 )
             )
         return waves
+
+    def _seen_sooner(self, fault: DrillFault) -> float:
+        """How long before it is missed a node that goes off by heat was seen to throttle [s]."""
+        heat = self.heat.get(fault.name)
+        if heat is None or heat.throttle_s is None or heat.shutdown_s is None:
+            return 0.0
+        return heat.shutdown_s - heat.throttle_s + self.delays.grace - self.delays.renew
 
     def _departures(self, waves: list[Wave], times: list[NodeTimes]) -> list[Out]:
         """Pods of all waves: when they leave, and where those go that took their place."""
