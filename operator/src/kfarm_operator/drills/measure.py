@@ -16,7 +16,7 @@ from kfarm_api.drill_status import (
 from kfarm_api.units import format_quantity, parse_decimal
 
 from kfarm_operator.drills.clock import read_moment
-from kfarm_operator.drills.observe import unit_of, whole
+from kfarm_operator.drills.observe import pods_of, unit_of, whole
 from kfarm_operator.drills.situation import Situation
 
 TIMES = {
@@ -67,16 +67,10 @@ def observed(status: FailureDrillStatus) -> dict[str, Decimal]:
         took = seconds_to(status.timeline, event)
         if took is not None:
             found[name] = took
-    pods = [_pods(line) for line in status.timeline if line.event == "Injected"]
+    pods = [pods_of(line) for line in status.timeline if line.event == "Injected"]
     if any(count is not None for count in pods):
         found["pods_affected"] = Decimal(sum(count or 0 for count in pods))
     return found
-
-
-def _pods(line: TimelineEntry) -> int | None:
-    """How many pods stood on a node when it was struck, as its line says."""
-    count, _, rest = line.message.partition(" ")
-    return int(count) if rest.startswith("pods of the plans") and count.isdecimal() else None
 
 
 def compared(metric: DrillMetric, value: Decimal | None) -> DrillMetric:

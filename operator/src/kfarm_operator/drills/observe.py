@@ -170,18 +170,26 @@ def _recoveries(s: Situation, status: FailureDrillStatus) -> FailureDrillStatus:
         return status
     done = {line.fault for line in status.timeline if line.event == "Recovered"}
     hit = {line.fault for line in status.timeline if line.event in ("Injected",) and line.fault}
-    at = _last_change(s, status)
     for fault in sorted(hit - done):
         if not _struck_a_pod(status, fault) or _is_open(s, status, fault):
             continue
+        at = _drained_at(s, status, fault) or _last_change(s, status)
         line = said.entry(at, "Recovered", fault=fault, message="all pods of the plans run")
         status = status.model_copy(update={"timeline": said.told(status.timeline, line)})
     return status
 
 
+def pods_of(line: TimelineEntry) -> int | None:
+    """How many pods stood on a node when it was struck, as its line says."""
+    count, _, rest = line.message.partition(" ")
+    return int(count) if rest.startswith("pods of the plans") and count.isdecimal() else None
+
+
 def _struck_a_pod(status: FailureDrillStatus, fault: str) -> bool:
-    return any(line.fault == fault and "pods of the plans" in line.message
-               for line in status.timeline if line.event == "Injected")  # fmt: skip
+    return any(
+        line.event == "Injected" and line.fault == fault and pods_of(line)
+        for line in status.timeline
+    )
 
 
 def _is_open(s: Situation, status: FailureDrillStatus, fault: str) -> bool:
@@ -189,6 +197,13 @@ def _is_open(s: Situation, status: FailureDrillStatus, fault: str) -> bool:
     known = next((one for one in status.faults if one.fault == fault), None)
     action = next((f.action for f in s.drill.spec.faults if f.name == fault), "")
     return action == "Drain" and known is not None and known.state == "Active"
+
+
+def _drained_at(s: Situation, status: FailureDrillStatus, fault: str) -> datetime | None:
+    """When the last successor of a drain's pods ran; the end of the drain says nothing of that."""
+    action = next((f.action for f in s.drill.spec.faults if f.name == fault), "")
+    ran = [read_moment(x.at) for x in status.timeline if (x.event, x.fault) == ("Running", fault)]
+    return max(ran, default=None) if action == "Drain" else None
 
 
 def _last_change(s: Situation, status: FailureDrillStatus) -> datetime:
