@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -96,6 +97,7 @@ class Library:
     def __init__(self, host: DrillHost, results: Path, began: float) -> None:
         self._host, self._results, self._began = host, results, began
         self._nodes = len(host.cluster.get("nodes")["items"])
+        self._interrupted = threading.Event()
         self.rows: dict[str, dict[str, Any]] = {}
 
     def run(self, paths: Sequence[Path]) -> int:
@@ -109,12 +111,18 @@ class Library:
             else:
                 lane = ("tune",) if drill.spec.plans == ["tune"] else (drill.spec.farm.name,)
                 lanes.setdefault(lane, []).append(path)
-        with ThreadPoolExecutor(len(lanes) or 1) as pool:
-            codes = [code for lane in pool.map(self._one_by_one, lanes.values()) for code in lane]
-        return max([*codes, *self._one_by_one(alone)], default=0)
+        pool = ThreadPoolExecutor(len(lanes) or 1)
+        try:
+            ended = list(pool.map(self._one_by_one, lanes.values()))
+        except KeyboardInterrupt:  # the drills that run have it from the terminal, and abort
+            self._interrupted.set()
+            raise
+        finally:
+            pool.shutdown()
+        return max([*(code for lane in ended for code in lane), *self._one_by_one(alone)])
 
     def _one_by_one(self, paths: Sequence[Path]) -> list[int]:
-        return [self._one(path) for path in paths]
+        return [self._one(path) for path in paths if not self._interrupted.is_set()] or [0]
 
     def _one(self, path: Path) -> int:
         since = time.monotonic()

@@ -13,8 +13,8 @@ from kfarm_controlplane.options import Options
 
 CHART = ROOT / "charts/kfarm"
 SMALL = Options(
-    node_lease_seconds=16,
-    node_monitor_grace_seconds=24,
+    node_lease_seconds=12,
+    node_monitor_grace_seconds=18,
     extra_arguments={"kube-controller-manager": ("--node-eviction-rate=1",)},
 )
 LIMITS = {"maxNodes": "4", "maxPercent": "34", "domains": "2", "maxDuration": "30m"}
@@ -42,7 +42,7 @@ def small_ground() -> list[Body]:
 
 @pytest.fixture(scope="session")
 def small_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrillHost]:
-    """16 nodes whose silence is noticed after 24 s."""
+    """16 nodes whose silence is noticed after 18 s."""
     _own_plane()
     folder = tmp_path_factory.mktemp("drills")
     ground = folder / "ground.yaml"

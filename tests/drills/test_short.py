@@ -65,7 +65,7 @@ def test_without_confirm_everything_is_computed_and_nothing_touched(
 def test_a_gpu_falls_off_the_bus_and_its_pod_moves(small_host: DrillHost, tmp_path: Path) -> None:
     """Runbook: examples/drills/01-gpu-off-the-bus.yaml."""
     before = _nodes_of(small_host, "train")
-    code, drill, text = _run(small_host, tmp_path, "01", _patient)
+    code, drill, text = _run(small_host, tmp_path, "01", _quick("20s"))
     assert code == 0, text
     assert drill["status"]["verdict"] == "Passed"
     assert {"Injected", "Detected", "Evicted", "Recovered", "Restored"} <= _events(drill)
@@ -83,15 +83,11 @@ def test_a_node_that_is_lost_is_given_up_and_its_pod_moves(
 ) -> None:
     """Runbook: examples/drills/03-node-lost-in-training.yaml."""
 
-    def quick(drill: Body) -> None:
-        _patient(drill)
-        drill["spec"]["faults"][0]["duration"] = "2m"
-
-    code, drill, text = _run(small_host, tmp_path, "03", quick)
+    code, drill, text = _run(small_host, tmp_path, "03", _quick("65s"))
     assert code == 0, text
     assert drill["status"]["verdict"] == "Passed"
     assert {"Detected", "Evicted", "Remedied", "Gone", "Replaced", "Recovered"} <= _events(drill)
-    grace_s, renewal_s = 24, 4
+    grace_s, renewal_s = 18, 3
     assert _observed(drill, "seconds_to_detect") >= grace_s - renewal_s
     assert _observed(drill, "nodes_down_max") == 1
     _assert_undone(drill, text)
@@ -111,6 +107,17 @@ def test_the_operator_is_killed_and_each_pod_is_released_once(
     begun = drill["metadata"]["annotations"]["drill.kfarm.dev/runner.kill"]
     assert all(part.endswith("Z") for part in begun.split("/"))
     _assert_undone(drill, text)
+
+
+def _quick(duration: str) -> Change:
+    """The same fault, shorter, and its remedy two seconds after it is seen."""
+
+    def change(drill: Body) -> None:
+        _patient(drill)
+        drill["spec"]["faults"][0]["duration"] = duration
+        drill["spec"]["faults"][0]["remedy"]["after"] = "2s"
+
+    return change
 
 
 def _patient(drill: Body) -> None:
