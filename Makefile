@@ -154,6 +154,18 @@ demo: sync controlplane ## Validate and release a 2,040-GPU training on a local 
 demo-keep: sync controlplane ## As demo, but leave the cluster and the operator running
 	@$(RUN)/python scripts/demo.py --keep
 
+.PHONY: drill
+drill: sync controlplane ## Run the first failure drill on a local control plane of 566 nodes
+	@$(RUN)/python scripts/drills.py first
+
+.PHONY: drills
+drills: sync controlplane ## Run the library of drills; records its figures in docs/drills.json
+	@$(RUN)/python scripts/drills.py all --record docs/drills.json
+
+.PHONY: drill-kind
+drill-kind: sync ## Run the library on a kind cluster: made here with Docker, or that of KUBECONFIG
+	@$(RUN)/python scripts/drill_kind.py
+
 .PHONY: cluster
 cluster: sync controlplane ## Start a local control plane and leave it running
 	@$(RUN)/python -m kfarm_controlplane up

@@ -18,6 +18,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import drill_figures
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/validation.md"
 ABSENT = "public data not here"
@@ -85,7 +87,11 @@ def main() -> None:
         recorded = [json.loads(line) for line in rows.read_text("utf-8").splitlines()]
     if not recorded or ABSENT in output:
         sys.exit(f"{PAGE.name} is not written: public data are missing, see the skipped tests")
-    PAGE.write_text(page(recorded), encoding="utf-8")
+    text = page(recorded)
+    if drill_figures.RECORD.exists():
+        drills = json.loads(drill_figures.RECORD.read_text(encoding="utf-8"))
+        text = drill_figures.placed(text, drill_figures.section(drills))
+    PAGE.write_text(text, encoding="utf-8")
     print(f"==> {len(recorded)} comparisons written to {PAGE.relative_to(ROOT)}")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -61,6 +62,7 @@ class Node:
     queued: bool = False
     tainted: bool = False
     out: bool = False
+    up: bool = False
     missed: float | None = None
     taint_at: float | None = None
     ready_at: float | None = None
@@ -128,9 +130,16 @@ class NaiveCluster:
         node.lease = self.now
         if node.missed is None:
             node.ready_at = self.now
+        else:
+            key = f"up/{self.fault}/{node.name}/{node.start:g}"
+            self.at(self.now + self.watch(key), lambda: self.say_up(node))
         for pod in self.pods:
             if pod.node == node.name and pod.evicted is not None and pod.gone is None:
                 self.let_go(pod)
+
+    def say_up(self, node: Node) -> None:
+        """Its kubelet has written Ready."""
+        node.up = True
 
     def answers(self, node: Node) -> bool:
         """Whether its kubelet runs now."""
@@ -146,7 +155,7 @@ class NaiveCluster:
                 key = f"miss/{self.fault}/{node.name}/{node.start:g}"
                 late = self.now + self.watch(key)
                 self.at(late, lambda n=node: self.miss(n))  # type: ignore[misc]
-            elif not node.ready and node.missed is not None and self.answers(node):
+            elif not node.ready and node.missed is not None and node.up:
                 node.ready, node.tainted, node.ready_at = True, False, self.now
                 if node in self.queue:
                     self.queue.remove(node)
@@ -161,7 +170,7 @@ class NaiveCluster:
         self.queue.append(node)
         self.serve()
         if node.out_after is not None:
-            late = self.now + node.out_after + self.watch(f"out/{node.name}")
+            late = self.now + node.out_after + self.luck(f"step/out/{node.name}", 0.05, 1.6)
             self.at(late, lambda: self.say_out(node))
 
     def serve(self) -> None:
@@ -213,16 +222,22 @@ class NaiveCluster:
         """One pass of the pod garbage collector."""
         for pod in self.pods:
             node = self.nodes[pod.node]
-            if pod.evicted is not None and pod.gone is None and node.out:
-                if not self.answers(node):
-                    self.gone(pod)
+            terminating = pod.evicted is not None and pod.gone is None
+            if terminating and node.out and not self.answers(node):
+                self.gone(pod)
         self.at(self.now + self.timing.gc, self.collect)
 
     def let_go(self, pod: Pod) -> None:
         """The kubelet ends it."""
         node = self.nodes[pod.node]
         late = self.now + self.watch(f"gone/{pod.name}/{self.fault}/{node.start:g}")
-        self.at(late, lambda: self.gone(pod))
+        self.at(late, lambda: self.end(pod))
+
+    def end(self, pod: Pod) -> None:
+        """Its containers end, and with them the pod."""
+        if pod.when_gone and pod.gone is None:
+            pod.failed = self.now
+        self.gone(pod)
 
     def gone(self, pod: Pod) -> None:
         """It is no longer in the API."""
@@ -253,7 +268,7 @@ class NaiveCluster:
             return
         if missing[0].per_index:
             for pod in missing:
-                due = (pod.failed or 0.0) + 10.0
+                due = self.cut(pod.failed or 0.0) + 10.0
                 if self.now >= due - 1e-9:
                     self.make([pod])
                 else:
@@ -261,11 +276,16 @@ class NaiveCluster:
             return
         known = self.failures[job]
         wait = min(10.0 * 2.0 ** (len(known) - 1), 600.0)
-        due = max(known) + wait
+        due = max(self.cut(time) for time in known) + wait
         if self.now >= due - 1e-9:
             self.make(missing)
         else:
             self.at(due, lambda: self.sync(job))
+
+    def cut(self, time: float) -> float:
+        """A time as the API writes it, in whole seconds of a clock that runs elsewhere."""
+        phase = self.luck("second", 0.0, 1.0)
+        return math.floor(time + phase) - phase
 
     def make(self, pods: list[Pod]) -> None:
         """New pods in place of these."""

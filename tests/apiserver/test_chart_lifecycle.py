@@ -181,7 +181,7 @@ def test_the_upgrade_keeps_every_object_and_upgrades_the_crds(
 ) -> None:
     assert identities(upgraded) == before.objects
     crds = upgraded.get("customresourcedefinitions", "-l", "app.kubernetes.io/instance=kfarm")
-    assert len(crds["items"]) == 7
+    assert len(crds["items"]) == 8
     for item in crds["items"]:
         notes = item["metadata"]["annotations"]
         assert notes["helm.sh/resource-policy"] == "keep"
@@ -468,7 +468,7 @@ def test_back_to_the_version_before_and_up_again(
         wait_until(lambda: probe.asked > asked + 3, 60, "questions after the rollback")
         assert identities(upgraded) == now
         crds = upgraded.get("customresourcedefinitions", "-l", "app.kubernetes.io/instance=kfarm")
-        assert len(crds["items"]) == 7
+        assert len(crds["items"]) == 8
         roles = upgraded.get("clusterroles", "-l", "app.kubernetes.io/instance=kfarm")["items"]
         assert {role["metadata"]["name"] for role in roles} == {
             "kfarm-gate", "kfarm-farm", "kfarm-whatif",

@@ -6,6 +6,7 @@ import copy
 import json
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from chart_scene import CHART, SYSTEM
 from kfarm_controlplane.client import Cluster, KubectlError
 from kfarm_controlplane.helm import Helm, HelmError, settings
 from kfarm_controlplane.prometheus import prometheus_binary
+from kfarm_operator.drills.settings import drill_settings
 from kfarm_operator.gate_ready import VALIDATING_POLICIES
 from kfarm_operator.gate_wanted import KINDS, parse_wanted
 from kfarm_operator.instruments import CATALOGUE
 from kfarm_operator.live.gauges import FAMILIES
+from kfarm_operator.main import parse_arguments as operator_arguments
+from kfarm_operator.sweeper import parse_arguments as sweeper_arguments
 
 Body = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +53,8 @@ COMBINATIONS: dict[str, tuple[str, ...]] = {
         "gate.schedulers={system:kube-scheduler,my-scheduler}", "gate.breakGlassGroups={ops}",
         "gate.exemptNamespaces={kube-system,calico-system}",
     ),
-    "drills": ("drills.enabled=true",),
+    "drills": ("drills.enabled=true", "drills.clusterName=kind-lab", "drills.limits.maxNodes=256"),
+    "drills from outside": ("drills.enabled=true", "operator.enabled=false"),
     "an address range": ("networkPolicy.apiServer.cidrs={10.0.0.1/32,fd00::1/128}",),
 }  # fmt: skip
 FOREIGN = {"ServiceMonitor", "PrometheusRule", "AdmissionCheck"}
@@ -67,6 +72,12 @@ BAD: dict[str, tuple[str, str]] = {
     "a port beyond": ("networkPolicy.apiServer.ports={70000}", "ports"),
     "scraping from everywhere": ("networkPolicy.metricsFrom.matchLabels=null", "metricsFrom"),
     "a check without policy": ("kueue.admissionChecks[0].name=twin", "policy"),
+    "a cluster that closes a CEL string": ("drills.clusterName=a' || true || '", "clusterName"),
+    "no node to drill": ("drills.limits.maxNodes=0", "maxNodes"),
+    "more than all nodes": ("drills.limits.maxPercent=101", "maxPercent"),
+    "a drill without end": ("drills.limits.maxDuration=", "maxDuration"),
+    "a drill of days": ("drills.limits.maxDuration=2d", "maxDuration"),
+    "a limit of drills misspelt": ("drills.limits.maxNode=2", "maxNode"),
     "a Korean name": ("kueue.admissionChecks[0].name=광주", "name"),
 }
 
@@ -142,6 +153,10 @@ def test_each_value_shows_where_it_should(helm: Helm) -> None:
     assert not {"NetworkPolicy", "PodDisruptionBudget"} & set(kinds["no fences around the pods"])
     assert kinds["as it is"].count("ServiceAccount") == 3
     assert kinds["drills"].count("ServiceAccount") == 5
+    assert kinds["drills"].count("Deployment") == kinds["as it is"].count("Deployment") + 1
+    assert kinds["drills"].count("CronJob") == 1
+    assert not {"Deployment", "CronJob"} & set(kinds["drills from outside"])
+    assert "CronJob" not in kinds["as it is"]
     deployments = [o for o in helm.template(CHART, *settings(*EVERYTHING))
                    if o["kind"] == "Deployment"]  # fmt: skip
     for item in deployments:
@@ -174,18 +189,22 @@ def test_bad_values_are_refused_by_name(helm: Helm, what: str) -> None:
 
 
 def _pods(helm: Helm) -> list[Body]:
-    """The chart's pods."""
-    found = [o for o in helm.template(CHART) if o["kind"] == "Deployment"]
-    assert len(found) == 3
+    """The chart's pods, those of drills and of their sweeper among them."""
+    rendered = helm.template(CHART, *settings("drills.enabled=true"))
+    jobs = [o for o in rendered if o["kind"] == "CronJob"]
+    found = [o for o in rendered if o["kind"] == "Deployment"]
+    found += [job | job["spec"]["jobTemplate"] for job in jobs]
+    assert len(found) == 5
     return [
         {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": item["metadata"]["name"], "namespace": SYSTEM},
+            "metadata": {"name": item["metadata"].get("name", "kfarm-sweeper"),
+                         "namespace": SYSTEM},
             "spec": item["spec"]["template"]["spec"] | {"serviceAccountName": "default"},
         }
         for item in found
-    ]
+    ]  # fmt: skip
 
 
 def test_pods_are_restricted_and_each_restriction_counts(ready: Cluster, helm: Helm) -> None:
@@ -236,11 +255,36 @@ def test_pods_are_more_than_restricted(helm: Helm) -> None:
         sizes = container["resources"]
         assert sizes["requests"]["memory"] == sizes["limits"]["memory"]
         assert "ephemeral-storage" in sizes["limits"]
-        assert spec["topologySpreadConstraints"]
+        assert spec.get("topologySpreadConstraints") or spec["restartPolicy"] == "Never"
+
+
+def test_programs_take_the_arguments_that_the_chart_gives_them(helm: Helm) -> None:
+    """And the limits on drills are the same for the operator and for the policies."""
+    limits = ("drills.limits.maxNodes=7", "drills.limits.maxDuration=1h5m")
+    rendered = helm.template(
+        CHART, *settings("drills.enabled=true", "drills.clusterName=a", *limits)
+    )
+    by_name = {o["metadata"]["name"]: o for o in rendered if o["kind"] in ("Deployment", "CronJob")}
+    (container,) = by_name["kfarm-drill"]["spec"]["template"]["spec"]["containers"]
+    drills = drill_settings(operator_arguments(container["args"]))
+    assert (drills.cluster_name, drills.namespace) == ("a", SYSTEM)
+    assert (drills.max_nodes, drills.max_percent, drills.domains) == (7, 10, 1)
+    assert drills.max_duration_s == 3900
+    job = by_name["kfarm-sweeper"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = job["containers"]
+    sweeper = sweeper_arguments(container["args"])
+    assert sweeper.namespace == SYSTEM
+    assert sweeper.lasts < 60
+    assert container["command"] == ["kfarm-sweeper"]
+    project = tomllib.loads((ROOT / "operator/pyproject.toml").read_text("utf-8"))["project"]
+    assert project["scripts"]["kfarm-sweeper"] == "kfarm_operator.sweeper:main"
+    texts = [json.dumps(o["spec"]) for o in rendered if o["kind"] == "ValidatingAdmissionPolicy"]
+    assert sum("< 7 ?" in text for text in texts) == 1
+    assert sum("duration('1h5m')" in text for text in texts) == 2
 
 
 def test_disruption_budgets_and_network_policy_select_the_pods(helm: Helm) -> None:
-    rendered = helm.template(CHART)
+    rendered = helm.template(CHART, *settings("drills.enabled=true"))
     labels = [o["spec"]["template"]["metadata"]["labels"] for o in rendered
               if o["kind"] == "Deployment"]  # fmt: skip
     budgets = [o["spec"]["selector"]["matchLabels"] for o in rendered
@@ -311,7 +355,7 @@ def test_panels_do_not_overlap() -> None:
         ("operator.enabled=true", "kubectl label namespace TEAM kfarm.dev/enforce=true"),
         ("operator.enabled=true", "networkPolicy.egress"),
         ("operator.enabled=false", "or nothing is released"),
-        ("drills.enabled=true", "kfarm-sweeper"),
+        ("drills.enabled=true", "create configmap kfarm-drills-off"),
     ],
 )
 def test_the_notes_say_what_to_do_next(helm: Helm, ready: Cluster, value: str, wanted: str) -> None:

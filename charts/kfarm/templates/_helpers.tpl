@@ -24,6 +24,76 @@ app.kubernetes.io/component: {{ . }}
 {{- end }}
 {{- end }}
 
+{{/* Roles of the operator that run as Deployments of their own, as JSON. */}}
+{{- define "kfarm.roles" -}}
+{{ concat (list "gate" "farm" "whatif") (ternary (list "drill") (list) .Values.drills.enabled) | toJson }}
+{{- end }}
+
+{{/* Which image, whose secrets, and on which nodes. */}}
+{{- define "kfarm.image" -}}
+{{- with .Values.operator.image }}
+{{- if .digest }}
+image: {{ printf "%s@%s" .repository .digest | quote }}
+{{- else }}
+image: {{ printf "%s:%s" .repository (.tag | default $.Chart.AppVersion) | quote }}
+{{- end }}
+imagePullPolicy: {{ .pullPolicy }}
+{{- end }}
+{{- end }}
+{{- define "kfarm.placement" -}}
+{{- with .Values.operator.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.operator.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.operator.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.operator.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* What no pod or container of ours may do. */}}
+{{- define "kfarm.podSecurity" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+hostUsers: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  fsGroup: 65532
+  seccompProfile: {type: RuntimeDefault}
+{{- end }}
+{{- define "kfarm.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  privileged: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: ["ALL"]}
+{{- end }}
+
+{{/* The account's token, where a pod finds it, for an hour. */}}
+{{- define "kfarm.tokenVolume" -}}
+- name: token
+  projected:
+    defaultMode: 0440
+    sources:
+      - serviceAccountToken: {path: token, expirationSeconds: 3600}
+      - configMap:
+          name: kube-root-ca.crt
+          items: [{key: ca.crt, path: ca.crt}]
+      - downwardAPI:
+          items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]
+{{- end }}
+{{- define "kfarm.tokenMount" -}}
+- name: token
+  mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+  readOnly: true
+{{- end }}
+
 {{/* User names of the accounts, as the API server sees them. */}}
 {{- define "kfarm.gateAccount" -}}
 system:serviceaccount:{{ .Release.Namespace }}:kfarm-gate

@@ -244,9 +244,10 @@ class KubeClient:
         uid: str | None,
         namespace: str | None = None,
         version: str | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         """Delete this very object, as it was at a resourceVersion; gone already is fine."""
-        body: JSON = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        body: JSON = {"kind": "DeleteOptions", "apiVersion": "v1", **(options or {})}
         wanted = {"uid": uid, "resourceVersion": version}
         if any(wanted.values()):
             body["preconditions"] = {key: value for key, value in wanted.items() if value}

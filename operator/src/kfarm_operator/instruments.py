@@ -52,6 +52,19 @@ CATALOGUE: dict[str, Described] = {
     "kfarm_farm_accelerators": Described(
         "gauge", "Accelerators of a farm by state.", ("farm_kind", "farm", "state")
     ),
+    "kfarm_drills": Described("gauge", "Failure drills by phase.", ("phase",)),
+    "kfarm_drill_verdicts": Described(
+        "gauge", "Failure drills that have ended, by verdict.", ("verdict",)
+    ),
+    "kfarm_drill_injected": Described(
+        "gauge", "Changes of drills to Nodes and Leases that are not taken back yet.", ()
+    ),
+    "kfarm_drill_residue": Described(
+        "gauge", "Such changes of drills that have ended; always 0 unless there is a bug.", ()
+    ),
+    "kfarm_drill_overdue_seconds": Described(
+        "gauge", "How long after its time to live a drill has something not taken back.", ()
+    ),
     "kfarm_reconcile_seconds": Described(
         "histogram", "Time that one reconcile took, by queue.", ("queue",)
     ),

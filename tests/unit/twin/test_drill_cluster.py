@@ -153,6 +153,7 @@ CASES = [
     Case(4, 2, 900.0, 20.0, 5.0, "job", per_index=True),
     Case(3, 1, 900.0, 40.0, 30.0, "job", when_gone=True),
     Case(2, 2, 52.0, 0.0, 0.0, "job"),
+    Case(3, 1, 200.0, 10.0, None, "job", per_index=True, when_gone=True),
     Case(5, 1, 100.0, 10.0),
     Case(2, 1, 80.0, None, 8.0),
 ]

@@ -135,3 +135,24 @@ def test_a_gang_that_suits_no_cluster_says_so() -> None:
     shortfall = place(compiled([farms.training(4, acceleratorsPerPod=16)]))
     assert isinstance(shortfall, Shortfall)
     assert "there is room for 0" in shortfall.message
+
+
+def test_spares_are_for_replacements_alone() -> None:
+    """A gang that fills all but the spares may use one only for a pod that it lost."""
+    own = [farms.cluster(nodes=6, spares=2)]
+    gang = farms.training(4)
+    assert placed([gang], own) == [0, 1, 2, 3]
+    assert isinstance(place(compiled([farms.training(5)], own)), Shortfall)
+    stay = [Survivor(workload="train", slot=s, node=f"farm-main-000{s}") for s in range(3)]
+    off = {3: {"ready": False}}
+    assert placed([gang], own, off, survivors=stay) == [0, 1, 2, 4]
+    assert placed([farms.training(3)], own, off, survivors=stay[:2]) == [0, 1, 2]
+
+
+def test_single_pods_are_replaced_on_spares_too() -> None:
+    own = [farms.cluster(nodes=4, spares=1)]
+    serve = farms.serving(3, acceleratorsPerPod=8)
+    stay = [Survivor(workload="serve", slot=s, node=f"farm-main-000{s}") for s in range(2)]
+    off = {2: {"ready": False}}
+    assert placed([serve], own, off, survivors=stay) == [0, 1, 3]
+    assert isinstance(place(compiled([serve], own, off)), Shortfall)

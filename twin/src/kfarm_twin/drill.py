@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 import numpy as np
-from kfarm_api.drill import HEAT, RUNNER_ONLY, DrillFault
+from kfarm_api.drill import HEAT, RUNNER_ONLY, DrillFault, Flapping
 from kfarm_api.drill_status import DrillMetric, PredictedEffect
+from kfarm_api.units import parse_quantity
 
 from kfarm_twin.drill_cluster import ClusterClock, Departure, NodeTimes, Wave
 from kfarm_twin.drill_delays import Delays, Draws
@@ -17,8 +21,6 @@ from kfarm_twin.drill_metrics import (
 )
 from kfarm_twin.drill_request import CurvePoint, DrillPrediction, DrillRequest
 
-NS = 1e9
-SECONDS_PER_HOUR = 3600.0
 MOST_TEXTS = 32
 MOST_EFFECTS = 1024
 DOWN = frozenset({"NodeDown", "RackPower", "Pdu", "LeafSwitch", "Burst"})
@@ -122,19 +124,32 @@ class _Drill:
                 )
                 for i, group in enumerate(groups)
             ]
+        if fault.action == "LinkFlap":
+            return list(_flaps(fault, tuple(target.nodes), start, lasts))
         return [Wave(fault.name, "Marked", tuple(target.nodes), start, start + lasts, drain)]
 
     def _heat_waves(self, fault: DrillFault, start: float, lasts: float) -> list[Wave]:
-        """Nodes that heat turns off, from the predicted moment to the end of the fault."""
-        found: dict[float, list[str]] = {}
+        """Nodes that heat slows, and those that it turns off until the end of the fault."""
+        found: dict[tuple[str, str, str | None], list[str]] = {}
         for effect in self.effects:
-            if effect.fault == fault.name and effect.effect == "HeatShutdown":
-                at = self.heat[fault.name].shutdown_s or 0.0
-                found.setdefault(at, []).append(effect.node)
-        return [
-            Wave(fault.name, "Down", tuple(sorted(nodes)), start + at, start + lasts)
-            for at, nodes in found.items()
-        ]
+            if effect.fault == fault.name:
+                key = (effect.effect, effect.at, effect.until)
+                found.setdefault(key, []).append(effect.node)
+        waves = []
+        for (what, at, until), nodes in found.items():
+            down = what == "HeatShutdown"
+            end = start + min(parse_quantity(until), lasts) if until else start + lasts
+            waves.append(
+                Wave(
+                    fault.name,
+                    "Down" if down else "Marked",
+                    tuple(sorted(nodes)),
+                    start + parse_quantity(at),
+                    end,
+                    harmless=not down,
+                )
+            )
+        return waves
 
     def _departures(self, waves: list[Wave], times: list[NodeTimes]) -> list[Out]:
         """Pods of all waves: when they leave, and where those go that took their place."""
@@ -235,6 +250,16 @@ class _Drill:
         start = next(seconds(f.at) for f in self.spec.faults if f.name == worst.fault)
         moved = [point.model_copy(update={"at": point.at + start}) for point in worst.curve]
         return [point for point in moved if point.at <= end]
+
+
+def _flaps(fault: DrillFault, nodes: tuple[str, ...], start: float, lasts: float) -> Iterator[Wave]:
+    """A link is down and up in turn, as long as the fault lasts."""
+    rhythm = fault.flapping or Flapping()
+    down, up = seconds(rhythm.down), seconds(rhythm.up)
+    for turn in range(math.ceil(lasts / (down + up))):
+        first = turn * (down + up)
+        over = start + min(first + down, lasts)
+        yield Wave(fault.name, "Marked", nodes, start + first, over, harmless=True)
 
 
 def _overlap(one: Wave, other: Wave) -> bool:

@@ -21,7 +21,9 @@ from kfarm_twin.drill_delays import (
     JOB_BATCH_S,
     LARGE_CLUSTER,
     LEASE_JITTER,
+    SECOND_S,
     SECONDARY_RATE,
+    STEP_S,
     TAINT_PERIOD_S,
     UNHEALTHY_SHARE,
     WATCH_S,
@@ -46,6 +48,8 @@ class Wave:
         Seconds after the start of the drill.
     drain_after, out_of_service_after
         The remedy: so long after a node was missed [s]; None: none.
+    harmless
+        Whether pods go on as before: a link that flaps, devices that throttle.
     """
 
     fault: str
@@ -55,6 +59,12 @@ class Wave:
     end: float
     drain_after: float | None = None
     out_of_service_after: float | None = None
+    harmless: bool = False
+
+    @property
+    def key(self) -> str:
+        """Tells its streams of random numbers apart from those of other waves."""
+        return f"{self.fault}/{self.start:g}"
 
 
 @dataclass
@@ -67,8 +77,8 @@ class NodeTimes:
         Ready is no longer True, or the condition is on.
     tainted
         ``unreachable:NoExecute`` is on.
-    back, ready
-        It answers again; it is Ready and free of taints again.
+    back, up, ready
+        It answers again; it is Ready again; it is free of taints, too.
     """
 
     wave: Wave
@@ -76,6 +86,7 @@ class NodeTimes:
     missed: Floats
     tainted: Floats
     back: Floats
+    up: Floats
     ready: Floats
 
 
@@ -137,6 +148,9 @@ class ClusterClock:
     def _watch(self, name: str) -> Floats:
         return self.draws.uniform(f"watch/{name}", *WATCH_S)
 
+    def _step(self, name: str) -> Floats:
+        return self.draws.uniform(f"step/{name}", *STEP_S)
+
     def next_pass(self, at: Floats) -> Floats:
         """The first look at the nodes' health at or after some time."""
         return self._next(at, self.pass_phase, self.delays.period)
@@ -168,12 +182,13 @@ class ClusterClock:
         if wave.kind != "Down":
             seen = start + self._watch(f"mark/{key}")
             over = end + self._watch(f"unmark/{key}")
-            return NodeTimes(wave, name, seen, never, start, over)
+            return NodeTimes(wave, name, seen, never, start, over, over)
         back = end + self.draws.uniform(f"lease/{key}", 0.0, self.delays.renew * (1 + LEASE_JITTER))
         missed = self._missed(start, name, key)
         missed = np.where(missed < back, missed, NEVER)
-        ready = np.where(np.isfinite(missed), self.next_pass(back), back)
-        return NodeTimes(wave, name, missed, never, back, ready)
+        up = np.where(np.isfinite(missed), back + self._watch(f"up/{key}"), back)
+        ready = np.where(np.isfinite(missed), self.next_pass(up), back)
+        return NodeTimes(wave, name, missed, never, back, up, ready)
 
     def _missed(self, start: Floats, name: str, key: str) -> Floats:
         """The controller dates a renewal to the pass that saw it, and looks only then.
@@ -226,7 +241,12 @@ class ClusterClock:
         return np.asarray(np.where(slow, NEVER, at))
 
     def departure(self, node: NodeTimes, pod: Departure) -> None:
-        """When a pod on a node of a wave is evicted and gone; writes both, and when it failed."""
+        """When a pod on a node of a wave is evicted and gone; writes both, and when it failed.
+
+        A Job's back-off begins when the pod's containers ended, where a kubelet said so before the
+        failure was counted, else when the pod was no longer Ready (job/backoff_utils.go,
+        getFinishedTime).
+        """
         wave, key = node.wave, f"{pod.slot}/{node.wave.fault}/{node.wave.start:g}"
         never = np.full(self.draws.futures, NEVER)
         by_taint = never
@@ -235,22 +255,26 @@ class ClusterClock:
         by_taint = np.where(by_taint < node.ready, by_taint, NEVER)
         drained = never
         if wave.kind == "Drained":
-            drained = node.missed + self._watch(f"drain/{key}")
+            drained = node.missed + self._step(f"drain/{wave.key}")
         elif wave.drain_after is not None:
-            drained = node.missed + wave.drain_after + self._watch(f"drain/{key}")
+            drained = node.missed + wave.drain_after + self._step(f"drain/{wave.key}")
             drained = np.where(drained < node.ready, drained, NEVER)
         out = never
         if wave.out_of_service_after is not None and wave.kind == "Down":
-            out = node.missed + wave.out_of_service_after + self._watch(f"out/{node.name}")
+            out = node.missed + wave.out_of_service_after + self._step(f"out/{node.name}")
             out = np.where(out < node.back, out, NEVER)
         pod.evicted = np.minimum(np.minimum(by_taint, drained), out)
         gone = pod.evicted + self._watch(f"gone/{key}")
+        ended = gone if pod.when_gone else pod.evicted
         if wave.kind == "Down":
             alive = np.maximum(pod.evicted, node.back) + self._watch(f"gone/{key}")
             collected = self.next_gc(np.maximum(pod.evicted, out))
-            gone = np.where(collected < node.back, collected, alive)
+            swept = collected < node.back
+            gone = np.where(swept, collected, alive)
+            unready = np.minimum(node.missed, pod.evicted)
+            ended = np.where(swept, unready, alive) if pod.when_gone else unready
         pod.gone = np.where(np.isfinite(pod.evicted), gone, NEVER)
-        pod.failed = np.minimum(node.missed, pod.evicted) if wave.kind == "Down" else pod.evicted
+        pod.failed = ended
 
     def successors(self, departures: Sequence[Departure]) -> None:
         """When what took their place was made, bound and Running."""
@@ -282,13 +306,20 @@ class ClusterClock:
                 one.created = one.evicted + self._watch(f"made/{one.slot}")
             return
         counted = np.stack([one.gone if one.when_gone else one.evicted for one in members])
-        failed = np.stack([one.failed for one in members])
+        failed = self._whole_seconds(np.stack([one.failed for one in members]))
         if members[0].per_index:
             made = np.maximum(counted + JOB_BATCH_S, failed + BACKOFF_S)
         else:
             made = _backed_off(counted, failed)
         for one, at in zip(members, made, strict=True):
             one.created = at
+
+    def _whole_seconds(self, at: Floats) -> Floats:
+        """Times as the API keeps them, which knows nothing below a second."""
+        phase = self.draws.uniform("second", 0.0, SECOND_S)
+        known = np.isfinite(at)
+        cut = np.floor((np.where(known, at, 0.0) + phase) / SECOND_S) * SECOND_S - phase
+        return np.where(known, cut, at)
 
 
 def _backed_off(counted: Floats, failed: Floats) -> Floats:

@@ -44,7 +44,12 @@ WATCH_S = (0.01, 0.3)
 """From a write to what a controller does about it: a watch event, a queue, a write (assumption)."""
 BIND_S = (0.02, 0.3)
 """From release to binding: one pass of the scheduler (assumption)."""
-VERDICT_S = (0.3, 5.0)
+STEP_S = (0.05, 1.6)
+"""From the moment at which a remedy or a drain is due to the eviction: the drill controller looks,
+writes down, acts (assumption; 1.3 s was seen)."""
+SECOND_S = 1.0
+"""Times of the API have whole seconds, rounded down: a back-off ends up to a second early."""
+VERDICT_S = (0.1, 3.0)
 """Of the gate, where neither stated nor measured: collecting inputs, a run of the twin, the writes
 of claim and release (assumption; 2 s of it is the least pause between two runs for a plan)."""
 POD_START_S = (0.2, 4.0)

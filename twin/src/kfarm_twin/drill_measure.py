@@ -139,12 +139,11 @@ class _Measure:
 
     @staticmethod
     def _pod_end(one: Out) -> Floats | None:
-        """When the place of a pod is filled again; None where it was never out."""
+        """When a pod runs where nothing is wrong: its successor, or it when the fault has ended."""
         left = np.isfinite(one.departure.evicted)
-        if one.node.wave.kind != "Down" and not left.any():
+        if one.node.wave.harmless and not left.any():
             return None
-        stayed = one.node.ready if one.node.wave.kind == "Down" else np.zeros(len(left))
-        return np.where(left, one.departure.running, stayed)
+        return np.where(left, one.departure.running, one.node.up)
 
     def _moment(self, found: Found, event: str, fault: DrillFault, values: Floats) -> None:
         there = values[np.isfinite(values)]
@@ -157,11 +156,10 @@ class _Measure:
     def counts(self, found: Found) -> None:
         """Pods and nodes that are out, and what they would have computed."""
         futures, times, out = self.draws.futures, self.played.times, self.played.out
-        down = [Spell(one.missed, one.ready) for one in times if one.wave.kind == "Down"]
+        down = [Spell(one.missed, one.up) for one in times if one.wave.kind == "Down"]
         marked = [Spell(one.missed, one.ready) for one in times if one.wave.kind != "Down"]
         if self.floor.plans:
-            slots = {(one.floor.name, one.slot) for one in out}
-            found.keep("pods_affected", np.full(futures, float(len(slots))))
+            found.keep("pods_affected", np.full(futures, float(len(out))))
             found.keep("pods_pending_max", most_at_once(self._pod_spells(out, seen=True), futures))
             found.keep("lost_accelerator_hours", self._lost_hours(out))
         if down:
@@ -186,11 +184,14 @@ class _Measure:
             end = self._pod_end(one)
             if end is None:
                 continue
-            start = one.departure.evicted
-            if one.node.wave.kind == "Down":
-                begun = np.full(self.draws.futures, one.node.wave.start)
-                start = one.node.missed if seen else begun
-                start = np.minimum(start, one.departure.evicted) if seen else start
+            begun = np.full(self.draws.futures, one.node.wave.start)
+            start = begun
+            if seen:
+                start = one.departure.evicted
+                if one.node.wave.kind == "Down":
+                    start = np.minimum(one.node.missed, start)
+            elif one.node.wave.kind == "Drained":
+                start = one.departure.evicted
             weight = 1.0 if seen else float(one.floor.accelerators(one.slot))
             spells.append(Spell(start, end, weight))
         return spells

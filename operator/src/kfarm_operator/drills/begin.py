@@ -5,7 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 from kfarm_api.drill import HEAT, DrillFault
-from kfarm_api.drill_status import DrillMetric, FailureDrillStatus, FaultProgress, FaultTargets
+from kfarm_api.drill_status import (
+    DrillMetric,
+    ExpectationResult,
+    FailureDrillStatus,
+    FaultProgress,
+    FaultTargets,
+)
 from kfarm_api.drill_targets import choose
 
 from kfarm_operator.drills import status as said
@@ -13,7 +19,7 @@ from kfarm_operator.drills.clock import moment, read_moment, seconds, whole
 from kfarm_operator.drills.inject import over_limits, unhealthy
 from kfarm_operator.drills.locks import lock_names
 from kfarm_operator.drills.measure import result
-from kfarm_operator.drills.observe import wanted_pods
+from kfarm_operator.drills.observe import unit_of, wanted_pods
 from kfarm_operator.drills.observe import whole as all_run
 from kfarm_operator.drills.situation import Situation
 from kfarm_operator.drills.steps import Decision, Finalize, Predict, Report, Rest, TakeLock
@@ -134,7 +140,9 @@ def _dry(s: Situation) -> Decision | None:
         reason, why = "NotConfirmed", f"nothing is touched: set spec.confirm to {name}"
     else:
         reason, why = "WrongCluster", f"spec.confirm is {confirm}, but this cluster is {name}"
-    return Rest(said.phase(s, "DryRun", reason, f"{why}; {would}"))
+    # a run of a schedule is over with that, so that the history can be kept short
+    done = {"completed_at": s.status.completed_at or moment(s.now)} if s.child else {}
+    return Rest(said.phase(s, "DryRun", reason, f"{why}; {would}", **done))
 
 
 def _may(s: Situation) -> Decision | None:
@@ -178,24 +186,29 @@ def _lasts(s: Situation, fault: DrillFault) -> float:
 
 def _expected(s: Situation) -> Decision | None:
     """Expectations at the start keep the drill from beginning."""
+    failed = [one.message for one in at_start(s) if one.result == "Failed"]
+    return _pending(s, "ExpectationFailed", "; ".join(failed)) if failed else None
+
+
+def at_start(s: Situation) -> list[ExpectationResult]:
+    """How expectations at the start come out as things stand."""
     pending = max(0, wanted_pods(s) - sum(pod.running for pod in s.pods))
     healthy = sum(node.healthy for node in s.nodes.values() if node.cluster in s.clusters)
     now = {"pods_pending_max": pending, "healthy_nodes_min": healthy, "nodes_down_max": 0}
     known = {one.name: one for one in s.status.metrics}
+    found = []
     for one in s.drill.spec.expectations:
         if one.when != "Start":
             continue
         metric = known.get(one.metric) or _metric(one.metric)
         if one.metric in now:
             metric = metric.model_copy(update={"observed": str(now[one.metric])})
-        found = result(one, {one.metric: metric}, "Unknown")
-        if found.result == "Failed":
-            return _pending(s, "ExpectationFailed", found.message)
-    return None
+        found.append(result(one, {one.metric: metric}, "Unknown"))
+    return found
 
 
 def _metric(name: str) -> DrillMetric:
-    return DrillMetric(name=name, unit="1")
+    return DrillMetric(name=name, unit=unit_of(name))
 
 
 def _take(s: Situation) -> Decision | None:
@@ -227,4 +240,5 @@ def _start(s: Situation) -> FailureDrillStatus:
         domain=", ".join(sorted(s.clusters))[:63] or None,
         faults=[FaultProgress(fault=f.name, state="Waiting") for f in s.drill.spec.faults],
         timeline=said.told(s.status.timeline, line),
+        expectations=at_start(s),
     )  # fmt: skip

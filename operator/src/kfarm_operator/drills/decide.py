@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from kfarm_api.drill_status import FailureDrillStatus
+from kfarm_api.drill_status import DrillPhase, FailureDrillStatus
 
 from kfarm_operator.drills import status as said
 from kfarm_operator.drills.begin import before
@@ -17,7 +17,8 @@ from kfarm_operator.drills.faults import advance, all_over, last_end
 from kfarm_operator.drills.inject import refusal
 from kfarm_operator.drills.measure import judged, recovered, violated
 from kfarm_operator.drills.observe import observe
-from kfarm_operator.drills.remedies import remedy
+from kfarm_operator.drills.remedies import next_due, remedy
+from kfarm_operator.drills.schedule import scheduled
 from kfarm_operator.drills.situation import Situation
 from kfarm_operator.drills.steps import (
     Apply,
@@ -54,6 +55,9 @@ def _idle(s: Situation) -> Decision:
     """Nothing is injected: before the start and after the end."""
     if s.open:
         return Undo(tuple(reversed(s.open)))
+    schedule = s.drill.spec.schedule
+    if schedule is not None and not s.deleting:
+        return scheduled(s, schedule)
     if s.deleting or s.status.phase == "Completed":
         for lock in s.locks.values():
             if lock is not None and lock.drill == s.key:
@@ -101,7 +105,7 @@ def _ended(s: Situation) -> FailureDrillStatus:
     failed = [one for one in judged_.expectations if one.result != "Passed"]
     if failed:
         verdict, reason = "Failed", "ExpectationsFailed"
-        message = "; ".join(one.message for one in failed)
+        message = "; ".join(f"{one.name}: {one.message}" for one in failed)
     elif not judged_.expectations:
         message = "done; nothing was expected of it"
     if aborted:
@@ -163,13 +167,11 @@ def _due(s: Situation) -> Decision | None:
 def _wait(s: Situation) -> Decision:
     if not all_over(s):
         status = s.status
-        name = "Suspended" if s.drill.spec.suspend and not s.open else "Running"
-        if status.phase != name:
-            why = ("Suspended", "spec.suspend is set: no further fault begins")
-            running = ("Running", f"faults are made until {status.until} at the latest")
-            reason, message = why if name == "Suspended" else running
-            status = said.phase(s, name, reason, message)  # type: ignore[arg-type]
-        return Rest(status, _until(s, next_change(s)))
+        name, reason, message = _how_it_goes(s)
+        if (status.phase, status.reason) != (name, reason):
+            status = said.phase(s, name, reason, message)
+        due = [at for at in (next_change(s), next_due(s)) if at is not None]
+        return Rest(status, _until(s, min(due, default=None)))
     ended = last_end(s)
     give_up = after(ended, s.drill.spec.observe)
     if recovered(s) or s.now >= give_up:
@@ -179,6 +181,17 @@ def _wait(s: Situation) -> Decision:
         message = f"all faults are over; recovery is waited for until {moment(give_up)}"
         status = said.phase(s, "Recovering", "Recovering", message)
     return Rest(status, _until(s, give_up))
+
+
+def _how_it_goes(s: Situation) -> tuple[DrillPhase, str, str]:
+    """Phase, reason and sentence of a drill whose faults are not over."""
+    if s.drill.spec.suspend and not s.open:
+        return "Suspended", "Suspended", "spec.suspend is set: no further fault begins"
+    left = [one for one in s.status.faults if one.state not in ("Ended", "Skipped")]
+    if left and all(one.state == "Waiting" and one.message for one in left):
+        told = "; ".join(f"fault {one.fault} {one.message}" for one in left)
+        return "Waiting", "WaitingForFaults", told
+    return "Running", "Running", f"faults are made until {s.status.until} at the latest"
 
 
 def _until(s: Situation, at: datetime | None) -> float:

@@ -23,13 +23,17 @@ class _Seen:
 
 
 class DelayMeter:
-    """Samples per plan: gated until released, released until Running [s]."""
+    """Samples per plan: gated until released, released until Running [s].
+
+    Only successors count: a first roll-out waits for its whole gang and for a longer simulation.
+    """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._pods: OrderedDict[str, _Seen] = OrderedDict()
         self._verdicts: OrderedDict[Plan, deque[float]] = OrderedDict()
         self._starts: OrderedDict[Plan, deque[float]] = OrderedDict()
+        self._begun: set[Plan] = set()
         self._lock = threading.Lock()
 
     def pod_changed(self, before: DrillPod | None, after: DrillPod | None) -> None:
@@ -45,7 +49,9 @@ class DelayMeter:
     def _note(self, pod: DrillPod) -> None:
         now, plan = self._clock(), (pod.namespace, pod.plan)
         seen = self._pods.get(pod.uid)
-        if pod.gated and seen is None:
+        if pod.running:
+            self._begun.add(plan)
+        if pod.gated and seen is None and plan in self._begun:
             self._keep(pod.uid, _Seen(gated=now))
         elif seen and seen.gated and not seen.released and not pod.gated:
             _sample(self._verdicts, plan, (now - seen.gated).total_seconds())

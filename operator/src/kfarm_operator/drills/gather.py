@@ -97,6 +97,8 @@ class Gatherer:
             candidates=() if begun else self._candidates(drill, nodes, pods),
             finalized=FINALIZER in (body["metadata"].get("finalizers") or ()),
             seen=seen,
+            runs=self._drills.where("parent", drill.metadata.uid or ""),
+            child=bool(body["metadata"].get("ownerReferences")),
             asks_twin=self._asks_twin,
         )
         return self._with_fences(first, begun)

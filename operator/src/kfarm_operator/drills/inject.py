@@ -62,7 +62,8 @@ def over_limits(s: Situation) -> str | None:
 def healthy_share(s: Situation, cluster: str, without: frozenset[str]) -> float:
     """Healthy nodes of a farm cluster in percent, were these taken away."""
     members = [node for node in s.nodes.values() if node.cluster == cluster]
-    sound = sum(node.healthy and node.name not in without for node in members)
+    struck = {entry.name for entry in s.open} | without
+    sound = sum(node.healthy and node.name not in struck for node in members)
     return 100.0 * sound / len(members) if members else 0.0
 
 

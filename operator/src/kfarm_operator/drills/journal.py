@@ -62,7 +62,8 @@ def equal(field: str, one: str | None, other: str | None) -> bool:
 
 
 def _still(condition: str) -> JSON:
-    return {k: v for k, v in json.loads(condition).items() if k != "lastHeartbeatTime"}
+    # the API server drops empty texts
+    return {k: v for k, v in json.loads(condition).items() if k != "lastHeartbeatTime" and v != ""}
 
 
 def _taints(body: JSON) -> list[JSON]:

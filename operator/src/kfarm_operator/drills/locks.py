@@ -25,7 +25,8 @@ NAME_LIMIT = 63
 def lock_names(s: Situation) -> list[str]:
     """Locks that the drill needs: one per cluster of its targets, or the farm's."""
     farm = s.drill.spec.farm
-    domains = sorted(s.clusters) or [f"{farm.kind}-{farm.name}".lower()]
+    told = s.status.domain.split(", ") if s.status.domain else []
+    domains = sorted(s.clusters) or told or [f"{farm.kind}-{farm.name}".lower()]
     return [lock_name(domain) for domain in domains]
 
 

@@ -16,7 +16,7 @@ from kfarm_api.drill_status import (
 from kfarm_api.units import format_quantity, parse_decimal
 
 from kfarm_operator.drills.clock import read_moment
-from kfarm_operator.drills.observe import whole
+from kfarm_operator.drills.observe import pods_of, unit_of, whole
 from kfarm_operator.drills.situation import Situation
 
 TIMES = {
@@ -25,7 +25,6 @@ TIMES = {
     "seconds_to_replace": "Replaced",
     "seconds_to_recover": "Recovered",
 }
-UNITS = {"lost_accelerator_hours": "h", "accelerator_temperature_max": "degC"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def measured(s: Situation) -> list[DrillMetric]:
     known = {one.name: one for one in s.status.metrics}
     names = [*known, *(name for name in values if name not in known)]
     return [
-        compared(known.get(name) or DrillMetric(name=name, unit=_unit(name)), values.get(name))
+        compared(known.get(name) or DrillMetric(name=name, unit=unit_of(name)), values.get(name))
         for name in names
     ]
 
@@ -68,20 +67,10 @@ def observed(status: FailureDrillStatus) -> dict[str, Decimal]:
         took = seconds_to(status.timeline, event)
         if took is not None:
             found[name] = took
-    pods = [_pods(line) for line in status.timeline if line.event == "Injected"]
+    pods = [pods_of(line) for line in status.timeline if line.event == "Injected"]
     if any(count is not None for count in pods):
         found["pods_affected"] = Decimal(sum(count or 0 for count in pods))
     return found
-
-
-def _pods(line: TimelineEntry) -> int | None:
-    """How many pods stood on a node when it was struck, as its line says."""
-    count, _, rest = line.message.partition(" ")
-    return int(count) if rest.startswith("pods of the plans") and count.isdecimal() else None
-
-
-def _unit(name: str) -> str:
-    return "s" if name.startswith("seconds_") else UNITS.get(name, "1")
 
 
 def compared(metric: DrillMetric, value: Decimal | None) -> DrillMetric:
@@ -100,7 +89,13 @@ def judged(s: Situation) -> Judged:
     """Metrics and expectations at the end."""
     metrics = measured(s)
     known = {one.name: one for one in metrics}
-    results = [result(one, known, "Failed") for one in s.drill.spec.expectations]
+    begun = {one.name: one for one in s.status.expectations}
+    results = [
+        begun[one.name]
+        if one.when == "Start" and one.name in begun
+        else result(one, known, "Failed")
+        for one in s.drill.spec.expectations
+    ]
     return Judged(metrics, results)
 
 
@@ -115,10 +110,10 @@ def result(
         value = metric.median if expected.source == "Predicted" else metric.observed
     bound = f"at least {expected.at_least}" if expected.at_least else f"at most {expected.at_most}"
     if value is None:
-        message = f"{expected.name}: no {source} {expected.metric}; expected {bound}"
+        message = f"no {source} {expected.metric}; expected {bound}"
         return ExpectationResult(name=expected.name, result=without, message=message)  # type: ignore[arg-type]
     good = holds(expected, parse_decimal(value))
-    message = f"{expected.name}: {source} {expected.metric} is {value}, expected {bound}"
+    message = f"{source} {expected.metric} is {value}, expected {bound}"
     return ExpectationResult(
         name=expected.name, result="Passed" if good else "Failed", value=value, message=message
     )
@@ -138,7 +133,7 @@ def violated(s: Situation) -> str | None:
         if one.when == "Continuous":
             found = result(one, known, "Unknown")
             if found.result == "Failed":
-                return found.message
+                return f"expectation {one.name}: {found.message}"
     return None
 
 

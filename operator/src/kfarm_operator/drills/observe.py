@@ -18,6 +18,12 @@ from kfarm_operator.drills.situation import Situation
 from kfarm_operator.drills.views import DrillPod, Sighting
 from kfarm_operator.drills.waves import REMEDY
 
+UNITS = {
+    "lost_accelerator_hours": "h",
+    "accelerator_temperature_max": "degC",
+    "repairs_waiting_max": "repairs",
+}
+
 
 def observe(s: Situation) -> FailureDrillStatus:
     """The status with what was seen since; the very same where that is nothing."""
@@ -28,9 +34,22 @@ def observe(s: Situation) -> FailureDrillStatus:
     for line in lines:
         if not _known(status, line):
             status = status.model_copy(update={"timeline": said.told(status.timeline, line)})
-    status = _attributed(status)
+    status = _attributed(_found(s, status))
     status = _recoveries(s, status)
     return _extremes(s, status)
+
+
+def _found(s: Situation, status: FailureDrillStatus) -> FailureDrillStatus:
+    """Nodes that were missed while nobody watched, such as during a restart of the operator."""
+    for entry in s.open:
+        node = s.nodes.get(entry.name)
+        if entry.kind != "Lease" or entry.state != "Applied" or node is None:
+            continue
+        line = said.entry(s.now, "Detected", fault=entry.fault, about=entry.name,
+                          message="Ready is not True")  # fmt: skip
+        if node.ready != "True" and not _known(status, line):
+            status = status.model_copy(update={"timeline": said.told(status.timeline, line)})
+    return status
 
 
 def _known(status: FailureDrillStatus, line: TimelineEntry) -> bool:
@@ -151,18 +170,26 @@ def _recoveries(s: Situation, status: FailureDrillStatus) -> FailureDrillStatus:
         return status
     done = {line.fault for line in status.timeline if line.event == "Recovered"}
     hit = {line.fault for line in status.timeline if line.event in ("Injected",) and line.fault}
-    at = _last_change(s, status)
     for fault in sorted(hit - done):
         if not _struck_a_pod(status, fault) or _is_open(s, status, fault):
             continue
+        at = _drained_at(s, status, fault) or _last_change(s, status)
         line = said.entry(at, "Recovered", fault=fault, message="all pods of the plans run")
         status = status.model_copy(update={"timeline": said.told(status.timeline, line)})
     return status
 
 
+def pods_of(line: TimelineEntry) -> int | None:
+    """How many pods stood on a node when it was struck, as its line says."""
+    count, _, rest = line.message.partition(" ")
+    return int(count) if rest.startswith("pods of the plans") and count.isdecimal() else None
+
+
 def _struck_a_pod(status: FailureDrillStatus, fault: str) -> bool:
-    return any(line.fault == fault and "pods of the plans" in line.message
-               for line in status.timeline if line.event == "Injected")  # fmt: skip
+    return any(
+        line.event == "Injected" and line.fault == fault and pods_of(line)
+        for line in status.timeline
+    )
 
 
 def _is_open(s: Situation, status: FailureDrillStatus, fault: str) -> bool:
@@ -170,6 +197,13 @@ def _is_open(s: Situation, status: FailureDrillStatus, fault: str) -> bool:
     known = next((one for one in status.faults if one.fault == fault), None)
     action = next((f.action for f in s.drill.spec.faults if f.name == fault), "")
     return action == "Drain" and known is not None and known.state == "Active"
+
+
+def _drained_at(s: Situation, status: FailureDrillStatus, fault: str) -> datetime | None:
+    """When the last successor of a drain's pods ran; the end of the drain says nothing of that."""
+    action = next((f.action for f in s.drill.spec.faults if f.name == fault), "")
+    ran = [read_moment(x.at) for x in status.timeline if (x.event, x.fault) == ("Running", fault)]
+    return max(ran, default=None) if action == "Drain" else None
 
 
 def _last_change(s: Situation, status: FailureDrillStatus) -> datetime:
@@ -198,14 +232,20 @@ def _alive(s: Situation) -> list[DrillPod]:
     return [pod for pod in s.pods if pod.running and pod.node in ready]
 
 
+def unit_of(metric: str) -> str:
+    """Unit of a metric."""
+    if metric.startswith("seconds_"):
+        return "s"
+    return UNITS.get(metric) or ("pods" if metric.startswith("pods_") else "nodes")
+
+
 def _extreme(status: FailureDrillStatus, name: str, value: int, *, up: bool) -> FailureDrillStatus:
-    unit = "1"
     old = next((one for one in status.metrics if one.name == name), None)
     if old is not None and old.observed is not None:
         before = parse_decimal(old.observed)
         if (before >= value) if up else (before <= value):
             return status
-    new = (old or DrillMetric(name=name, unit=unit)).model_copy(
+    new = (old or DrillMetric(name=name, unit=unit_of(name))).model_copy(
         update={"observed": format_quantity(Decimal(value))}
     )
     kept = [new if one.name == name else one for one in status.metrics]

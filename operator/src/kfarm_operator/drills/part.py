@@ -11,6 +11,7 @@ from kfarm_operator.client import NODES, PODS, KubeClient
 from kfarm_operator.drills.delays import DelayMeter
 from kfarm_operator.drills.gather import DRILLS, Gatherer
 from kfarm_operator.drills.predict import Predictor
+from kfarm_operator.drills.readings import drill_samples
 from kfarm_operator.drills.reconcile import DrillReconciler
 from kfarm_operator.drills.recorder import Recorder
 from kfarm_operator.drills.settings import DrillSettings
@@ -49,8 +50,9 @@ class DrillPart(Part):
         self._recorder = Recorder(_now)
         self._meter = DelayMeter(_now)
         self._drills: Mirror[DrillView] = Mirror(
-            client, DRILLS, drill_view, self._drill_changed, cadence=cadence
-        )
+            client, DRILLS, drill_view, self._drill_changed, cadence=cadence,
+            groups={"parent": lambda drill: drill.parent},
+        )  # fmt: skip
         self._nodes: Mirror[DrillNode] = Mirror(
             client, NODES, drill_node, self._node_seen, name="nodes-drills", cadence=cadence,
             groups={"farm": lambda node: node.farm}, labelSelector=LABEL_FARM,
@@ -71,6 +73,7 @@ class DrillPart(Part):
         )
         self.queue = WorkQueue[tuple[str, str]](self.reconciler.reconcile, name="drills")
         self.queues = (self.queue,)
+        shared.instruments.read(lambda: drill_samples(self._drills.values(), _now()))
         self.mirrors = (self._drills, self._nodes, self._pods)
 
     def object_changed(self, before: Kind | None, after: Kind | None) -> None:
@@ -99,6 +102,9 @@ class DrillPart(Part):
         if drill is None:
             return
         self.queue.add_threadsafe((drill.namespace, drill.name))
+        for other in self._drills.values() if drill.parent else ():
+            if other.uid == drill.parent:
+                self.queue.add_threadsafe((other.namespace, other.name), SOON_S)
         ended = after is None or after.phase == "Completed"
         if ended and not (before is not None and before.phase == "Completed"):
             for other in self._drills.values():

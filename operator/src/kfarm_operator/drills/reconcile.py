@@ -134,14 +134,6 @@ class DrillReconciler:
                 if status.phase == "Completed" and not s.finalized:
                     self._recorder.forget(key)
                 return True, again_s
-            case Finalize(on):
-                self._finalize(key, body, on=on)
-            case TakeLock(name, before):
-                self._lock(s, name, before)
-            case DropLock(lock):
-                self._client.delete(
-                    LEASES, lock.name, uid=lock.uid, namespace=self._settings.namespace
-                )
             case Plan():
                 self._plan(key, s, step, body)
             case PlanRemedy():
@@ -152,22 +144,46 @@ class DrillReconciler:
                 return self._undo(key, s, written, body)
             case Evict():
                 return self._evict(key, s, step, body)
-            case Predict() | Spawn() | Prune():
-                raise NotImplementedError
+            case _:
+                return self._keep(key, s, step, body)
+        return False, None
+
+    def _keep(
+        self, key: Key, s: Situation, step: Decision, body: JSON
+    ) -> tuple[bool, float | None]:
+        """Finalizer, lock and runs of a schedule."""
+        match step:
+            case Finalize(on):
+                self._finalize(key, body, on=on)
+            case TakeLock(name, before):
+                self._lock(s, name, before)
+            case DropLock(lock):
+                self._client.delete(
+                    LEASES, lock.name, uid=lock.uid, namespace=self._settings.namespace
+                )
+            case Spawn():
+                self._spawn(key, s, step, body)
+            case Prune(run):
+                self._client.delete(DRILLS, run.name, uid=run.uid, namespace=key[0])
+                return True, 1.0
         return False, None
 
     def _write(self, key: Key, s: Situation, status: FailureDrillStatus, body: JSON) -> None:
         """Write the status if it differs, and tell what turned."""
         wanted = said.body_of(status)
         if same(body.get("status"), wanted):
+            self._note_told(key, s)
             return
         meta = {k: body["metadata"][k] for k in ("uid", "resourceVersion")}
         self._client.patch(
             DRILLS, key[1], {"metadata": meta, "status": wanted}, namespace=key[0], sub="status"
         )
+        self._note_told(key, s)
+        self._tell(s, status)
+
+    def _note_told(self, key: Key, s: Situation) -> None:
         if s.seen:
             self._recorder.told(key, s.seen[-1].number)
-        self._tell(s, status)
 
     def _tell(self, s: Situation, status: FailureDrillStatus) -> None:
         """Events on transitions."""
@@ -201,6 +217,15 @@ class DrillReconciler:
         body["metadata"] |= {"uid": before.uid, "resourceVersion": before.resource_version}
         self._client.patch(LEASES, name, body, namespace=where)
 
+    def _spawn(self, key: Key, s: Situation, step: Spawn, body: JSON) -> None:
+        """Make a run; one that is there already was made before a crash."""
+        try:
+            self._client.create(DRILLS, dict(step.body), key[0])
+        except ApiError as error:
+            if not error.conflict:
+                raise
+        self._write(key, s, step.status, body)
+
     def _plan(self, key: Key, s: Situation, step: Plan, body: JSON) -> None:
         wave = step.wave
         bodies = self._gather.targets_of(wave.kind, wave.nodes)
@@ -209,11 +234,13 @@ class DrillReconciler:
         except LookupError as error:
             self._write(key, s, said.skipped(s, wave.fault.name, str(error)), body)
             return
+        self._toucher.planned(new)
         self._write(key, s, said.with_entries(s.status, new), body)
 
     def _plan_remedy(self, key: Key, s: Situation, step: PlanRemedy, body: JSON) -> None:
         bodies = self._gather.targets_of("Node", step.nodes)
         new = [out_of_service(s, step.fault, node) for node in bodies.values() if node]
+        self._toucher.planned(new)
         self._write(key, s, said.with_entries(s.status, new), body)
 
     def _inject(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from kfarm_api.drill import DrillFault
 from kfarm_api.drill_status import FailureDrillStatus
@@ -56,14 +57,29 @@ def _remedied(s: Situation, fault: DrillFault) -> Decision | None:
 
 def _drain(s: Situation, fault: DrillFault, nodes: Iterable[str]) -> Decision | None:
     """Evict what stands on nodes, once each; the drill's own namespace alone has consented."""
-    told = {line.object for line in s.status.timeline if line.event == "Remedied" and line.object}
+    told = {(line.object, line.message) for line in s.status.timeline if line.event == "Remedied"}
     wanted = [
         pod
         for name in sorted(set(nodes))
         for pod in s.neighbours.get(name, ())
-        if evictable(s, pod) and f"{pod.namespace}/{pod.name}" not in told
+        if evictable(s, pod) and (f"{pod.namespace}/{pod.name}", _asked(pod)) not in told
     ]
     return Evict(fault.name, tuple(wanted), s.status) if wanted else None
+
+
+def _asked(pod: DrillPod) -> str:
+    return f"eviction from node {pod.node} asked for"
+
+
+def next_due(s: Situation) -> datetime | None:
+    """When the next remedy is due."""
+    delays = {f.name: f.remedy.after for f in s.drill.spec.faults if f.remedy is not None}
+    moments = [
+        after(read_moment(line.at), delays[line.fault])
+        for line in s.status.timeline
+        if line.event == "Detected" and line.fault in delays
+    ]
+    return min((at for at in moments if at > s.now), default=None)
 
 
 def evictable(s: Situation, pod: DrillPod) -> bool:
@@ -80,7 +96,7 @@ def evicted(
     waiting = frozenset(refused)
     lines = [
         said.entry(s.now, "Remedied", fault=fault, about=f"{pod.namespace}/{pod.name}",
-                   message=f"eviction from node {pod.node} asked for")
+                   message=_asked(pod))
         for pod in pods if pod.uid not in waiting
     ]  # fmt: skip
     return s.status.model_copy(update={"timeline": said.told(s.status.timeline, *lines)})

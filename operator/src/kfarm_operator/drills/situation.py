@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from kfarm_api.drill import FailureDrill
@@ -17,7 +17,7 @@ from kfarm_api.profile import AcceleratorProfile
 from kfarm_operator.drills.clock import read_moment
 from kfarm_operator.drills.journal import OPEN
 from kfarm_operator.drills.settings import DrillSettings
-from kfarm_operator.drills.views import DrillNode, DrillPod, Lock, Sighting
+from kfarm_operator.drills.views import DrillNode, DrillPod, DrillView, Lock, Sighting
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class Situation:
         What the watches brought since the last step that was written.
     finalized
         Whether the drill carries our finalizer.
+    runs
+        Drills that this one's schedule made.
+    child
+        Whether a schedule made this drill.
     asks_twin
         Whether predictions can be made here.
     """
@@ -61,6 +65,8 @@ class Situation:
     locks: Mapping[str, Lock | None] = field(default_factory=dict)
     seen: Sequence[Sighting] = ()
     finalized: bool = False
+    runs: Sequence[DrillView] = ()
+    child: bool = False
     asks_twin: bool = False
 
     @property
@@ -93,9 +99,12 @@ class Situation:
 
     @property
     def until(self) -> datetime | None:
-        """When everything is taken back, whatever happened."""
+        """When everything is taken back, whatever happened; a shortened time to live counts."""
         at = self.status.until
-        return read_moment(at) if at else None
+        if not at or self.started is None:
+            return None
+        life = timedelta(microseconds=self.drill.spec.time_to_live_ns // 1000)
+        return min(read_moment(at), self.started + life + timedelta(seconds=1))
 
     @cached_property
     def open(self) -> tuple[JournalEntry, ...]:

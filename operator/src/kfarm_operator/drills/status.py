@@ -17,12 +17,14 @@ from kfarm_api.drill_status import (
 
 from kfarm_operator.conditions import condition, shorten
 from kfarm_operator.drills.clock import moment, read_moment
+from kfarm_operator.drills.journal import OPEN
 from kfarm_operator.drills.situation import Situation
 from kfarm_operator.drills.waves import is_remedy
 
 JSON = dict[str, Any]
 Verdict = Literal["Passed", "Failed", "Aborted"]
 TIMELINE = 1000
+JOURNAL = 640
 PER_EVENT = 200
 """Entries of one event in a timeline; of more the first and the latest are kept."""
 
@@ -85,9 +87,19 @@ def with_entries(status: FailureDrillStatus, entries: Iterable[JournalEntry]) ->
     """The status with these journal entries in place of the old, new ones at the end."""
     new = {one.id: one for one in entries}
     kept = [new.pop(one.id, one) for one in status.journal]
-    journal = [*kept, *new.values()]
+    journal = _shortened([*kept, *new.values()])
     touched = {one.name for one in journal if one.applied_at or one.state == "Planned"}
     return status.model_copy(update={"journal": journal, "touched": len(touched)})
+
+
+def _shortened(journal: list[JournalEntry]) -> list[JournalEntry]:
+    """The journal without the oldest of what came several times and is taken back."""
+    spare = len(journal) - JOURNAL
+    if spare <= 0:
+        return journal
+    again = [e.id for e in journal if e.state not in OPEN and e.id.rpartition("/")[2].isdecimal()]
+    gone = frozenset(again[:spare])
+    return [entry for entry in journal if entry.id not in gone]
 
 
 def body_of(status: FailureDrillStatus) -> JSON:

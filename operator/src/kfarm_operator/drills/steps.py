@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kfarm_api.drill import FailureDrill
 from kfarm_api.drill_status import FailureDrillStatus, JournalEntry
 
-from kfarm_operator.drills.views import DrillPod, Lock
+from kfarm_operator.drills.views import DrillPod, DrillView, Lock
 from kfarm_operator.drills.waves import Wave
 
 
@@ -98,7 +97,7 @@ class Evict:
 class Spawn:
     """Make a run of a schedule."""
 
-    drill: Mapping[str, object]
+    body: Mapping[str, object]
     status: FailureDrillStatus
 
 
@@ -106,7 +105,7 @@ class Spawn:
 class Prune:
     """Delete a run that the history has no room for."""
 
-    run: FailureDrill
+    run: DrillView
 
 
 Decision = (

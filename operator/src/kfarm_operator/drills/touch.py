@@ -13,9 +13,9 @@ from kfarm_api.drill_status import JournalEntry
 
 from kfarm_operator.client import NODES, ApiError, KubeClient
 from kfarm_operator.drills import undoing
-from kfarm_operator.drills.clock import moment
+from kfarm_operator.drills.clock import moment, read_moment
 from kfarm_operator.drills.gather import LEASES, NODE_LEASES
-from kfarm_operator.drills.inject import outlives
+from kfarm_operator.drills.inject import held, outlives
 from kfarm_operator.drills.journal import OPEN, Patches, marks_of, patches, redo
 
 JSON = dict[str, Any]
@@ -46,6 +46,12 @@ class Toucher:
         self._client = client
         self._threads = threads
         self._clock = clock
+        self._unsent: set[str] = set()
+        self._met: dict[str, datetime] = {}
+
+    def planned(self, entries: Iterable[JournalEntry]) -> None:
+        """Take note of entries that this process has written down and not tried to apply."""
+        self._unsent.update(_identity(entry) for entry in entries)
 
     def apply(
         self, entries: Iterable[JournalEntry], journal: Sequence[JournalEntry], drill: str,
@@ -55,6 +61,7 @@ class Toucher:
 
         def one(entry: JournalEntry) -> Outcome:
             marks = marks_of(_open_on(journal, entry), drill, until)
+            self._unsent.discard(_identity(entry))
             return self._retried(entry, lambda: self._apply(entry, marks, until))
 
         return list(self._threads.map(one, entries))
@@ -121,6 +128,8 @@ class Toucher:
         if not entry.changes:
             return self._closed(entry, "Restored")
         if body is not None and entry.state == "Planned":
+            if not self._renewed(entry, body):
+                return Outcome(entry, again_s=undoing.AGAIN_S)
             body = self._fenced(entry, body, drill)
         step = undoing.step(entry, body, marks, self._clock())
         if body is not None:
@@ -129,6 +138,20 @@ class Toucher:
             return Outcome(entry, again_s=step.again_s)
         return self._closed(entry, step.state)
 
+    def _renewed(self, entry: JournalEntry, body: JSON) -> bool:
+        """Whether a Lease was written since it was met here, so that older writes come too late."""
+        identity = _identity(entry)
+        text = (body.get("spec") or {}).get("renewTime")
+        if entry.kind != "Lease" or identity in self._unsent or not text or held(entry, body):
+            return True
+        now = self._clock()
+        met = self._met.setdefault(identity, now)
+        waited = (now - met).total_seconds()
+        done = read_moment(text) > met or waited > undoing.patience_s(entry)
+        if done:
+            self._met.pop(identity, None)
+        return done
+
     def _fenced(self, entry: JournalEntry, body: JSON, drill: str) -> JSON:
         """Make sure that a write which is still on its way comes too late.
 
@@ -136,7 +159,8 @@ class Toucher:
         resourceVersion must not match any more, so a Node without our marks gets one for a moment.
         """
         marks = body["metadata"].get("annotations") or {}
-        if entry.kind != "Node" or marks.get(ANNOTATION_DRILL) == drill:
+        ours = marks.get(ANNOTATION_DRILL) == drill or _identity(entry) in self._unsent
+        if entry.kind != "Node" or ours:
             return body
         if body["metadata"].get("uid") != entry.uid or marks.get(ANNOTATION_DRILL):
             return body
@@ -145,6 +169,7 @@ class Toucher:
         return self._patch(entry, body, {"metadata": {"annotations": change}})
 
     def _closed(self, entry: JournalEntry, state: str) -> Outcome:
+        self._unsent.discard(_identity(entry))
         update = {"state": state, "restored_at": moment(self._clock())}
         return Outcome(entry.model_copy(update=update))
 
@@ -166,6 +191,10 @@ class Toucher:
         if entry.kind == "Node":
             return self._client.patch(NODES, entry.name, full, sub=sub)
         return self._client.patch(LEASES, entry.name, full, namespace=NODE_LEASES)
+
+
+def _identity(entry: JournalEntry) -> str:
+    return f"{entry.uid}/{entry.id}/{entry.planned_at}"
 
 
 def _applied(entry: JournalEntry, at: datetime) -> Outcome:

@@ -22,6 +22,7 @@ from kfarm_operator.drills.journal import Patches, canonical, patches, read_fiel
 
 JSON = dict[str, Any]
 State = Literal["Restored", "Foreign", "Gone"]
+AGAIN_S = 1.0
 PATIENCE_S = 5.0
 """Beyond KWOK's own round of a quarter of the Lease's duration."""
 
@@ -82,10 +83,10 @@ def _release(
     expired_at = _expires(body)
     if expired_at is not None and expired_at > now:
         short = {LEASE_SECONDS_FIELD: canonical(_short(body, now))}
-        return Step(patches(body, short, {}), None, 0.5)
+        return Step(patches(body, short, {}), None, AGAIN_S)
     waited = (now - expired_at).total_seconds() if expired_at else 0.0
     if waited < patience_s(entry):
-        return Step(NOTHING, None, 0.5)
+        return Step(NOTHING, None, AGAIN_S)
     back = {change.field: change.before for change in entry.changes}
     return Step(patches(body, back, marks), "Restored")
 

@@ -143,6 +143,7 @@ class DrillView:
     open_entries: int
     verdict: str
     parent: str
+    deleting: bool = False
 
 
 @dataclass(frozen=True)
@@ -260,4 +261,5 @@ def drill_view(body: JSON) -> DrillView:
         ),
         verdict=status.get("verdict") or "",
         parent=owners[0].get("uid", "") if owners else "",
+        deleting="deletionTimestamp" in meta,
     )

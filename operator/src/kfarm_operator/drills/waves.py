@@ -138,8 +138,11 @@ def _heat(s: Situation, fault: DrillFault, begin: datetime) -> list[Wave]:
     found: list[Wave] = []
     numbers: dict[tuple[str, str], int] = {}
     last = after(begin, fault.duration)
+    may = frozenset(s.targeted.get(fault.name, ()))
     for effect in s.status.effects:
-        if effect.fault != fault.name or effect.effect not in ("Throttling", "HeatShutdown"):
+        if effect.fault != fault.name or effect.node not in may:
+            continue
+        if effect.effect not in ("Throttling", "HeatShutdown"):
             continue
         shows = "Throttling" if effect.effect == "Throttling" else "Down"
         number = numbers.get((effect.node, shows), 0)

@@ -1,0 +1,225 @@
+"""A local control plane on which drills are run: nodes that can die, an operator that is restarted.
+
+The owner of the processes keeps a file with their ids, by which ``kfarm drill run --driver kwok``
+finds the API server and the operator; the operator is started again when it is killed, as its
+Deployment would do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from kfarm_controlplane.client import Cluster
+from kfarm_controlplane.cluster import ControlPlane, wait_until
+from kfarm_controlplane.errors import ControlPlaneError
+from kfarm_controlplane.installation import Installation, Operator, install, wait_for
+from kfarm_controlplane.options import Options
+
+CLUSTER_NAME = "local"
+CONSENT = "kfarm.dev/drill=allowed"
+LIMITS = {"maxNodes": "64", "maxPercent": "13", "domains": "16", "maxDuration": "30m"}
+"""What the library needs at most: two leaf switches of 32 nodes in a cluster of 510."""
+OPTIONS = Options(
+    node_lease_seconds=160,
+    node_monitor_grace_seconds=100,
+    extra_arguments={"kube-controller-manager": ("--node-eviction-rate=1",)},
+)
+"""Fewer heartbeats than of kubelets (every 40 s, not 10 s) and more patience (100 s, not 50 s), so
+that two busy cores keep 566 nodes alive; evictions at one node a second: at Kubernetes' 0.1, 64
+nodes would take eleven minutes."""
+_LOOK_S = 0.2
+RUN_S = 1800.0
+
+
+class DrillHost:
+    """Control plane, chart and operator for drills; a context manager.
+
+    Parameters
+    ----------
+    chart
+        Folder of the kfarm chart.
+    work
+        Folder for the operator's log, the file of processes and results.
+    """
+
+    def __init__(
+        self,
+        chart: Path,
+        work: Path,
+        options: Options = OPTIONS,
+        limits: Mapping[str, str] = LIMITS,
+    ) -> None:
+        self._chart, self._limits, self.work = chart, limits, work
+        self.plane = ControlPlane(options)
+        self.processes = work / "processes.json"
+        self.restarts = 0
+        self._stopping = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="operator's keeper", daemon=True)
+        self._operator: Operator | None = None
+        self._installation: Installation | None = None
+
+    @property
+    def cluster(self) -> Cluster:
+        """The control plane."""
+        return self.plane
+
+    @property
+    def installation(self) -> Installation:
+        """The chart on it."""
+        if self._installation is None:
+            raise ControlPlaneError("the host of drills is not started.", "use it in a with.")
+        return self._installation
+
+    @property
+    def operator(self) -> Operator:
+        """The operator, which is started again when it dies."""
+        if self._operator is None:
+            raise ControlPlaneError("the host of drills is not started.", "use it in a with.")
+        return self._operator
+
+    def __enter__(self) -> Self:
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.plane.start()
+        try:
+            named = (f"drills.clusterName={CLUSTER_NAME}",)
+            self._installation = install(self.plane, self._chart, values=named, drills=self._limits)
+            self._operator = Operator(
+                self._installation, self.work / "operator.log", *self._arguments()
+            )
+            self._operator.start()
+            self._publish()
+            self._keeper.start()
+        except BaseException:
+            self.plane.keep = True
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.plane.keep |= kind is not None
+        self._stop()
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        if self._keeper.is_alive():
+            self._keeper.join()
+        if self._operator is not None:
+            self._operator.stop()
+        self.processes.unlink(missing_ok=True)
+        self.plane.stop()
+
+    def _arguments(self) -> Iterator[str]:
+        yield from ("--drill-kubeconfig", str(self.installation.drill))
+        yield from ("--cluster-name", CLUSTER_NAME)
+        yield from ("--drill-max-nodes", self._limits["maxNodes"])
+        yield from ("--drill-max-percent", self._limits["maxPercent"])
+        yield from ("--drill-domains", self._limits["domains"])
+        yield from ("--drill-max-duration", self._limits["maxDuration"])
+
+    def _publish(self) -> None:
+        pids = {**self.plane.pids, "operator": self.operator.pid}
+        partial = self.processes.with_suffix(".partial")
+        partial.write_text(json.dumps({"pid": os.getpid(), "pids": pids}))
+        partial.chmod(0o600)
+        partial.rename(self.processes)
+
+    def _keep(self) -> None:
+        """Start the operator again whenever it has ended."""
+        while not self._stopping.wait(_LOOK_S):
+            if self.operator.process.poll() is None:
+                continue
+            with contextlib.suppress(ControlPlaneError):  # killed once more while it starts
+                self.restarts += 1
+                self.operator.start()
+                self._publish()
+
+    def prepare(self, ground: Path) -> None:
+        """Apply the ground, give consent for its nodes, and wait until its plans' pods run."""
+        with ground.open(encoding="utf-8") as file:
+            bodies = [body for body in yaml.safe_load_all(file) if body]
+        self.cluster.kubectl("apply", "-f", str(ground))
+        for body in bodies:
+            if body["kind"] in ("GPUFarm", "NPUFarm"):
+                name = body["metadata"]["name"]
+                wait_for(self.cluster, f"{body['kind'].lower()}/{name}", "condition=Ready",
+                         timeout_s=300)  # fmt: skip
+                self.cluster.kubectl("label", "nodes", "-l", f"kfarm.dev/farm={name}", CONSENT)
+        plans = [body for body in bodies if body["kind"] == "PlacementPlan"]
+        for plan in plans:
+            meta = plan["metadata"]
+            where = ("-n", meta["namespace"])
+            wait_for(self.cluster, f"placementplan/{meta['name']}", "condition=Released", *where,
+                     timeout_s=300)  # fmt: skip
+        for plan in plans:
+            self._wait_running(plan)
+
+    def _wait_running(self, plan: Mapping[str, Any]) -> None:
+        meta = plan["metadata"]
+        wanted = sum(workload["pods"] for workload in plan["spec"]["workloads"])
+        wait_until(
+            lambda: self.running(meta["namespace"], meta["name"]) == wanted,
+            180,
+            f"{wanted} running pods of {meta['name']}",
+        )
+
+    def running(self, namespace: str, plan: str) -> int:
+        """Pods of a plan that run."""
+        selector = f"kfarm.dev/placement-plan={plan}"
+        pods = self.cluster.get("pods", "-n", namespace, "-l", selector)["items"]
+        alive = (p for p in pods if not p["metadata"].get("deletionTimestamp"))
+        return sum(p["status"].get("phase") == "Running" for p in alive)
+
+    def command(self, files: Sequence[Path], save: Path, *, confirm: bool = True) -> list[str]:
+        """The command that runs a drill here."""
+        return [
+            sys.executable, "-m", "kfarm_operator.drillrun",
+            *(part for file in files for part in ("-f", str(file))),
+            *(("--confirm", CLUSTER_NAME) if confirm else ()),
+            "--kubeconfig", str(self.cluster.kubeconfig),
+            "--driver", "kwok", "--processes", str(self.processes),
+            *(part for delay in self._delays() for part in ("--delay", delay)),
+            "--replace", "--save", str(save),
+        ]  # fmt: skip
+
+    def _delays(self) -> Iterator[str]:
+        """What a prediction has to know of this control plane."""
+        options = self.plane.options
+        yield f"nodeMonitorGracePeriod={options.node_monitor_grace_seconds}s"
+        yield f"leaseRenewInterval={options.node_lease_seconds / 4:g}s"
+        for argument in options.extra_arguments.get("kube-controller-manager", ()):
+            name, _, value = argument.partition("=")
+            if name == "--node-eviction-rate":
+                yield f"nodeEvictionRate={value}"
+
+    def run(self, *files: Path, confirm: bool = True) -> tuple[int, dict[str, Any], str]:
+        """Run a drill to its end.
+
+        Returns
+        -------
+        tuple
+            Exit code, the finished drill (empty when there is none), what was printed.
+        """
+        save = self.work / f"{files[-1].stem}.json"
+        save.unlink(missing_ok=True)
+        done = subprocess.run(
+            self.command(files, save, confirm=confirm),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=RUN_S,
+        )  # fmt: skip
+        body = json.loads(save.read_text("utf-8")) if save.exists() else {}
+        return done.returncode, body, done.stdout
