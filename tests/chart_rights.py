@@ -26,11 +26,11 @@ FORBIDDEN = 403
 
 
 def granted(objects: Iterable[Mapping[str, Any]]) -> set[Right]:
-    """What the ClusterRoles give to the accounts that they are bound to."""
+    """What the ClusterRoles give to the accounts that they are bound to, somewhere at least."""
     items = list(objects)
     roles = {o["metadata"]["name"]: o["rules"] for o in items if o["kind"] == "ClusterRole"}
     rights: set[Right] = set()
-    for binding in (o for o in items if o["kind"] == "ClusterRoleBinding"):
+    for binding in (o for o in items if o["kind"] in ("ClusterRoleBinding", "RoleBinding")):
         accounts = [subject["name"] for subject in binding["subjects"]]
         for account, rule in itertools.product(accounts, roles[binding["roleRef"]["name"]]):
             for group, resource in itertools.product(rule["apiGroups"], rule["resources"]):

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 from chart_rights import POLICY, granted, used
 from chart_scene import (
     CHART,
@@ -40,6 +41,7 @@ from kueue_objects import Queue
 
 Body = dict[str, Any]
 TEAM = "keepers"
+VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))["version"]
 POLICIES = (
     "mutatingadmissionpolicies",
     "mutatingadmissionpolicybindings",
@@ -186,7 +188,7 @@ def test_the_upgrade_keeps_every_object_and_upgrades_the_crds(
         notes = item["metadata"]["annotations"]
         assert notes["helm.sh/resource-policy"] == "keep"
         assert notes["meta.helm.sh/release-name"] == "kfarm"
-        assert item["metadata"]["labels"]["helm.sh/chart"] == "kfarm-0.2.0"
+        assert item["metadata"]["labels"]["helm.sh/chart"] == f"kfarm-{VERSION}"
 
 
 def test_nothing_of_the_version_before_is_left(upgraded: Cluster, helm: Helm) -> None:

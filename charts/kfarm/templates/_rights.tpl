@@ -139,7 +139,7 @@ kfarm-drill-drills:
       verbs: [patch]
     - apiGroups: [kfarm.dev]
       resources: [acceleratorprofiles, gpufarms, npufarms, placementplans]
-      verbs: [get, list, watch]
+      verbs: [list, watch]
     - apiGroups: [""]
       resources: [namespaces]
       verbs: [get]
@@ -168,12 +168,12 @@ kfarm-drill-pods:
       verbs: [create]
 # Leases of nodes; fenced by kfarm-drill-leases and kfarm-drill-lease-consent
 kfarm-drill-leases:
-  accounts: [kfarm-drill, kfarm-sweeper]
+  accounts: [kfarm-drill]
   namespace: kube-node-lease
   rules:
     - apiGroups: [coordination.k8s.io]
       resources: [leases]
-      verbs: [get, list, patch]
+      verbs: [get, patch]
 # one drill at a time on a cluster; fenced by kfarm-drill-leases
 kfarm-drill-locks:
   accounts: [kfarm-drill]
@@ -201,12 +201,19 @@ kfarm-sweeper-nodes:
     - apiGroups: [""]
       resources: [nodes/status]
       verbs: [patch]
+kfarm-sweeper-leases:
+  accounts: [kfarm-sweeper]
+  namespace: kube-node-lease
+  rules:
+    - apiGroups: [coordination.k8s.io]
+      resources: [leases]
+      verbs: [get, list, patch]
 kfarm-sweeper-locks:
   accounts: [kfarm-sweeper]
   namespace: {{ .Release.Namespace }}
   rules:
     - apiGroups: [coordination.k8s.io]
       resources: [leases]
-      verbs: [get, list, delete]
+      verbs: [list, delete]
 {{- end }}
 {{- end }}
