@@ -16,6 +16,7 @@ from kfarm_controlplane.faults.signature import (
     Mask,
     Signature,
     Tally,
+    anonymous,
     event_fields,
     write_fields,
 )
@@ -109,8 +110,9 @@ class Session:
         self.wrote_at = time.monotonic()
         self.writes += 1
         fields = self._mask(write_fields(route.resource, body))
+        masked = anonymous(route.resource, self._mask(name), fields)
         return self._meet(
-            Signature(route.method, route.resource, route.subresource, self._mask(name), fields)
+            Signature(route.method, route.resource, route.subresource, masked, fields)
         )
 
     def event(self, route: Route, event: JSON) -> Fault | None:
@@ -123,9 +125,8 @@ class Session:
         if route.resource == "leases" and self._beats(f"{route.selector} {name}", fields):
             return None
         selector = self._mask(route.selector)
-        return self._meet(
-            Signature(event["type"], route.resource, "", self._mask(name), fields, selector)
-        )
+        masked = anonymous(route.resource, self._mask(name), fields)
+        return self._meet(Signature(event["type"], route.resource, "", masked, fields, selector))
 
     def _beats(self, lease: str, fields: str) -> bool:
         """Whether a Lease was only renewed, which comes when it comes."""

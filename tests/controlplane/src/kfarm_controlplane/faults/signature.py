@@ -22,6 +22,7 @@ _SHARED = ("", "kube-node-lease", "kfarm-system")
 """Namespaces of objects that a play has for itself, by name."""
 _DRILLS = "drill.kfarm.dev/"
 _HOLDER = "kfarm-drill/"
+_NUMBER = re.compile(r"-\d{4}$")
 _INDEX = re.compile(r"/\d+(?=/|$)")
 _PRECONDITIONS = ("uid", "resourceVersion", "name", "namespace")
 
@@ -184,6 +185,13 @@ def _held(spec: JSON) -> str:
 def _marked(body: JSON) -> list[str]:
     notes = (body.get("metadata") or {}).get("annotations") or {}
     return ["marked"] if any(name.startswith(_DRILLS) for name in notes) else []
+
+
+def anonymous(resource: str, name: str, fields: str) -> str:
+    """A name without the number of a node that a drill touches; which one is drawn by its seed."""
+    words = fields.split(",")
+    told = any(word.startswith(("mark", "unmark", "held=", "conditions=")) for word in words)
+    return _NUMBER.sub("-*", name) if told and resource in ("nodes", "leases") else name
 
 
 def _told(body: JSON) -> str:
