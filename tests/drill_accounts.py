@@ -69,9 +69,9 @@ def node(name: str) -> Body:
             "status": status}  # fmt: skip
 
 
-def lease(name: str) -> Body:
-    """A node's Lease, as KWOK writes it."""
-    spec = {"holderIdentity": "kwok", "leaseDurationSeconds": 40,
+def lease(name: str, holder: str | None = "kwok") -> Body:
+    """A node's Lease, as KWOK writes it; a kubelet holds it under its own name."""
+    spec = {"holderIdentity": holder, "leaseDurationSeconds": 40,
             "renewTime": "2026-01-31T11:00:00.000000Z"}  # fmt: skip
     metadata = {"name": name, "namespace": "kube-node-lease"}
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata,

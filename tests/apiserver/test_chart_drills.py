@@ -61,13 +61,10 @@ def fenced(clean_cluster: Cluster) -> Iterator[Cluster]:
         labels = {"kfarm.dev/drill": allowed}
         cluster.apply({"apiVersion": "v1", "kind": "Namespace",
                        "metadata": {"name": name, "labels": labels}})  # fmt: skip
-    real = node("real")
-    real["metadata"]["labels"]["kfarm.dev/drill"] = "allowed"
-    del real["metadata"]["annotations"]["kwok.x-k8s.io/node"]
-    cluster.apply(open_, node("closed"), control, real)
-    cluster.apply(*(lease(name) for name in NODES_OF_TEST))
+    cluster.apply(open_, node("closed"), control)
+    cluster.apply(lease("open"), lease("real", "real"), lease("free", None))
     yield cluster
-    cluster.kubectl("delete", "lease", *NODES_OF_TEST, "-n", "kube-node-lease")
+    cluster.kubectl("delete", "lease", "open", "real", "free", "-n", "kube-node-lease")
     cluster.kubectl("delete", "node", *NODES_OF_TEST)
     helm("uninstall", "kfarm", "--namespace", SYSTEM)
 
@@ -119,14 +116,14 @@ def condition(type_: str, status: str = "True") -> Body:
     ]}}  # fmt: skip
 
 
-NODES_OF_TEST = ("open", "closed", "control", "real")
+NODES_OF_TEST = ("open", "closed", "control")
 OUT = "node.kubernetes.io/out-of-service"
 GIVEN = dict.fromkeys(HELD)
 
 
 OPEN, CLOSED, CONTROL = "node/open", "node/closed", "node/control"
 STATUS = "node/open/status"
-LEASE, CLOSED_LEASE = "lease/open", "lease/closed"
+LEASE = "lease/open"
 BAD_NODE = {"type": f"{OURS}/broken", "status": "True", "reason": "Drill", "message": ""}
 OWN_LABEL = labels(**{f"{OURS}/by": "me"})
 REFUSED: dict[str, tuple[str, Any, str, str]] = {
@@ -168,12 +165,10 @@ REFUSED: dict[str, tuple[str, Any, str, str]] = {
     "a condition that is not named": (STATUS, condition("GpuDead"), STRATEGIC, "must be named"),
     "a condition of the kubelet": (STATUS, condition("Ready", "False"), STRATEGIC,
                                    "none is the kubelet's"),
-    "the Lease of a node that nobody gave": (
-        CLOSED_LEASE, held("kfarm-drill/uid", 3600), MERGE, "labelled kfarm.dev/drill"),
-    "the Lease of a node of the control plane": (
-        "lease/control", held("kfarm-drill/uid", 3600), MERGE, "none of the control plane"),
     "the Lease of a node with a kubelet": (
-        "lease/real", held("kfarm-drill/uid", 3600), MERGE, "that KWOK plays"),
+        "lease/real", held("kfarm-drill/uid", 3600), MERGE, "none that a kubelet holds"),
+    "a Lease that nobody holds": (
+        "lease/free", held("kfarm-drill/uid", 3600), MERGE, "none that a kubelet holds"),
     "a Lease under any holder": (LEASE, held("me", 3600), MERGE, "named in it as kfarm-drill/UID"),
     "a Lease beyond the end": (LEASE, held("kfarm-drill/uid", 3602), MERGE, "run out by"),
     "a Lease without a way back": (

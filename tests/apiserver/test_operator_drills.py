@@ -154,7 +154,7 @@ def test_a_rack_drains_node_by_node_and_pods_go_elsewhere(scene: DrillWorld) -> 
     scene.until(lambda: len(scene.running()) == 2, "the gang")
     before = scene.dump()
     fault = scene.fault(
-        "Drain", selector={"plan": "train"}, mode="All", duration="6s", atOnce=1
+        "Drain", selector={"plan": "train"}, mode="All", duration="4s", atOnce=1
     )  # fmt: skip
     scene.cluster.apply(scene.drill("upgrade", fault, plans=["train"], observe="40s"))
     status = scene.until_phase("upgrade", "Completed", timeout_s=90)
@@ -246,3 +246,58 @@ def test_a_lost_node_is_missed_replaced_and_given_back(lost: tuple[DrillWorld, B
     assert seen["pods_affected"]["observed"] == "1"
     scene.whole(before)
     assert "finalizers" not in scene.get("lost-node")["metadata"]
+
+
+@pytest.mark.slow
+def test_a_schedule_makes_a_run_that_it_owns(scene: DrillWorld) -> None:
+    fault = scene.fault("DeviceFault", duration="1s", device={"code": "48"})
+    every = {"cron": "* * * * *", "historyLimit": 1}
+    scene.cluster.apply(scene.drill("weekly", fault, schedule=every))
+    status = scene.until_phase("weekly", "Scheduled")
+    scene.until(lambda: scene.status("weekly").get("runs"), "a run", 75)
+    (run,) = scene.status("weekly")["runs"]
+    assert run["scheduledFor"] == status["nextRun"]
+    done = scene.until_phase(run["name"], "Completed")
+    assert done["verdict"] == "Passed"
+    scene.until(lambda: scene.status("weekly")["runs"][0].get("verdict") == "Passed")
+    suspend = '{"spec": {"suspend": true}}'
+    scene.cluster.kubectl("patch", "failuredrill", "weekly", "-n", scene.namespace,
+                          "--type=merge", "-p", suspend)  # fmt: skip
+    scene.until_phase("weekly", "Suspended")
+
+
+def test_faults_of_the_runner_are_waited_for_and_an_expectation_ends_a_drill(
+    scene: DrillWorld,
+) -> None:
+    before = scene.dump()
+    outage = {"name": "api", "action": "ApiOutage", "duration": "1s"}
+    scene.cluster.apply(scene.drill("outage", outage))
+    scene.until_phase("outage", "Waiting")
+    mark = "drill.kfarm.dev/runner.api=2026-11-22T00:00:00.000Z/2026-11-22T00:00:01.500Z"
+    scene.cluster.kubectl("annotate", "failuredrill", "outage", "-n", scene.namespace, mark)
+    done = scene.until_phase("outage", "Completed")
+    assert done["faults"][0]["endedAt"] == "2026-11-22T00:00:01.500Z"
+    fault = scene.fault("DeviceFault", duration="2m", device={"code": "48"})
+    bound = {"name": "few", "when": "Continuous", "metric": "healthy_nodes_min", "atLeast": "8"}
+    scene.cluster.apply(scene.drill("watched", fault, expectations=[bound]))
+    ended = scene.until_phase("watched", "Completed", timeout_s=30)
+    assert (ended["verdict"], ended["reason"]) == ("Failed", "ExpectationViolated")
+    assert "Violated" in events(ended)
+    assert scene.dump() == before
+
+
+def test_after_a_restart_a_drill_is_taken_back_in_time(
+    scene: DrillWorld, drill_operator: InProcessOperator, held_twin: HeldTwin
+) -> None:
+    before = scene.dump()
+    fault = scene.fault("Burst", mode="Fixed", value=2, duration="9s")
+    limits = {"timeToLive": "10s"}
+    scene.cluster.apply(scene.drill("short", fault, limits=limits, observe="1m"))
+    scene.until(lambda: events(scene.status("short")).count("Injected") == 2)
+    drill_operator.stop()
+    with InProcessOperator(scene.installation, held_twin, drills=SETTINGS):
+        status = scene.until_phase("short", "Completed", timeout_s=60)
+        scene.until(lambda: locks(scene) == [], "the lock to go")
+    assert states(status) == {"Restored"}
+    assert (status["verdict"], status["reason"]) == ("Aborted", "TimeToLive")
+    scene.whole(before)

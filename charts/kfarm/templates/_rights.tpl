@@ -162,11 +162,11 @@ kfarm-drill-pods:
   rules:
     - apiGroups: [""]
       resources: [pods]
-      verbs: [get, list, watch]
+      verbs: [list, watch]
     - apiGroups: [""]
       resources: [pods/eviction]
       verbs: [create]
-# Leases of nodes; fenced by kfarm-drill-leases and kfarm-drill-lease-consent
+# Leases of nodes; fenced by kfarm-drill-leases
 kfarm-drill-leases:
   accounts: [kfarm-drill]
   namespace: kube-node-lease

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 LABEL_CONSENT = "kfarm.dev/drill"
 CONSENT = "allowed"
-"""On nodes, namespaces and Leases that drills may touch; given and taken by people."""
+"""On nodes and namespaces that drills may touch; given and taken by people."""
 PREFIX = "drill.kfarm.dev/"
 ANNOTATION_UNTIL = PREFIX + "until"
 """Moment (UTC, ``2026-01-31T12:00:00Z``) from which everybody may take the drill's changes back."""

@@ -383,6 +383,30 @@ def test_nodes_with_a_real_kubelet_are_left_to_the_runner() -> None:
     assert waves(s, s.drill.spec.faults[0])[0].nodes == ()
 
 
+def test_what_waits_for_others_holds_nothing_up() -> None:
+    second = {**FAULT, "name": "next", "at": "1m", "selector": {"nodes": [node(1).name]}}
+    targets = [*chosen().targets, FaultTargets(fault="next", nodes=[node(1).name])]
+    faults = [*active(), FaultProgress(fault="next", state="Active", since=moment(NOW))]
+    status = begun(61, faults=faults, targets=targets, journal=[entry()])
+    s = situation(status, faults=[FAULT, second], limits={"maxNodes": 2, "maxPercent": 100})
+    assert decide(s) == Undo((entry(),))
+    step = decide(replace(s, waiting=frozenset({entry().id})))
+    assert isinstance(step, Plan)
+    assert step.wave.fault.name == "next"
+    restoring = begun(61, faults=faults, phase="Restoring", reason="Aborted", journal=[entry()])
+    held = situation(restoring, waiting=frozenset({entry().id}))
+    assert isinstance(decide(held), Rest)
+
+
+def test_a_fault_whose_time_passed_unmade_fails_the_drill() -> None:
+    step = decide(situation(begun(61, faults=active())))
+    assert isinstance(step, Report)
+    assert step.status.faults[0].state == "Skipped"
+    end = decide(situation(step.status))
+    assert isinstance(end, Report)
+    assert (end.status.verdict, end.status.reason) == ("Failed", "FaultsLeftOut")
+
+
 def test_what_the_runner_makes_is_known_by_its_annotation() -> None:
     fault = {"name": "lost", "action": "ApiOutage", "duration": "30s"}
     s = situation(begun(targets=[FaultTargets(fault="lost")]), faults=[fault])
@@ -477,11 +501,12 @@ def test_a_lock_is_read_as_it_was_written() -> None:
     s = situation(chosen())
     body = lock_body(s, "kfarm-drill-f-c")
     body["metadata"] |= {"uid": "l", "resourceVersion": "1"}
-    assert read_lock(body, NOW, lambda _: True) == Lock("kfarm-drill-f-c", "l", "1", KEY, False)
+    assert read_lock(body, NOW, lambda _: False) == Lock("kfarm-drill-f-c", "l", "1", KEY, False)
     later = NOW + timedelta(hours=1)
-    assert read_lock(body, later, lambda _: False).stale
-    assert not read_lock(body, later, lambda _: True).stale
-    assert not read_lock(body, NOW, lambda _: False).stale
+    assert not read_lock(body, later, lambda _: False).stale
+    assert read_lock(body, NOW, lambda _: True).stale
+    assert read_lock(body, later, lambda _: None).stale
+    assert not read_lock(body, NOW, lambda _: None).stale
     assert len(lock_name("x" * 200)) == 63
 
 

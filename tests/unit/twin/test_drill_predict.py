@@ -182,10 +182,57 @@ def test_without_crews_nothing_is_mended() -> None:
 
 
 def test_overlapping_spells_count_once() -> None:
-    spells = [Spell(np.array([0.0]), np.array([10.0])), Spell(np.array([5.0]), np.array([20.0])),
-              Spell(np.array([30.0]), np.array([np.inf]))]  # fmt: skip
+    spells = [Spell("a", np.array([0.0]), np.array([10.0])),
+              Spell("b", np.array([5.0]), np.array([20.0])),
+              Spell("c", np.array([30.0]), np.array([np.inf]))]  # fmt: skip
     assert covered(spells, 40.0, 1).tolist() == [30.0]
     assert most_at_once(spells, 1).tolist() == [2.0]
+    again = [*spells, Spell("a", np.array([7.0]), np.array([9.0]))]
+    assert most_at_once(again, 1).tolist() == [2.0]
+    assert most_at_once([Spell("a", np.array([np.inf]), np.array([np.inf]))], 1).tolist() == [0.0]
+
+
+def test_the_most_at_once_is_what_counting_at_each_begin_gives() -> None:
+    luck = np.random.default_rng(1)
+    starts, lasts = luck.integers(0, 30, (12, 200)) * 1.0, luck.integers(0, 9, (12, 200)) * 1.0
+    starts[luck.random((12, 200)) < 0.1] = np.inf
+    spells = [Spell(str(i % 5), starts[i], starts[i] + lasts[i]) for i in range(12)]
+    slow = []
+    for future in range(200):
+        own = [(s.what, s.start[future], s.end[future]) for s in spells]
+        counts = [
+            len({what for what, begin, end in own if begin <= at < end})
+            for _, at, _ in own
+            if np.isfinite(at)
+        ]
+        slow.append(max(counts, default=0))
+    assert most_at_once(spells, 200).tolist() == slow
+
+
+def test_a_drill_of_many_nodes_and_flaps_is_predicted_in_time() -> None:
+    flaps = fault("LinkFlap", mode="All", duration="2h", selector={"cluster": "main"})
+    found = predict(request(flaps, of=farm(cluster(nodes=64)), limits={"maxNodes": 64}))
+    assert medians(found)["healthy_nodes_min"] == 0
+
+
+def test_a_node_that_throttles_and_goes_off_is_one_node() -> None:
+    cooling = {
+        "type": "Liquid", "liquidShare": 75, "nodesPerCdu": 4, "cduCapacity": "1M",
+        "supplyTemperature": 32,
+    }  # fmt: skip
+    seen = play(fault("CduPump"), of=farm(cluster(nodes=8, cooling=cooling)))
+    assert seen["heat_shutdowns"] == 4
+    assert seen["healthy_nodes_min"] == 4
+
+
+def test_a_shortage_of_crews_alone_says_what_is_missing() -> None:
+    short = {
+        "name": "crews", "action": "RepairCrewShortage", "share": 50, "duration": "1h",
+        "selector": {"cluster": "main"},
+    }  # fmt: skip
+    assert any("nothing breaks" in text for text in predict(request(short)).warnings)
+    both = predict(request(short, fault()))
+    assert any("reliability.crews" in text for text in both.warnings)
 
 
 def test_an_interval_holds_nine_tenths_of_the_futures() -> None:

@@ -23,6 +23,7 @@ from kfarm_twin.drill_request import CurvePoint, DrillPrediction, DrillRequest
 
 MOST_TEXTS = 32
 MOST_EFFECTS = 1024
+MOST_FLAPS = 64
 DOWN = frozenset({"NodeDown", "RackPower", "Pdu", "LeafSwitch", "Burst"})
 NEVER = np.inf
 
@@ -218,6 +219,7 @@ class _Drill:
 
     def _conclude(self, found: Found, end: float) -> DrillPrediction:
         metrics: list[DrillMetric] = []
+        self.warnings += found.warnings
         for name in UNITS:
             values = found.metrics.get(name)
             if values is None:
@@ -253,10 +255,11 @@ class _Drill:
 
 
 def _flaps(fault: DrillFault, nodes: tuple[str, ...], start: float, lasts: float) -> Iterator[Wave]:
-    """A link is down and up in turn, as long as the fault lasts."""
+    """A link is down and up in turn, as long as the fault lasts; of very many turns some."""
     rhythm = fault.flapping or Flapping()
     down, up = seconds(rhythm.down), seconds(rhythm.up)
-    for turn in range(math.ceil(lasts / (down + up))):
+    turns = math.ceil(lasts / (down + up))
+    for turn in [*range(min(turns, MOST_FLAPS) - 1), turns - 1]:
         first = turn * (down + up)
         over = start + min(first + down, lasts)
         yield Wave(fault.name, "Marked", nodes, start + first, over, harmless=True)

@@ -200,7 +200,8 @@ class ClusterClock:
         passes = np.floor(self.delays.grace / self.delays.period + 1e-9) + (
             0 if self._whole_passes else 1
         )
-        return np.asarray(seen + passes * self.delays.period) + self._watch(f"miss/{key}")
+        due = np.maximum(seen + passes * self.delays.period, start)
+        return np.asarray(due + self._watch(f"miss/{key}"))
 
     @property
     def _whole_passes(self) -> bool:

@@ -107,6 +107,11 @@ class Delays:
             "pods of a dead node stay Terminating until it is back or is said to be out of"
             f" service; then the next pass of pod GC (every {self.gc_period:g} s) lets them go",
         ]
+        if self.grace < self.renew + self.period:
+            notes.append(
+                f"nodeMonitorGracePeriod {self.grace:g} s is shorter than a renewal and a look"
+                f" ({self.renew + self.period:g} s): nodes are missed without any fault"
+            )
         for what, assumed, values in (
             ("verdict of the gate", self.verdict_assumed, self.verdict),
             ("start of a pod", self.pod_start_assumed, self.pod_start),

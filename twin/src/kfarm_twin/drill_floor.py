@@ -145,13 +145,12 @@ class Floor:
     def on(self, nodes: Iterable[str]) -> list[tuple[PlanFloor, int]]:
         """Slots of all plans that stand on some nodes."""
         wanted = set(nodes)
-        return [
-            (floor, slot)
-            for floor in self.plans
-            for slot in range(len(floor.slot_node))
-            if floor.slot_node[slot] >= 0
-            and floor.model.names.nodes[int(floor.slot_node[slot])] in wanted
-        ]
+        found = []
+        for floor in self.plans:
+            rows = [row for row, name in enumerate(floor.model.names.nodes) if name in wanted]
+            slots = np.flatnonzero(np.isin(floor.slot_node, rows))
+            found += [(floor, int(slot)) for slot in slots]
+        return found
 
     def move(self, floor: PlanFloor, slots: Sequence[int], out: Iterable[str]) -> str | None:
         """Find new nodes for slots of a plan; why there is no room, or None when all found one.

@@ -49,6 +49,7 @@ class Found:
 
     metrics: dict[str, Floats] = field(default_factory=dict)
     moments: list[PredictedMoment] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def keep(self, name: str, values: Floats | None) -> None:
         """Add a metric, if there is one."""
@@ -156,8 +157,10 @@ class _Measure:
     def counts(self, found: Found) -> None:
         """Pods and nodes that are out, and what they would have computed."""
         futures, times, out = self.draws.futures, self.played.times, self.played.out
-        down = [Spell(one.missed, one.up) for one in times if one.wave.kind == "Down"]
-        marked = [Spell(one.missed, one.ready) for one in times if one.wave.kind != "Down"]
+        down = [Spell(one.name, one.missed, one.up) for one in times if one.wave.kind == "Down"]
+        marked = [
+            Spell(one.name, one.missed, one.ready) for one in times if one.wave.kind != "Down"
+        ]
         if self.floor.plans:
             found.keep("pods_affected", np.full(futures, float(len(out))))
             found.keep("pods_pending_max", most_at_once(self._pod_spells(out, seen=True), futures))
@@ -193,7 +196,7 @@ class _Measure:
             elif one.node.wave.kind == "Drained":
                 start = one.departure.evicted
             weight = 1.0 if seen else float(one.floor.accelerators(one.slot))
-            spells.append(Spell(start, end, weight))
+            spells.append(Spell(one.floor.slot_name(one.slot), start, end, weight))
         return spells
 
     def _lost_hours(self, out: list[Out]) -> Floats:
@@ -249,13 +252,28 @@ class _Measure:
             if not broken or mean is None:
                 continue
             crews = ref.cluster.reliability.crews
+            if crews is None and self._crews_lost(label):
+                found.warnings.append(
+                    f"cluster {ref.cluster.name} describes no reliability.crews: as many as are"
+                    " needed are taken to be there, whatever share is away"
+                )
             left = crews_left(crews.count if crews else None, self._crews_lost(label))
             repairs = mend(broken, left, mean, self.draws)
             waiting = waiting + repairs.waiting
             mended.append(repairs.all_mended)
-        if mended:
+        if not mended:
+            self._say_idle(found)
+        else:
             found.keep("repairs_waiting_max", waiting)
             found.keep("seconds_to_repair_all", np.stack(mended).max(axis=0))
+
+    def _say_idle(self, found: Found) -> None:
+        """A shortage of crews shows only where something breaks."""
+        if any(fault.action == "RepairCrewShortage" for fault in self.spec.faults):
+            found.warnings.append(
+                "nothing breaks in this drill, so that no crew is missed: add a Burst, NodeDown or"
+                " DeviceFault (mode Twin touches nothing)"
+            )
 
     def _nodes(self, fault: DrillFault) -> list[str]:
         target = self.targets.get(fault.name)

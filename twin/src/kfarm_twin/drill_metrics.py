@@ -39,8 +39,12 @@ LEAST_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Spell:
-    """From when to when something is out in each future, [F]; nothing where `start` is infinite."""
+    """From when to when something is out in each future, [F]; nothing where `start` is infinite.
 
+    Spells of the same `what` count once while they overlap.
+    """
+
+    what: str
     start: Floats
     end: Floats
     weight: float = 1.0
@@ -102,17 +106,33 @@ def largest(parts: Sequence[Floats]) -> Floats | None:
 
 
 def most_at_once(spells: Sequence[Spell], futures: int) -> Floats:
-    """[F] the largest sum of weights of spells that run at the same moment."""
-    if not spells:
+    """[F] the most things that are out at the same moment."""
+    by_thing: dict[str, list[Spell]] = {}
+    for one in spells:
+        by_thing.setdefault(one.what, []).append(one)
+    apart = [_apart(own) for own in by_thing.values()]
+    if not apart:
         return np.zeros(futures)
+    starts = np.concatenate([start for start, _ in apart])
+    ends = np.concatenate([end for _, end in apart])
+    times = np.concatenate([ends, starts])  # what ends when another begins is over
+    counts = np.isfinite(starts).astype(np.float64)
+    steps = np.concatenate([-counts, counts])
+    order = np.argsort(times, axis=0, kind="stable")
+    most = np.take_along_axis(steps, order, axis=0).cumsum(axis=0).max(axis=0)
+    return np.asarray(np.maximum(most, 0.0))
+
+
+def _apart(spells: Sequence[Spell]) -> tuple[Floats, Floats]:
+    """[k, F] begins and ends of spells of one thing, cut so that none overlaps; infinite: none."""
     starts = np.stack([one.start for one in spells])
     ends = np.stack([one.end for one in spells])
-    weights = np.array([one.weight for one in spells])
-    most = np.zeros(futures)
-    for start in starts:
-        on = (starts <= start) & (start < ends) & np.isfinite(start)
-        most = np.maximum(most, np.where(on, weights[:, None], 0.0).sum(axis=0))
-    return most
+    order = np.argsort(starts, axis=0, kind="stable")
+    starts, ends = np.take_along_axis(starts, order, 0), np.take_along_axis(ends, order, 0)
+    reach = np.maximum.accumulate(ends, axis=0)
+    starts[1:] = np.maximum(starts[1:], reach[:-1])
+    empty = starts >= ends
+    return np.where(empty, np.inf, starts), np.where(empty, np.inf, ends)
 
 
 def covered(spells: Sequence[Spell], end: float, futures: int) -> Floats:

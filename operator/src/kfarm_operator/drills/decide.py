@@ -6,14 +6,15 @@ lock and finalizer go. Whatever is asked for here is decided again from a fresh 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from kfarm_api.drill_status import DrillPhase, FailureDrillStatus
+from kfarm_api.drill_status import DrillPhase, FailureDrillStatus, JournalEntry
 
 from kfarm_operator.drills import status as said
 from kfarm_operator.drills.begin import before
 from kfarm_operator.drills.clock import after, moment
-from kfarm_operator.drills.faults import advance, all_over, last_end
+from kfarm_operator.drills.faults import advance, all_over, last_end, left_out
 from kfarm_operator.drills.inject import refusal
 from kfarm_operator.drills.measure import judged, recovered, violated
 from kfarm_operator.drills.observe import observe
@@ -32,6 +33,7 @@ from kfarm_operator.drills.steps import (
 )
 from kfarm_operator.drills.waves import next_change, over, unwritten, waves
 
+SOON_S = 0.5
 LOOK_S = 2.0
 """How often a drill that is on is looked at, for the kill switch and the clock."""
 
@@ -54,7 +56,7 @@ def decide(s: Situation) -> Decision:
 def _idle(s: Situation) -> Decision:
     """Nothing is injected: before the start and after the end."""
     if s.open:
-        return Undo(tuple(reversed(s.open)))
+        return _back(s, s.open)
     schedule = s.drill.spec.schedule
     if schedule is not None and not s.deleting:
         return scheduled(s, schedule)
@@ -91,8 +93,14 @@ def _restoring(s: Situation, reason: str, message: str) -> FailureDrillStatus:
 
 def _restore(s: Situation) -> Decision:
     if s.open:
-        return Undo(tuple(reversed(s.open)))
+        return _back(s, s.open)
     return Report(_ended(s))
+
+
+def _back(s: Situation, entries: Sequence[JournalEntry]) -> Decision:
+    """Take back what a step is due for; what waits for others is looked at again soon."""
+    due = [entry for entry in reversed(entries) if entry.id not in s.waiting]
+    return Undo(tuple(due)) if due else Rest(s.status, SOON_S)
 
 
 def _ended(s: Situation) -> FailureDrillStatus:
@@ -103,7 +111,10 @@ def _ended(s: Situation) -> FailureDrillStatus:
     verdict: said.Verdict = "Passed"
     reason, message = "Passed", "all expectations hold"
     failed = [one for one in judged_.expectations if one.result != "Passed"]
-    if failed:
+    missed = left_out(s)
+    if missed:
+        verdict, reason, message = "Failed", "FaultsLeftOut", "; ".join(missed)
+    elif failed:
         verdict, reason = "Failed", "ExpectationsFailed"
         message = "; ".join(f"{one.name}: {one.message}" for one in failed)
     elif not judged_.expectations:
@@ -131,9 +142,9 @@ def _ended(s: Situation) -> FailureDrillStatus:
 
 def _run(s: Situation) -> Decision:
     """A drill that is on: what is over goes, what is due comes, then pods are waited for."""
-    gone = over(s)
+    gone = [entry for entry in over(s) if entry.id not in s.waiting]
     if gone:
-        return Undo(tuple(reversed(gone)))
+        return _back(s, gone)
     planned = tuple(entry for entry in s.open if entry.state == "Planned")
     if planned:
         return Apply(planned)
@@ -171,7 +182,8 @@ def _wait(s: Situation) -> Decision:
         if (status.phase, status.reason) != (name, reason):
             status = said.phase(s, name, reason, message)
         due = [at for at in (next_change(s), next_due(s)) if at is not None]
-        return Rest(status, _until(s, min(due, default=None)))
+        again = _until(s, min(due, default=None))
+        return Rest(status, min(again, SOON_S) if s.waiting else again)
     ended = last_end(s)
     give_up = after(ended, s.drill.spec.observe)
     if recovered(s) or s.now >= give_up:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from kfarm_api.drill import DrillFault
 from kfarm_api.drill_status import FailureDrillStatus, FaultProgress, TimelineEntry
 from kfarm_api.plan import PlacementPlan
 
 from kfarm_operator.drills import status as said
-from kfarm_operator.drills.clock import after, moment, read_moment
+from kfarm_operator.drills.clock import moment, read_moment
 from kfarm_operator.drills.situation import Situation
-from kfarm_operator.drills.waves import begins, by_runner, ends, ran, shown_in_cluster
+from kfarm_operator.drills.waves import begins, by_runner, ends, ran, shown_in_cluster, waves
 
-RUNNER_PATIENCE_S = 60.0
-"""How long after its moment and duration the runner's word is waited for."""
+NOT_IN_A_CLUSTER = "no cluster can show it; the twin did"
+TOO_LATE = "its time had passed before it could be made"
 
 
 def advance(s: Situation) -> FailureDrillStatus | None:
@@ -49,16 +49,32 @@ def _progress(s: Situation, fault: DrillFault, known: FaultProgress) -> FaultPro
     if begin is None:
         return _triggered(s, fault, known)
     if not shown_in_cluster(s, fault):
-        return known.model_copy(
-            update={"state": "Skipped", "message": "no cluster can show it; the twin did"}
-        )
+        return known.model_copy(update={"state": "Skipped", "message": NOT_IN_A_CLUSTER})
     end = ends(s, fault)
+    if end is not None and s.now >= end and _unmade(s, fault):
+        return known.model_copy(update={"state": "Skipped", "message": TOO_LATE})
     if known.state == "Waiting" and s.now >= begin and not s.drill.spec.suspend:
         return known.model_copy(update={"state": "Active", "since": moment(begin), "message": None})
     closed = not any(entry.fault == fault.name for entry in s.open)
     if known.state == "Active" and end is not None and s.now >= end and closed:
         return known.model_copy(update={"state": "Ended", "ended_at": moment(s.now)})
     return known
+
+
+def _unmade(s: Situation, fault: DrillFault) -> bool:
+    """Whether nothing was written down of a fault that should have touched something."""
+    if any(entry.fault == fault.name for entry in s.status.journal):
+        return False
+    return any(wave.nodes for wave in waves(s, fault))
+
+
+def left_out(s: Situation) -> list[str]:
+    """Faults that should have been made and were not, each with the reason."""
+    return [
+        f"fault {one.fault} was left out: {one.message}"
+        for one in s.status.faults
+        if one.state == "Skipped" and one.message != NOT_IN_A_CLUSTER
+    ]
 
 
 def _triggered(s: Situation, fault: DrillFault, known: FaultProgress) -> FaultProgress:
@@ -119,9 +135,3 @@ def all_over(s: Situation) -> bool:
 def last_end(s: Situation) -> datetime:
     """When the last fault ended; the start where none did."""
     return max(_moments(s), default=s.started or s.now)
-
-
-def forecast_end(s: Situation, start: datetime) -> datetime:
-    """When the last fault without trigger ends if the drill starts then."""
-    lasts = [after(after(start, f.at), f.duration) for f in s.drill.spec.faults]
-    return max(lasts, default=start + timedelta(0))

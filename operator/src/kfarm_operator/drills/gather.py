@@ -115,7 +115,7 @@ class Gatherer:
         if not begun or done or first.deleting:
             for name in lock_names(first):
                 body = self._client.get(LEASES, name, self._settings.namespace)
-                locks[name] = read_lock(body, first.now, self._at_work) if body else None
+                locks[name] = read_lock(body, first.now, self._ended) if body else None
         candidates = first.candidates
         if begun and not done:
             nodes = list(first.nodes.values())
@@ -130,13 +130,13 @@ class Gatherer:
         labels = (body or {}).get("metadata", {}).get("labels") or {}
         return bool(labels.get(LABEL_CONSENT) == CONSENT)
 
-    def _at_work(self, drill: str) -> bool:
-        """Whether a drill, as locks name it, exists and is not over."""
+    def _ended(self, drill: str) -> bool | None:
+        """Whether a drill, as locks name it, is over; None: there is none."""
         parts = drill.split("/")
-        if len(parts) != 3:
-            return False
-        known = self._drills.get(parts[0], parts[1])
-        return known is not None and known.uid == parts[2] and known.phase != "Completed"
+        known = self._drills.get(parts[0], parts[1]) if len(parts) == 3 else None
+        if known is None or known.uid != parts[2]:
+            return None
+        return known.phase == "Completed"
 
     def _neighbours(self, drill: FailureDrill) -> dict[str, list[DrillPod]]:
         drains = any(

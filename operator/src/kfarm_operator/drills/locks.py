@@ -62,13 +62,14 @@ def lock_body(s: Situation, name: str) -> JSON:
     }
 
 
-def read_lock(body: JSON, now: datetime, at_work: Callable[[str], bool]) -> Lock:
+def read_lock(body: JSON, now: datetime, ended: Callable[[str], bool | None]) -> Lock:
     """A lock as it stands.
 
     Parameters
     ----------
-    at_work
-        Whether a drill, as ``NAMESPACE/NAME/UID``, exists and has not ended.
+    ended
+        Whether a drill, as ``NAMESPACE/NAME/UID``, has ended; None: there is no such drill, and
+        what it left may have to be swept up until the lock's own end.
     """
     meta = body["metadata"]
     marks = meta.get("annotations") or {}
@@ -77,10 +78,11 @@ def read_lock(body: JSON, now: datetime, at_work: Callable[[str], bool]) -> Lock
     except ValueError:
         until = None
     drill = marks.get(ANNOTATION_DRILL, "")
+    over, past = ended(drill), until is None or until <= now
     return Lock(
         name=meta["name"],
         uid=meta["uid"],
         resource_version=meta["resourceVersion"],
         drill=drill,
-        stale=(until is None or until <= now) and not at_work(drill),
+        stale=bool(over) or (over is None and past),
     )

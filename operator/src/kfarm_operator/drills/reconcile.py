@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kfarm_api.drill_marks import FINALIZER
@@ -72,6 +73,7 @@ class DrillReconciler:
         self._clock = clock
         self._toucher = Toucher(client, threads, clock)
         self._events = Events(client)
+        self._waits: dict[Key, dict[str, datetime]] = {}
         self._twin = Asked(predictor) if predictor is not None else None
 
     async def reconcile(self, key: Key) -> float | None:
@@ -92,9 +94,11 @@ class DrillReconciler:
         found = await asyncio.to_thread(self._gather.read, key)
         if found is None:
             self._recorder.forget(key)
+            self._waits.pop(key, None)
             return True, None
         drill, body = found
         s = await asyncio.to_thread(self._gather.situation, key, drill, body)
+        s = replace(s, waiting=self._waiting(key, s.now))
         step = await asyncio.to_thread(decide, s)
         if isinstance(step, Predict):
             return await self._predict(key, s, step, body)
@@ -278,8 +282,18 @@ class DrillReconciler:
         errors = [one.error for one in outcomes if one.error]
         if errors:
             raise errors[0]
-        waits = [one.again_s for one in outcomes if one.again_s]
-        return (True, min(waits)) if waits and len(waits) == len(outcomes) else (False, None)
+        waits = {
+            one.entry.id: s.now + timedelta(seconds=one.again_s) for one in outcomes if one.again_s
+        }
+        self._waits[key] = {**self._waits.get(key, {}), **waits}
+        return False, None
+
+    def _waiting(self, key: Key, now: datetime) -> frozenset[str]:
+        """Entries that need no step of ours as yet."""
+        left = {name: at for name, at in self._waits.pop(key, {}).items() if at > now}
+        if left:
+            self._waits[key] = left
+        return frozenset(left)
 
     def _evict(self, key: Key, s: Situation, step: Evict, body: JSON) -> tuple[bool, float | None]:
         """Ask for evictions; a budget that forbids one for now is asked again."""

@@ -46,6 +46,8 @@ class Situation:
         Drills that this one's schedule made.
     child
         Whether a schedule made this drill.
+    waiting
+        Entries, by id, on whose way back others have a part: no step of ours is due as yet.
     asks_twin
         Whether predictions can be made here.
     """
@@ -67,6 +69,7 @@ class Situation:
     finalized: bool = False
     runs: Sequence[DrillView] = ()
     child: bool = False
+    waiting: frozenset[str] = frozenset()
     asks_twin: bool = False
 
     @property
