@@ -159,8 +159,9 @@ drill: sync controlplane ## Run the first failure drill on a local control plane
 	@$(RUN)/python scripts/drills.py first
 
 .PHONY: drills
-drills: sync controlplane ## Run the library of drills; records its figures in docs/drills.json
+drills: sync controlplane ## Run the library of drills; records its figures in docs/drills.json and docs/validation.md
 	@$(RUN)/python scripts/drills.py all --record docs/drills.json
+	@$(RUN)/python scripts/drill_figures.py
 
 .PHONY: drill-kind
 drill-kind: sync ## Run the library on a kind cluster: made here with Docker, or that of KUBECONFIG

@@ -50,17 +50,20 @@ def compared(metric: dict[str, Any]) -> bool:
 
 
 def _ground(record: dict[str, Any]) -> str:
-    ground = record.get("ground", {})
-    where = ", ".join(
-        f"{name} {ground[key]}"
-        for key, name in (("kubernetes", "Kubernetes"), ("kwok", "KWOK"))
-        if key in ground
-    )
-    nodes = f"{ground['nodes']:,} nodes" if "nodes" in ground else "a local control plane"
+    environment = record.get("environment", {})
+    where = [
+        f"{name} {environment[key]}"
+        for key, name in (
+            ("kubernetes", "Kubernetes"),
+            ("kwok", "KWOK"),
+            ("processors", "processors:"),
+        )
+        if key in environment
+    ]
+    nodes = max((drill["nodes"] for drill in record["drills"]), default=0)
     return (
-        f"`{record['command']}`, recorded {record['recorded']}: {nodes}"
-        + (f" ({where})" if where else "")
-        + ". The twin's answer was written to each drill's status before anything was touched;"
+        f"`{record['recorded']}`, {record['date']}: {nodes:,} nodes ({', '.join(where)})."
+        " The twin's answer was written to each drill's status before anything was touched;"
         " the observed figures come from the operator's watches. Metrics that a cluster cannot show"
         " (heat, repairs) have no row. What the model leaves out is in"
         " [the model of a drill](drill-model.md)."
@@ -74,9 +77,9 @@ def _summary(drills: list[dict[str, Any]], rows: list[tuple[Any, dict[str, Any]]
     errors = [error_of(m) for _, m in rows if m["name"] == RECOVERY]
     known = [abs(error) for error in errors if not math.isnan(error)]
     passed = sum(drill["verdict"] == "Passed" for drill in drills)
+    left = sum(max(drill["residue"], 0) for drill in drills)
     lines = [
-        f"- {passed} of {len(drills)} drills passed; {sum(d['residue'] for d in drills)} objects"
-        " were left changed.",
+        f"- {passed} of {len(drills)} drills passed; {left} objects were left changed.",
         f"- Observed within the predicted 90 % interval: {_share(within, len(rows))} of all metrics"
         f" (goal: at least {GOAL_WITHIN:.0f} %), {_share(timed_within, len(timed))} of the times"
         " alone, since counts are easy.",
@@ -103,7 +106,8 @@ def _drill(drill: dict[str, Any]) -> str:
     own = [metric for metric in drill["metrics"] if compared(metric)]
     within = sum(bool(metric["within"]) for metric in own)
     return (
-        f"| {_cell(drill['title'])} | {drill['verdict']} | {drill['touched']} | {drill['residue']} "
+        f"| {_cell(drill['title'])} | {drill['verdict']} | {drill['touched']} "
+        f"| {drill['residue'] if drill['residue'] >= 0 else 'not known'} "
         f"| {within} of {len(own)} |\n"
     )
 

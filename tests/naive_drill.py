@@ -102,7 +102,7 @@ class NaiveCluster:
 
     def watch(self, name: str) -> float:
         """A write, an event, what is done about it."""
-        return self.luck(f"watch/{name}", 0.01, 0.3)
+        return 0.005 + 0.395 * self.luck(f"watch/{name}", 0.0, 1.0) ** 4
 
     def run(self, until: float) -> None:
         """Play until some time."""
@@ -170,7 +170,7 @@ class NaiveCluster:
         self.queue.append(node)
         self.serve()
         if node.out_after is not None:
-            late = self.now + node.out_after + self.luck(f"step/out/{node.name}", 0.05, 1.6)
+            late = self.now + node.out_after + self.luck(f"step/out/{node.name}", 0.02, 0.6)
             self.at(late, lambda: self.say_out(node))
 
     def serve(self) -> None:

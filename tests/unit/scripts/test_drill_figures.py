@@ -37,13 +37,14 @@ def metric(name: str, median: str, observed: str, within: bool | None = True) ->
 
 
 def drill(name: str, *metrics: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    return {"name": name, "title": f"{name} | 봄", "verdict": "Passed", "touched": 1, "residue": 0,
+    return {"name": name, "title": f"{name} | 봄", "verdict": "Passed", "touched": 1,
+            "residue": 0, "nodes": 510,
             "metrics": list(metrics)} | changes  # fmt: skip
 
 
 def record(*drills: dict[str, Any]) -> dict[str, Any]:
-    return {"command": "make drills", "recorded": "2026-11-22", "drills": list(drills),
-            "ground": {"nodes": 510, "kubernetes": "v1.36.3", "kwok": "v0.8.0"}}  # fmt: skip
+    return {"schema": 1, "recorded": "make drills", "date": "2026-11-22", "drills": list(drills),
+            "environment": {"kubernetes": "v1.36.3", "kwok": "v0.8.0"}}  # fmt: skip
 
 
 def test_shares_and_errors_are_of_what_was_predicted_and_observed() -> None:
@@ -56,6 +57,7 @@ def test_shares_and_errors_are_of_what_was_predicted_and_observed() -> None:
             drill("c", metric("pods_affected", "0", "0"), verdict="Failed", residue=3),
         )
     )  # fmt: skip
+    assert "`make drills`, 2026-11-22: 510 nodes (Kubernetes v1.36.3, KWOK v0.8.0)" in part
     assert "2 of 3 drills passed; 3 objects were left changed" in part
     assert "3 of 4 (75 %) of all metrics" in part
     assert "1 of 2 (50 %) of the times alone" in part
@@ -63,6 +65,12 @@ def test_shares_and_errors_are_of_what_was_predicted_and_observed() -> None:
     assert "largest 30.0 %" in part
     assert "heat_shutdowns" not in part
     assert "a / 봄" in part
+
+
+def test_residue_that_nobody_counted_is_said() -> None:
+    part = figures.section(record(drill("a", residue=-1)))
+    assert "| not known |" in part
+    assert "0 objects were left changed" in part
 
 
 def test_a_median_of_nothing_has_no_error() -> None:

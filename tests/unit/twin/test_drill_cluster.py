@@ -40,8 +40,8 @@ def test_a_node_is_missed_between_grace_less_a_renewal_and_grace_and_a_period() 
     missed = clock().node_times([down()])[0].missed
     assert 40.0 < missed.min() < 40.5
     assert 54.5 < missed.max() < 55.31
-    # grace + period / 2 - renewal / 2, and half of the latencies
-    assert missed.mean() == pytest.approx(50.0 + 2.5 - 5.0 + 0.155, abs=0.15)
+    # grace + period / 2 - renewal / 2, and the mean of the latencies
+    assert missed.mean() == pytest.approx(50.0 + 2.5 - 5.0 + 0.084, abs=0.15)
 
 
 @pytest.mark.parametrize(("grace", "expected"), [("50s", 50.0), ("48s", 50.0), ("52s", 55.0)])
@@ -50,7 +50,7 @@ def test_a_grace_period_between_two_passes_waits_for_the_later_one(
 ) -> None:
     delays = Delays.of(ClusterDelays(node_monitor_grace_period=grace), MeasuredDelays())
     missed = clock(delays=delays).node_times([down()])[0].missed
-    assert missed.mean() == pytest.approx(expected + 2.5 - 5.0 + 0.155, abs=0.15)
+    assert missed.mean() == pytest.approx(expected + 2.5 - 5.0 + 0.084, abs=0.15)
 
 
 def test_taints_come_one_by_one_at_the_eviction_rate() -> None:
@@ -128,7 +128,7 @@ def test_nodes_whose_leases_are_of_one_age_are_missed_together() -> None:
     """Renewed at the same moment, they are dated to the same pass."""
     ages = {"n0": 4.0, "n1": 4.0, "n2": 9.0}
     first, second, third = clock(ages=ages).node_times([down(3)])
-    assert np.abs(first.missed - second.missed).max() < 0.3
+    assert np.abs(first.missed - second.missed).max() < 0.4
     assert np.abs(first.missed - third.missed).max() > 3.0
 
 

@@ -11,7 +11,9 @@ import pytest
 import yaml
 from browser import CHROMIUM, probed
 from cli_scene import EXAMPLES, FARM, PLAN, files, run
+from kfarm_twin.cli import app
 from kfarm_twin.pictures.lanes import Pair, lanes_picture, pair_picture
+from typer.testing import CliRunner
 
 EVIL = "</script><script>document.title='broken'</script>전력"
 DRILL = """\
@@ -163,6 +165,15 @@ def test_a_report_sets_predicted_beside_observed(tmp_path: Path) -> None:
     assert told.exit_code == 0, told.output
     for text in ("29 s", "26 s", "+11.5 %", "residue: 0", "Passed: soon"):
         assert text in told.stdout
+
+
+def test_a_list_from_standard_input_is_taken() -> None:
+    """As ``kubectl get failuredrills -o json`` prints them."""
+    drills = {"apiVersion": "v1", "kind": "List", "items": [finished("one"), finished("two")]}
+    told = CliRunner().invoke(app, ["drill", "report", "-f", "-"], input=json.dumps(drills))
+    assert told.exit_code == 0, told.output
+    assert "team/one" in told.stdout
+    assert "team/two" in told.stdout
 
 
 def test_a_failed_drill_ends_with_one(tmp_path: Path) -> None:

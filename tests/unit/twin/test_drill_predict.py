@@ -128,6 +128,14 @@ def test_a_pump_without_a_spare_overheats_and_one_with_a_spare_does_not() -> Non
     assert spare.effects == []
 
 
+def test_heat_has_an_interval_of_inputs_that_are_not_known_well() -> None:
+    found = predict(request(fault("CduPump")))
+    hot = next(m for m in found.metrics if m.name == "accelerator_temperature_max")
+    low, median, high = (parse_quantity(text or "") for text in (hot.low, hot.median, hot.high))
+    assert low < median < high
+    assert high - low < 40
+
+
 def test_a_share_of_the_flow_is_less_than_all_of_it() -> None:
     cooling = {
         "type": "Liquid", "liquidShare": 75, "nodesPerCdu": 4, "cduCapacity": "1M",

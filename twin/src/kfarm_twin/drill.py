@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from kfarm_api.drill import HEAT, RUNNER_ONLY, DrillFault, Flapping
@@ -13,7 +14,7 @@ from kfarm_api.units import parse_quantity
 from kfarm_twin.drill_cluster import ClusterClock, Departure, NodeTimes, Wave
 from kfarm_twin.drill_delays import Delays, Draws
 from kfarm_twin.drill_floor import Floor, PlanFloor
-from kfarm_twin.drill_heat import DrillHeat, HeatOutcome
+from kfarm_twin.drill_heat import DrillHeat, HeatOutcome, other_inputs
 from kfarm_twin.drill_measure import Found, Out, Played, leaves, measure, seconds
 from kfarm_twin.drill_metrics import (
     UNITS,
@@ -66,6 +67,7 @@ class _Drill:
             request.measured.lease_age_s,
         )
         self.heat: dict[str, HeatOutcome] = {}
+        self.heats: list[dict[str, HeatOutcome]] = []
         self.effects: list[PredictedEffect] = []
 
     def predict(self) -> DrillPrediction:
@@ -78,7 +80,15 @@ class _Drill:
         times = self.clock.node_times(waves)
         out = self._departures(waves, times)
         self._hold_up([one.departure for one in out])
-        played = Played(self.request, self.targets, self.draws, self.floor, times, out, self.heat)
+        played = Played(
+            self.request,
+            self.targets,
+            self.draws,
+            self.floor,
+            times,
+            out,
+            self.heats or [self.heat],
+        )
         return self._conclude(measure(played), played.end)
 
     def _play_heat(self) -> None:
@@ -87,20 +97,35 @@ class _Drill:
             return
         heat = DrillHeat(self.request, self.floor)
         self.assumptions += heat.told
-        self.assumptions.append("heat is played once, with the inputs as stated: no interval")
+        self.heat = self._heats(heat, faults)
         for fault in faults:
-            target = self.targets.get(fault.name)
-            outcome = heat.play(fault, target) if target else None
-            if outcome is None or target is None:
-                self.warnings.append(
-                    f"fault {fault.name}: the farm describes nothing it could fail"
-                )
+            if fault.name not in self.heat:
+                told = f"fault {fault.name}: the farm describes nothing it could fail"
+                self.warnings.append(told)
                 continue
-            self.heat[fault.name] = outcome
-            self.effects += outcome.effects(target.nodes, seconds(fault.duration))
+            shown = self.targets[fault.name].nodes
+            self.effects += self.heat[fault.name].effects(shown, seconds(fault.duration))
         if len(self.effects) > MOST_EFFECTS:
             self.warnings.append(f"only {MOST_EFFECTS} of {len(self.effects)} effects are given")
             self.effects = self.effects[:MOST_EFFECTS]
+        sets = other_inputs(self.floor, self.draws.seed)
+        self.heats = [
+            self._heats(DrillHeat(self.request, self.floor, amounts), faults) for amounts in sets
+        ]
+        if sets:
+            self.assumptions.append(
+                f"intervals of heat are over {len(sets)} draws of the inputs that are not known"
+                " well; effects are those of the inputs as stated"
+            )
+
+    def _heats(self, heat: DrillHeat, faults: list[DrillFault]) -> dict[str, HeatOutcome]:
+        found = {}
+        for fault in faults:
+            target = self.targets.get(fault.name)
+            outcome = heat.play(fault, target) if target else None
+            if outcome is not None:
+                found[fault.name] = outcome
+        return found
 
     def _waves(self, fault: DrillFault) -> list[Wave]:
         """The nodes of a fault, in the waves in which they are hit."""
@@ -108,11 +133,19 @@ class _Drill:
         if target is None or not target.nodes or fault.action in RUNNER_ONLY:
             return []
         start, lasts = seconds(fault.at), seconds(fault.duration)
-        if fault.action in HEAT:
-            return self._heat_waves(fault, start, lasts)
         remedy = fault.remedy
         drain = seconds(remedy.after) if remedy and remedy.action == "Drain" else None
         out = seconds(remedy.after) if remedy and remedy.action == "OutOfService" else None
+        if fault.action in HEAT:
+            sooner = self._seen_sooner(fault)
+            return [
+                replace(
+                    one,
+                    drain_after=drain,
+                    out_of_service_after=None if out is None else max(out - sooner, 0.0),
+                )
+                for one in self._heat_waves(fault, start, lasts)
+            ]
         if fault.action in DOWN:
             nodes = tuple(target.nodes)
             return [Wave(fault.name, "Down", nodes, start, start + lasts, drain, out)]
@@ -151,6 +184,13 @@ class _Drill:
                 )
             )
         return waves
+
+    def _seen_sooner(self, fault: DrillFault) -> float:
+        """How long before it is missed a node that goes off by heat was seen to throttle [s]."""
+        heat = self.heat.get(fault.name)
+        if heat is None or heat.throttle_s is None or heat.shutdown_s is None:
+            return 0.0
+        return heat.shutdown_s - heat.throttle_s + self.delays.grace - self.delays.renew
 
     def _departures(self, waves: list[Wave], times: list[NodeTimes]) -> list[Out]:
         """Pods of all waves: when they leave, and where those go that took their place."""

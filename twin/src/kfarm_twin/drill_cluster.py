@@ -146,7 +146,7 @@ class ClusterClock:
         self.gc_phase = draws.uniform("pod-gc", 0.0, delays.gc_period)
 
     def _watch(self, name: str) -> Floats:
-        return self.draws.uniform(f"watch/{name}", *WATCH_S)
+        return self.draws.quick(f"watch/{name}", *WATCH_S)
 
     def _step(self, name: str) -> Floats:
         return self.draws.uniform(f"step/{name}", *STEP_S)

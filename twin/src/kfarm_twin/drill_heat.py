@@ -21,12 +21,16 @@ from kfarm_twin.drill_floor import Floor
 from kfarm_twin.drill_metrics import quantity
 from kfarm_twin.drill_request import CurvePoint, DrillRequest
 from kfarm_twin.heat_describe import DescribedHeat, describe_heat
+from kfarm_twin.priors import Amounts, draws, uncertain_inputs
 from kfarm_twin.steady import running_nodes
+from kfarm_twin.vary import varied
 
 NS = 1e9
 FINE = 100
 """Into so many parts a unit is split where a share of a zone's cooling is lost."""
 COOL_SHARE = 1e-9
+HEAT_DRAWS = 16
+"""Sets of uncertain inputs that heat is played with, for its intervals."""
 
 
 @dataclass(frozen=True)
@@ -78,19 +82,23 @@ class HeatOutcome:
 class DrillHeat:
     """The farm's cooling under the load of the drill's plans."""
 
-    def __init__(self, request: DrillRequest, floor: Floor) -> None:
+    def __init__(self, request: DrillRequest, floor: Floor, amounts: Amounts | None = None) -> None:
         self.request = request
-        self.refs: list[ClusterRef] = cluster_refs([request.farm], request.profiles)
+        self.model: Model | None = floor.plans[0].model if floor.plans else None
+        self.refs: Sequence[ClusterRef] = cluster_refs([request.farm], request.profiles)
         self.heat: DescribedHeat = describe_heat(self.refs)
+        if amounts is not None and self.model is not None:
+            self.model = varied(self.model, amounts)
+            self.refs, self.heat = self.model.clusters, self.model.described
         self.names = [place.name for ref in self.refs for place in ref.places]
         self.load, self.told = self._load(floor)
         self.told += list(self.heat.assumptions)
 
     def _load(self, floor: Floor) -> tuple[CoolingLoad, list[str]]:
-        if not floor.plans:
+        model = self.model
+        if model is None:
             return uniform_load(self.heat), ["no plan is given: all devices are at full load"]
         first, rest = floor.plans[0], floor.plans[1:]
-        model: Model = first.model
         others = model.columns.nodes.others.copy()
         for one in rest:
             placed = one.slot_node >= 0
@@ -184,6 +192,14 @@ class DrillHeat:
         power = self.load.device_mw.sum(axis=1)
         found = np.flatnonzero(among)
         return [int(node) for node in found[np.argsort(-power[found], kind="stable")]]
+
+
+def other_inputs(floor: Floor, seed: int) -> list[Amounts]:
+    """Sets of uncertain inputs, as a verdict's assumptions are varied; none without a plan."""
+    if not floor.plans:
+        return []
+    model = floor.plans[0].model
+    return list(draws(uncertain_inputs(model.clusters, model.workloads), HEAT_DRAWS, seed))
 
 
 def _cool_again(row: CoolingRow, lasts: float) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,7 +67,7 @@ class Played:
     floor: Floor
     times: list[NodeTimes]
     out: list[Out]
-    heat: Mapping[str, HeatOutcome]
+    heats: Sequence[Mapping[str, HeatOutcome]]
 
     @property
     def end(self) -> float:
@@ -100,7 +100,7 @@ class _Measure:
         self.played = played
         self.request, self.spec = played.request, played.request.drill.spec
         self.targets, self.draws = played.targets, played.draws
-        self.floor, self.heat = played.floor, played.heat
+        self.floor = played.floor
 
     def seconds(self, found: Found) -> None:
         """Times from each fault's beginning to the last of what it does; the largest counts."""
@@ -219,20 +219,11 @@ class _Measure:
 
     def heat_metrics(self, found: Found) -> None:
         """The hottest, the soonest and the most over the faults of the cooling."""
-        if not self.heat:
-            return
         futures = self.draws.futures
-        played = list(self.heat.values())
-        times = [one.throttle_s for one in played if one.throttle_s is not None]
-        rows = {
-            "accelerator_temperature_max": max(one.hottest_c for one in played),
-            "throttled_nodes_max": float(len({n for one in played for n in one.throttled})),
-            "heat_shutdowns": float(len({n for one in played for n in one.shut_down})),
-        }
-        if times:
-            rows["seconds_to_throttle"] = min(times)
-        for name, value in rows.items():
-            found.keep(name, np.full(futures, value))
+        rows = [_hot(heat) for heat in self.played.heats if heat]
+        turns = np.arange(futures) % max(len(rows), 1)
+        for name in rows[0] if rows else ():
+            found.keep(name, np.array([row[name] for row in rows])[turns])
 
     def repairs(self, found: Found) -> None:
         """Per cluster: what broke, and the crews that are left for it."""
@@ -288,6 +279,18 @@ class _Measure:
             and label in (self.targets.get(fault.name) or FaultTargets(fault=fault.name)).domains
         ]
         return max(shares, default=0)
+
+
+def _hot(heat: Mapping[str, HeatOutcome]) -> dict[str, float]:
+    """Metrics of one play of all faults of the cooling; NaN for what does not come."""
+    played = list(heat.values())
+    times = [one.throttle_s for one in played if one.throttle_s is not None]
+    return {
+        "accelerator_temperature_max": max(one.hottest_c for one in played),
+        "throttled_nodes_max": float(len({n for one in played for n in one.throttled})),
+        "heat_shutdowns": float(len({n for one in played for n in one.shut_down})),
+        "seconds_to_throttle": min(times, default=np.nan),
+    }
 
 
 def leaves(departure: Departure) -> bool:
