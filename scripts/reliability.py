@@ -68,6 +68,19 @@ SECTIONS = (
         f"{PYTEST} tests/apiserver/test_campaign_bugs.py",
     ),
     Section(
+        "drills",
+        "Faults against drills",
+        "The same against failure drills. Clean: also nothing left of a drill on any Node or "
+        "Lease, every touch in a journal before it was made, within the limits, and marked.",
+        ".venv/bin/python -m kfarm_controlplane.faults --drills --plans 500 --seed 7",
+    ),
+    Section(
+        "drill-bugs",
+        "Seeded bugs in drills",
+        "Bugs put into the controller of drills and into the sweeper.",
+        ".venv/bin/python -m kfarm_controlplane.faults.hunt --drills",
+    ),
+    Section(
         "bypass",
         "Ways around the gate",
         "Attempts to start a plan's pod without a verdict, with no operator running.",

@@ -11,7 +11,7 @@ import pytest
 from kfarm_controlplane.cluster import ControlPlane
 from kfarm_controlplane.faults.arena import Arena
 from kfarm_controlplane.faults.bugs import BUGS
-from kfarm_controlplane.faults.hunt import Hunt, figures
+from kfarm_controlplane.faults.hunt import Hunt, figures, of_drills
 from kfarm_controlplane.faults.runner import Runner
 from kfarm_controlplane.faults.scenarios import SCENARIOS
 from kfarm_controlplane.figures import record
@@ -49,7 +49,7 @@ def test_a_sown_bug_is_found_and_the_unchanged_operator_passes(hunt: Hunt, bug: 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_all_sown_bugs_are_found(arena: Arena) -> None:
-    found = Hunt(Runner(arena, SCENARIOS)).all(BUGS)
+    found = Hunt(Runner(arena, SCENARIOS)).all(n for n in BUGS if not of_drills(n))
     record("bugs", figures(found))
     assert [item.bug for item in found if not item.good] == []
     assert len(found) >= 14

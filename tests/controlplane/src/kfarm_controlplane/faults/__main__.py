@@ -29,6 +29,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--plans", type=int, default=60, help="plans to run")
     parser.add_argument("--seed", type=int, default=7, help="of the sample")
     parser.add_argument("--scenario", action="append", help="only this one; may be repeated")
+    parser.add_argument("--drills", action="store_true", help="all stories of drills")
     parser.add_argument("--plan", type=Path, help="replay plans of this file, one a line")
     parser.add_argument("--bug", default="", help="seed a bug in the operator")
     parser.add_argument("--minutes", type=float, default=math.inf, help="end after so long")
@@ -61,14 +62,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = (
         list(dict.fromkeys(p.scenario for p in plans))
         or arguments.scenario
-        or [name for name, scenario in SCENARIOS.items() if scenario.sampled]
+        or [n for n, s in SCENARIOS.items() if s.sampled and s.drills == arguments.drills]
     )
     if unknown := [name for name in names if name not in SCENARIOS]:
         say(f"{arguments.plan}: no scenario {', '.join(unknown)}")
         return BAD_ARGUMENTS
     until = time.monotonic() + 60 * arguments.minutes
     kueue = any(SCENARIOS[name].kueue for name in names)
-    with Arena(arguments.chart, kueue=kueue, keep=arguments.keep) as arena:
+    drills = any(SCENARIOS[name].drills for name in names)
+    with Arena(arguments.chart, kueue=kueue, drills=drills, keep=arguments.keep) as arena:
         campaign = Campaign(Runner(arena, SCENARIOS), arguments.seed, say, arguments.keep)
         known = campaign.learn(names)
         if not plans:
@@ -85,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             say("stopped; what was played until now counts")
         report = campaign.report
-    record("campaign", report.figures())
+    record("drills" if drills else "campaign", report.figures())
     say(json.dumps(report.figures(), indent=1))
     return 1 if report.bad or report.unsteady else 0
 

@@ -34,6 +34,7 @@ _PLURALS = {
     "AcceleratorProfile": "acceleratorprofiles",
     "ValidationPolicy": "validationpolicies",
     "PlacementPlan": "placementplans",
+    "FailureDrill": "failuredrills",
     "Topology": "topologies",
     "ResourceFlavor": "resourceflavors",
     "AdmissionCheck": "admissionchecks",
@@ -181,6 +182,10 @@ class Acts:
     def farm_nodes(self) -> list[Body]:
         """Nodes that carry the farm's label."""
         return list(self.client.items(NODES, labelSelector=f"kfarm.dev/farm={self.farm}"))
+
+    def node(self, name: str) -> Body:
+        """A node, or nothing to see."""
+        return self.client.get(NODES, name) or {"metadata": {}, "spec": {}}
 
     def node_ready(self, name: str) -> bool:
         """Whether a node says that it is Ready."""

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,11 +25,23 @@ from kfarm_controlplane.faults.session import Session
 from kfarm_controlplane.faults.signature import Mask
 from kfarm_controlplane.faults.stage import Door
 from kfarm_controlplane.faults.twinhouse import TwinHouse
-from kfarm_controlplane.installation import install
+from kfarm_controlplane.installation import CLUSTER_NAME, LIMITS, install
+from kfarm_controlplane.options import Options
 
+LEASE_S = 4
+GRACE_S = 30
+"""Of nodes in drills [s]; a node that plays dead for a second is not missed."""
 _STEP_S = 0.05
 _OUTAGE_S = 60.0
 _PASSING = (0, 429, 500, 503, 504)
+_ALLOWED = (
+    f"--cluster-name={CLUSTER_NAME}",
+    f"--drill-max-nodes={LIMITS['maxNodes']}",
+    f"--drill-max-percent={LIMITS['maxPercent']}",
+    f"--drill-domains={LIMITS['domains']}",
+    f"--drill-max-duration={LIMITS['maxDuration']}",
+)
+_DRILLS = kfarm_resource("failuredrills")
 _LEDGERS = kfarm_resource("nodeledgers")
 
 
@@ -75,11 +87,16 @@ class PlayStage:
     cluster: Cluster
     door: Door
     recorder: Recorder
+    crew: Crew
 
     @property
     def mask(self) -> Mask:
         """How its names are masked."""
         return Mask(self.namespace, self.farm)
+
+    def shift(self, role: str) -> None:
+        """kill -9 who is on duty, and let another role take over."""
+        self.crew.shift(role)
 
     def history(self) -> History:
         """All versions of the play's objects so far."""
@@ -110,6 +127,8 @@ class Arena:
         Folder of the kfarm chart.
     kueue
         Whether to start Kueue as well.
+    drills
+        Whether to allow drills, within generous limits.
     plane
         A control plane that runs already; by default one of its own.
     keep
@@ -121,10 +140,12 @@ class Arena:
         chart: Path,
         *,
         kueue: bool = False,
+        drills: bool = False,
         plane: ControlPlane | None = None,
         keep: Path | None = None,
     ) -> None:
         self._chart, self._kueue, self._given = chart, kueue, plane
+        self._drills = drills
         self._keep = keep
         self._stack = contextlib.ExitStack()
         self._numbers = itertools.count(1)
@@ -148,7 +169,7 @@ class Arena:
         self.directory.mkdir(parents=True, exist_ok=True)
         if self._keep is None:
             stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
-        self.plane = self._given or stack.enter_context(ControlPlane())
+        self.plane = self._given or stack.enter_context(ControlPlane(self._options()))
         installed = install(self.plane, self._chart)
         if self._kueue:
             self.plane.start_kueue()
@@ -164,7 +185,18 @@ class Arena:
             twin=self.house.path,
             log=self.directory / "operator.log",
         )
+        if self._drills and installed.drill is not None and installed.sweeper is not None:
+            launch = replace(
+                launch, drill=self._behind_proxy(installed.drill),
+                sweeper=self._behind_proxy(installed.sweeper), limits=_ALLOWED,
+            )  # fmt: skip
         self.crew = stack.enter_context(Crew(self.zygote, launch))
+
+    def _options(self) -> Options:
+        """KWOK looks for Leases that ran out every quarter of their duration."""
+        if not self._drills:
+            return Options()
+        return Options(node_lease_seconds=LEASE_S, node_monitor_grace_seconds=GRACE_S)
 
     def _behind_proxy(self, kubeconfig: Path) -> Path:
         document = json.loads(kubeconfig.read_text())
@@ -198,13 +230,18 @@ class Arena:
         return PlayStage(
             names=f"p{number}", namespace=f"p{number}", farm=f"f{number}",
             client=self.client, cluster=self.plane, door=self.house, recorder=self.recorder,
+            crew=self.crew,
         )  # fmt: skip
 
     def is_free(self, farm: str, namespace: str) -> bool:
         """Whether nothing is left on a farm of the play that had it."""
         ledger = self.client.get(_LEDGERS, f"gpufarm.{farm}") or {}
-        pods = self.client.items(PODS, fieldSelector=f"metadata.namespace={namespace}")
-        return not (ledger.get("spec") or {}).get("claims") and not any(True for _ in pods)
+        claims = (ledger.get("spec") or {}).get("claims")
+        return not claims and not any(self._any(kind, namespace) for kind in (PODS, _DRILLS))
+
+    def _any(self, resource: Resource, namespace: str) -> bool:
+        found = self.client.items(resource, fieldSelector=f"metadata.namespace={namespace}")
+        return any(True for _ in found)
 
     def revision(self) -> int:
         """The API server's resourceVersion now; the recorder may hear of it later."""

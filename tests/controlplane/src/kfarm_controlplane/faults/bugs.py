@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from kfarm_controlplane.faults import bugs_reading, bugs_writing
+from kfarm_controlplane.faults import bugs_drills, bugs_reading, bugs_writing
 from kfarm_controlplane.faults.plans import Fault, FaultPlan, Learned
 from kfarm_controlplane.faults.signature import Signature
 
@@ -170,5 +170,63 @@ BUGS: dict[str, Bug] = {
     "believes-it-lifted": Bug(
         "a pod counts as released before the API server said so",
         bugs_writing.believes_it_lifted, "approved", (Hint("Answer503", *_LIFT),),
+    ),
+    "touch-before-journal": Bug(
+        "nodes are touched, then written down",
+        bugs_drills.touch_before_journal, "drill_device_fault",
+    ),
+    "undo-blindly": Bug(
+        "what was there before is set back, whatever is there now",
+        bugs_drills.undo_blindly, "drill_edited_node",
+    ),
+    "undo-by-name": Bug(
+        "a node of the same name is taken for the one that was touched",
+        bugs_drills.undo_by_name, "drill_node_recreated",
+    ),
+    "end-too-late": Bug(
+        "touched objects say an end long after the drill's",
+        bugs_drills.end_too_late, "drill_aborted",
+    ),
+    "status-left": Bug(
+        "conditions and allocatable are not taken back",
+        bugs_drills.status_left, "drill_aborted",
+    ),
+    "lock-kept": Bug(
+        "the lock of a cluster is never given back", bugs_drills.lock_kept, "drill_aborted",
+    ),
+    "lock-ignored": Bug(
+        "drills begin whoever holds the lock",
+        bugs_drills.lock_ignored, "drill_two_on_one_domain",
+    ),
+    "targets-redrawn": Bug(
+        "targets are drawn again after a restart",
+        bugs_drills.redrawn, "drill_aborted",
+        (Hint("KillAfter", "PATCH", "failuredrills", "Applied=1"),),
+    ),
+    "health-ignored": Bug(
+        "nobody looks at minHealthy", bugs_drills.health_ignored, "drill_refused",
+    ),
+    "done-before-it-is": Bug(
+        "entries count as taken back before they are",
+        bugs_drills.done_before_it_is, "drill_aborted",
+        (Hint("KillAfter", "PATCH", "failuredrills", "Restored=1"),),
+    ),
+    "no-finalizer": Bug(
+        "a drill is let go whatever it has touched",
+        bugs_drills.no_finalizer, "drill_deleted",
+    ),
+    "unfenced": Bug(
+        "what was planned is closed though its write may be on its way",
+        bugs_drills.unfenced, "drill_device_fault",
+        (Hint("LeaderPaused", "PATCH", "nodes", "mark"),),
+    ),
+    "blind-touch": Bug(
+        "nodes are written to without uid and resourceVersion",
+        bugs_drills.blind_touch, "drill_device_fault",
+        (Hint("LeaderPaused", "PATCH", "nodes", "mark"),),
+    ),
+    "sweeper-asks": Bug(
+        "the sweeper waits until the drill says that it has ended",
+        bugs_drills.sweeper_asks, "drill_ttl",
     ),
 }  # fmt: skip

@@ -32,6 +32,8 @@ RECORDED: Mapping[str, Resource] = {
     "Node": Resource("", "v1", "nodes"),
     "Event": Resource("", "v1", "events"),
     "Workload": Resource("kueue.x-k8s.io", "v1beta2", "workloads"),
+    "FailureDrill": kfarm_resource("failuredrills"),
+    "Lease": Resource("coordination.k8s.io", "v1", "leases"),
     "MutatingAdmissionPolicyBinding": Resource(_POLICIES, "v1", "mutatingadmissionpolicybindings"),
     "ValidatingAdmissionPolicyBinding": Resource(
         _POLICIES, "v1", "validatingadmissionpolicybindings"
@@ -39,11 +41,13 @@ RECORDED: Mapping[str, Resource] = {
 }
 """What a recorder watches, by kind; a kind that is not served is looked for again later."""
 GATE_KINDS = ("MutatingAdmissionPolicyBinding", "ValidatingAdmissionPolicyBinding")
-EXACT = ("PlacementPlan", "NodeLedger", "Pod", "Workload", "ConfigMap")
+EXACT = ("PlacementPlan", "NodeLedger", "Pod", "Workload", "FailureDrill", "ConfigMap")
 """Kinds whose every version counts, whatever happens to the API server."""
 ABSENT_S = 2.0
 """Between looks at a kind that the API server does not serve."""
 _PAUSE_S = 0.1
+_LEASE_NAMESPACES = ("kube-node-lease", "kfarm-system")
+"""Where nodes say that they live, and where drills keep their locks."""
 _HEARTBEATS = ("lastHeartbeatTime", "lastTransitionTime")
 
 
@@ -102,6 +106,9 @@ class Scope:
             return labels.get(LABEL_FARM) == self.farm or _named_after(version.name, self.farm)
         if version.kind == "NodeLedger":
             return version.name == f"gpufarm.{self.farm}"
+        if version.kind == "Lease":
+            mine = self.farm in version.name
+            return mine and version.namespace in _LEASE_NAMESPACES
         if version.namespace:
             about = (version.body.get("involvedObject") or {}).get("name", "")
             return version.namespace == self.namespace or about == self.farm
@@ -330,7 +337,15 @@ def _named_after(node: str, farm: str) -> bool:
 
 def _only_beats(kind: str, before: Body, after: Body) -> bool:
     """Whether a node did nothing but show that it lives."""
+    if kind == "Lease":
+        return _unrenewed(before) == _unrenewed(after)
     return kind == "Node" and _still(before) == _still(after)
+
+
+def _unrenewed(lease: Body) -> Body:
+    spec = {k: v for k, v in (lease.get("spec") or {}).items() if k != "renewTime"}
+    meta = {k: v for k, v in lease["metadata"].items() if k != "resourceVersion"}
+    return {**lease, "metadata": meta, "spec": spec}
 
 
 def _still(node: Body) -> Body:

@@ -95,6 +95,11 @@ class Hunt:
         return [self.seek(name) for name in names]
 
 
+def of_drills(bug: str) -> bool:
+    """Whether a bug is sown into drills."""
+    return SCENARIOS[BUGS[bug].scenario].drills
+
+
 def figures(found: Sequence[Found]) -> dict[str, Any]:
     """For docs/reliability.md."""
     good = [item for item in found if item.good]
@@ -110,11 +115,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run; 1 when a bug was not found."""
     parser = argparse.ArgumentParser(prog="python -m kfarm_controlplane.faults.hunt")
     parser.add_argument("--bug", action="append", choices=list(BUGS), help="may be repeated")
-    names = parser.parse_args(argv).bug or list(BUGS)
+    parser.add_argument("--drills", action="store_true", help="all that are sown into drills")
+    arguments = parser.parse_args(argv)
+    names = arguments.bug or [n for n in BUGS if of_drills(n) == arguments.drills]
     kueue = any(SCENARIOS[BUGS[name].scenario].kueue for name in names)
-    with Arena(CHART, kueue=kueue) as arena:
+    drills = any(map(of_drills, names))
+    with Arena(CHART, kueue=kueue, drills=drills) as arena:
         found = Hunt(Runner(arena, SCENARIOS)).all(names)
-    record("bugs", figures(found))
+    record("drill-bugs" if drills else "bugs", figures(found))
     return 0 if all(item.good for item in found) else 1
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -15,12 +15,25 @@ from typing import IO, Any, Self
 from kfarm_controlplane.errors import ControlPlaneError
 from kfarm_controlplane.process import start_child, stop_child
 
+SWEEPER = "sweeper"
+SWEEP_S = 1.0
+"""Between sweeps; a CronJob comes every minute."""
 _WATCH_S = 0.1
 
 
 @dataclass(frozen=True)
 class Launch:
-    """How operators are started: kubeconfigs that point at the proxy, the twin's socket."""
+    """How operators are started: kubeconfigs that point at the proxy, the twin's socket.
+
+    Attributes
+    ----------
+    role
+        Of the operator; ``sweeper`` for the sweeper in its place.
+    drill, sweeper
+        Accounts of drills and of the sweeper; none where nobody drills.
+    limits
+        Arguments that bound drills.
+    """
 
     gate: Path
     farm: Path
@@ -28,16 +41,25 @@ class Launch:
     log: Path
     bug: str = ""
     role: str = "all"
+    drill: Path | None = None
+    sweeper: Path | None = None
+    limits: tuple[str, ...] = ()
 
     def order(self) -> dict[str, Any]:
         """For the zygote."""
+        paths = {"twin": str(self.twin), "log": str(self.log)}
+        order = {"op": "start", "role": self.role, "bug": self.bug, **paths}
+        if self.role == SWEEPER:
+            sweeping = ["--kubeconfig", str(self.sweeper), f"--every={SWEEP_S:g}"]
+            return {**order, "arguments": sweeping}
         arguments = [
             f"--role={self.role}",
             *("--gate-kubeconfig", str(self.gate), "--farm-kubeconfig", str(self.farm)),
             *("--probes", "127.0.0.1:0"),
         ]
-        paths = {"twin": str(self.twin), "log": str(self.log)}
-        return {"op": "start", "arguments": arguments, "bug": self.bug, **paths}
+        if self.drill is not None:
+            arguments += ["--drill-kubeconfig", str(self.drill), *self.limits]
+        return {**order, "arguments": arguments}
 
 
 class Zygote:
@@ -185,6 +207,11 @@ class Crew:
             self.stop()
             self.launch = launch
             self.start()
+
+    def shift(self, role: str) -> None:
+        """kill -9 who is on duty; from now on others are started."""
+        if self.launch.role != role:
+            self.renew(replace(self.launch, role=role))
 
     def _end(self, pid: int) -> None:
         self._pids.remove(pid)

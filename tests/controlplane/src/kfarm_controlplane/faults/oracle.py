@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kfarm_controlplane.faults.drill_invariants import drill_invariants
+from kfarm_controlplane.faults.drill_residue import Edit, residue
 from kfarm_controlplane.faults.history import Body, History, Scope, Version
 from kfarm_controlplane.faults.invariants import (
     HOST,
@@ -46,12 +48,16 @@ class Masks:
         Beginnings of names in `Counts` that are not compared.
     roles
         Names of objects by the part that they played, as ``{"first": "winner"}``.
+    edit
+        What people do to Nodes and Leases in the play; all else has to be at the end what it was
+        before. None where no drill touches them.
     """
 
     drop: frozenset[str] = frozenset()
     nodes: bool = False
     uncounted: tuple[str, ...] = ()
     roles: Callable[[History], Mapping[str, str]] = field(default=lambda _: {})
+    edit: Edit | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,9 @@ def judge(
 ) -> list[Violation]:
     """All that is wrong with a play; without a reference only what must always hold."""
     own = history.within(scope)
-    found = [*invariants(own), *leftovers(own)]
+    found = [*invariants(own), *leftovers(own), *drill_invariants(own)]
+    if masks.edit is not None:
+        found += residue(own, masks.edit)
     if expected is not None:
         seen = reference(own, scope, masks)
         found += compare(seen.state, expected.state)
@@ -156,7 +164,7 @@ def leftovers(history: History) -> list[Violation]:
 
 def noise(history: History, since: int) -> list[Version]:
     """What the operator wrote after a number, where nothing was left to do."""
-    ours = ("PlacementPlan", "NodeLedger", "GPUFarm")
+    ours = ("PlacementPlan", "NodeLedger", "GPUFarm", "FailureDrill")
     return [v for v in history.since(since).versions if v.kind in ours or _told_by_us(v)]
 
 
@@ -336,6 +344,24 @@ def _workload(body: Body) -> Body:
     }
 
 
+def _drill(body: Body) -> Body:
+    status, spec = body.get("status") or {}, body["spec"]
+    kept = ("observedGeneration", "phase", "verdict", "reason", "touched")
+    journal = status.get("journal") or ()
+    return {
+        "generation": body["metadata"].get("generation"),
+        "finalizers": body["metadata"].get("finalizers"),
+        "deleting": "deletionTimestamp" in body["metadata"],
+        "armed": bool(spec.get("confirm")),
+        **{name: status.get(name) for name in kept},
+        "conditions": _conditions(body),
+        "targets": {t["fault"]: t.get("nodes") or [] for t in status.get("targets") or ()},
+        "faults": {f["fault"]: f["state"] for f in status.get("faults") or ()},
+        "journal": [[e["fault"], e["kind"], e["name"], e["state"]] for e in journal],
+        "expectations": {e["name"]: e["result"] for e in status.get("expectations") or ()},
+    }
+
+
 _SHAPES: Mapping[str, Callable[[Body], Body]] = {
     "PlacementPlan": _plan,
     "Pod": _pod,
@@ -343,4 +369,5 @@ _SHAPES: Mapping[str, Callable[[Body], Body]] = {
     "Node": _node,
     "GPUFarm": _farm,
     "Workload": _workload,
+    "FailureDrill": _drill,
 }

@@ -32,6 +32,8 @@ class Base:
 
     Attributes
     ----------
+    drills
+        Whether an installation must allow drills.
     nodes
         Of the farm.
     keeps_farm
@@ -43,6 +45,7 @@ class Base:
     name: ClassVar[str]
     roles: ClassVar[str] = "all"
     kueue: ClassVar[bool] = False
+    drills: ClassVar[bool] = False
     nodes: ClassVar[int] = 4
     keeps_farm: ClassVar[bool] = True
     sampled: ClassVar[bool] = True

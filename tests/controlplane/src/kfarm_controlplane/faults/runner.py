@@ -31,14 +31,19 @@ UNSTRUCK_S = 4.0
 """A fault that has not struck so long after the end will not: everything was listed again."""
 FREE_S = 3.0
 """How long to wait for the only farm that another play had; a new one costs as much."""
+ROLE = "all"
+"""Who is on duty when a play begins."""
 _STEP_S = 0.1
-_HEALS = frozenset(("end", "count", "orphan"))
+_HEALS = frozenset(("end", "count", "orphan", "residue"))
 """Rules that may be broken for a while; all others never."""
 _SURE_S = 1.0
 """Kinds are recorded by a stream each; an earlier version of another kind may come a bit later."""
 _NAMESPACES = Resource("", "v1", "namespaces")
 _FARMS, _POLICIES = kfarm_resource("gpufarms"), kfarm_resource("validationpolicies")
-_THINGS = (Resource("batch", "v1", "jobs"), kfarm_resource("placementplans"), PODS)
+_THINGS = (
+    kfarm_resource("failuredrills"), Resource("batch", "v1", "jobs"),
+    kfarm_resource("placementplans"), PODS,
+)  # fmt: skip
 
 
 @dataclass
@@ -140,8 +145,8 @@ class Runner:
     def _cast(self, bug: str) -> None:
         """An operator with the bug that is asked for, mostly none."""
         crew = self._arena.crew
-        if crew.launch.bug != bug:
-            crew.renew(replace(crew.launch, bug=bug))
+        if crew.launch.bug != bug or crew.launch.role != ROLE:
+            crew.renew(replace(crew.launch, bug=bug, role=ROLE))
 
     def _perform(self, act: Act, plan: FaultPlan) -> Outcome:
         try:
@@ -214,6 +219,7 @@ class Runner:
     def _clear(self, scenario: Scenario, stage: PlayStage, *, reusable: bool) -> None:
         """Take everything away without waiting for it to be gone."""
         client = self._arena.client
+        self._arena.crew.shift(ROLE)
         scenario.restore(stage)
         for resource in _THINGS:  # the namespace alone would take five seconds
             with contextlib.suppress(ApiError):

@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+from kfarm_controlplane.faults.drill_scenarios import (
+    DrillAborted,
+    DrillDeleted,
+    DrillDeviceFault,
+    DrillEditedNode,
+    DrillNodeDown,
+    DrillNodeRecreated,
+    DrillRack,
+    DrillRefused,
+    DrillsOnOneDomain,
+    DrillTimeToLive,
+    DrillTwoFaults,
+)
 from kfarm_controlplane.faults.farm_scenarios import (
     FarmDeleted,
     FarmScaled,
@@ -41,5 +54,16 @@ _ALL: tuple[Scenario, ...] = (
     KueueEvicted(),
     FiftyPlans(),
     GateOpened(),
+    DrillNodeDown(),
+    DrillDeviceFault(),
+    DrillRack(),
+    DrillTwoFaults(),
+    DrillAborted(),
+    DrillDeleted(),
+    DrillEditedNode(),
+    DrillNodeRecreated(),
+    DrillsOnOneDomain(),
+    DrillRefused(),
+    DrillTimeToLive(),
 )
 SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in _ALL}

@@ -16,6 +16,7 @@ from kfarm_controlplane.faults.signature import (
     Mask,
     Signature,
     Tally,
+    anonymous,
     event_fields,
     write_fields,
 )
@@ -90,6 +91,7 @@ class Session:
         self._tally = Tally()
         self._since = Tally()
         self._left = deque(faults)
+        self._leases: dict[str, str] = {}
         self.seen: list[Signature] = []
         self.struck_at = self.wrote_at = time.monotonic()
         self.writes = 0
@@ -108,8 +110,9 @@ class Session:
         self.wrote_at = time.monotonic()
         self.writes += 1
         fields = self._mask(write_fields(route.resource, body))
+        masked = anonymous(route.resource, self._mask(name), fields)
         return self._meet(
-            Signature(route.method, route.resource, route.subresource, self._mask(name), fields)
+            Signature(route.method, route.resource, route.subresource, masked, fields)
         )
 
     def event(self, route: Route, event: JSON) -> Fault | None:
@@ -119,10 +122,17 @@ class Session:
         if event["type"] not in EVENTS or not self._mask.concerns(namespace, name):
             return None
         fields = self._mask(event_fields(route.resource, event["object"]))
+        if route.resource == "leases" and self._beats(f"{route.selector} {name}", fields):
+            return None
         selector = self._mask(route.selector)
-        return self._meet(
-            Signature(event["type"], route.resource, "", self._mask(name), fields, selector)
-        )
+        masked = anonymous(route.resource, self._mask(name), fields)
+        return self._meet(Signature(event["type"], route.resource, "", masked, fields, selector))
+
+    def _beats(self, lease: str, fields: str) -> bool:
+        """Whether a Lease was only renewed, which comes when it comes."""
+        known = self._leases.get(lease)
+        self._leases[lease] = fields
+        return known == fields or (known is None and "marked" not in fields)
 
     def _meet(self, signature: Signature) -> Fault | None:
         self.seen.append(self._tally.number(signature))

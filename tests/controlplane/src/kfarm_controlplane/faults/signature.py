@@ -18,6 +18,12 @@ EVENTS = ("ADDED", "MODIFIED", "DELETED")
 _UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _JOB_POD = re.compile(r"-(\d+)-[a-z0-9]{5}$")
 _SUFFIX = re.compile(r"(?<=[.-])[0-9a-f]{16}$")
+_SHARED = ("", "kube-node-lease", "kfarm-system")
+"""Namespaces of objects that a play has for itself, by name."""
+_DRILLS = "drill.kfarm.dev/"
+_HOLDER = "kfarm-drill/"
+_NUMBER = re.compile(r"-\d{4}$")
+_INDEX = re.compile(r"/\d+(?=/|$)")
 _PRECONDITIONS = ("uid", "resourceVersion", "name", "namespace")
 
 
@@ -102,7 +108,7 @@ class Mask:
 
     def concerns(self, namespace: str, name: str) -> bool:
         """Whether an object belongs to the play."""
-        if namespace:
+        if namespace not in _SHARED:
             return namespace == self.namespace
         return self.farm in name or self.namespace in name
 
@@ -114,8 +120,14 @@ class Mask:
 
 def write_fields(resource: str, body: Any) -> str:
     """What a write says."""
+    if isinstance(body, list):
+        return ",".join(sorted({f"{s.get('op')} {_INDEX.sub('/*', s['path'])}" for s in body}))
     if not isinstance(body, dict):
         return ""
+    if resource == "failuredrills" and "status" in body:
+        return _told_of_drill(body)
+    if resource in ("nodes", "leases") and (said := _drilled(body)):
+        return said
     if resource == "events":
         return str(body.get("reason", ""))
     if "conditions" in (body.get("status") or {}):
@@ -140,7 +152,46 @@ def event_fields(resource: str, body: JSON) -> str:
         return ",".join([*gates, *bound, str(status.get("phase", "")), *deleting])
     if resource == "nodeledgers":
         return ",".join([f"claims={len(spec.get('claims') or ())}", *deleting])
-    return ",".join([part for part in (_told(body), *deleting) if part])
+    if resource == "failuredrills":
+        return ",".join([part for part in (_told_of_drill(body), *deleting) if part])
+    held = [_held(spec), *_marked(body)] if resource == "leases" else _marked(body)
+    return ",".join([part for part in (_told(body), *held, *deleting) if part])
+
+
+def _told_of_drill(body: JSON) -> str:
+    """Phase, verdict and how far the journal is."""
+    status = body.get("status") or {}
+    found = [f"{name}={status[name]}" for name in ("phase", "verdict") if status.get(name)]
+    states = Counter(entry["state"] for entry in status.get("journal") or ())
+    return ",".join([*found, *(f"{state}={count}" for state, count in sorted(states.items()))])
+
+
+def _drilled(body: JSON) -> str:
+    """What a drill writes on a Node or Lease, and what it takes off."""
+    notes = (body.get("metadata") or {}).get("annotations") or {}
+    ours = [value for name, value in notes.items() if name.startswith(_DRILLS)]
+    found = ["mark" if any(ours) else "unmark"] if ours else []
+    status, spec = body.get("status") or {}, body.get("spec") or {}
+    types = sorted(c["type"] for c in status.get("conditions") or () if isinstance(c, dict))
+    found += [f"conditions={'+'.join(types)}"] if "conditions" in status else []
+    found += ["allocatable"] if "allocatable" in status else []
+    return ",".join([*found, *([_held(spec)] if "holderIdentity" in spec else [])])
+
+
+def _held(spec: JSON) -> str:
+    return f"held={str(spec.get('holderIdentity') or '').startswith(_HOLDER)}"
+
+
+def _marked(body: JSON) -> list[str]:
+    notes = (body.get("metadata") or {}).get("annotations") or {}
+    return ["marked"] if any(name.startswith(_DRILLS) for name in notes) else []
+
+
+def anonymous(resource: str, name: str, fields: str) -> str:
+    """A name without the number of a node that a drill touches; which one is drawn by its seed."""
+    words = fields.split(",")
+    told = any(word.startswith(("mark", "unmark", "held=", "conditions=")) for word in words)
+    return _NUMBER.sub("-*", name) if told and resource in ("nodes", "leases") else name
 
 
 def _told(body: JSON) -> str:

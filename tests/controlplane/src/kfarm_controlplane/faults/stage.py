@@ -57,6 +57,9 @@ class Stage(Protocol):
     def door(self) -> Door:
         """In front of the twin."""
 
+    def shift(self, role: str) -> None:
+        """kill -9 who is on duty, and let another role take over: ``all`` or ``sweeper``."""
+
     def history(self) -> History:
         """All versions of the play's objects so far."""
 
@@ -74,6 +77,10 @@ class Scenario(Protocol):
     @property
     def kueue(self) -> bool:
         """Whether Kueue must run."""
+
+    @property
+    def drills(self) -> bool:
+        """Whether drills must be allowed."""
 
     @property
     def nodes(self) -> int:

@@ -38,6 +38,8 @@ QUICK = Timing(relist_s=2.0, alive_s=90.0, mirrors=Cadence(relist_s=3.0, silence
 REQUEST_TIMEOUT_S = 3.0
 ABSENT_RETRY_S = 1.0
 LEAST_HOLD_S = 0.5
+SWEEPER = "sweeper"
+_SWEEPER = "kfarm_operator.sweeper"
 _BUGS = "kfarm_controlplane.faults.bugs"
 
 
@@ -95,7 +97,10 @@ def _operate(order: dict[str, Any]) -> NoReturn:
         importlib.import_module(_BUGS).apply(order["bug"])
     code = 1
     try:
-        operator_main.main(order["arguments"])
+        if order.get("role") == SWEEPER:
+            importlib.import_module(_SWEEPER).main(order["arguments"])
+        else:
+            operator_main.main(order["arguments"])
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     finally:
