@@ -29,7 +29,7 @@ LEASES = Resource("coordination.k8s.io", "v1", "leases")
 _TWO_RACKS = 6
 UNTIMED = Masks(nodes=True, edit=untouched)
 TIMED = Masks(
-    drop=frozenset({"journal", "touched", "faults", "verdict", "reason", "conditions"}),
+    drop=frozenset({"journal", "touched", "faults", "verdict", "reason", "conditions", "targets"}),
     nodes=True, edit=untouched,
 )  # fmt: skip
 """Where a fault lasts a second: an operator that was dead meanwhile may have missed it."""
@@ -276,7 +276,7 @@ class DrillsOnOneDomain(Drilled):
         """Apply both at once."""
         acts = DrillActs(stage)
         for name in self.names:
-            acts.drill(bodies.fault("DeviceFault"), name=name)
+            acts.drill(bodies.fault("DeviceFault", duration="3s"), name=name)
 
 
 class DrillRefused(Drilled):
