@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 
+from kfarm_api.drill import HEAT
 from kfarm_api.drill_status import DrillMetric, FailureDrillStatus, TimelineEntry
 from kfarm_api.units import format_quantity, parse_decimal
 
@@ -193,10 +194,16 @@ def _struck_a_pod(status: FailureDrillStatus, fault: str) -> bool:
 
 
 def _is_open(s: Situation, status: FailureDrillStatus, fault: str) -> bool:
-    """Whether more of a fault is to come, such as the next nodes of a drain."""
+    """Whether more of a fault is to come: the next nodes of a drain, or heat that turns off."""
     known = next((one for one in status.faults if one.fault == fault), None)
+    if known is None or known.state != "Active":
+        return False
     action = next((f.action for f in s.drill.spec.faults if f.name == fault), "")
-    return action == "Drain" and known is not None and known.state == "Active"
+    if action == "Drain":
+        return True
+    hot = {one.node for one in status.effects if (one.fault, one.effect) == (fault, "HeatShutdown")}
+    off = {one.name for one in status.journal if (one.fault, one.kind) == (fault, "Lease")}
+    return action in HEAT and bool(hot & set(s.targeted.get(fault, ())) - off)
 
 
 def _drained_at(s: Situation, status: FailureDrillStatus, fault: str) -> datetime | None:

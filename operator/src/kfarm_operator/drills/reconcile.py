@@ -251,9 +251,26 @@ class DrillReconciler:
         self, key: Key, s: Situation, planned: Sequence[JournalEntry], body: JSON
     ) -> tuple[bool, float | None]:
         until = s.status.until or ""
-        outcomes = self._toucher.apply(planned, s.status.journal, s.key, until)
+        outcomes = self._toucher.apply(
+            planned, s.status.journal, s.key, until, lambda entry: self._still(key, s, entry)
+        )
         lines = [said.injected(s, one.entry) for one in outcomes if one.entry.state == "Applied"]
         return self._noted(key, s, outcomes, lines, body)
+
+    def _still(self, key: Key, s: Situation, entry: JournalEntry) -> bool:
+        """Whether the drill as it is now wants an entry made."""
+        found = self._gather.read(key)
+        if found is None or found[0].metadata.uid != s.drill.metadata.uid:
+            return False
+        drill, status = found[0], found[0].status
+        if status is None or status.phase in ("Restoring", "Completed"):
+            return False
+        if drill.spec.abort or drill.metadata.deletion_timestamp is not None:
+            return False
+        return any(
+            (one.id, one.state, one.planned_at) == (entry.id, "Planned", entry.planned_at)
+            for one in status.journal
+        )
 
     def _undo(
         self, key: Key, s: Situation, written: Sequence[JournalEntry], body: JSON

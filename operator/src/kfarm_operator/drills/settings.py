@@ -10,6 +10,7 @@ from kfarm_api.units import parse_duration_ns
 
 IN_A_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 DEFAULT_NAMESPACE = "kfarm-system"
+MOST_OF_A_NAME = 63
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,15 @@ def drill_settings(arguments: argparse.Namespace) -> DrillSettings:
     Raises
     ------
     ValueError
-        When a limit is no number above zero, or no duration.
+        When a limit is no number above zero, a duration is none or the name is too long.
     """
     for name in ("max_nodes", "max_percent", "domains"):
         value = getattr(arguments, f"drill_{name}")
         if value < 1:
             option = name.replace("_", "-")
             raise ValueError(f"--drill-{option} {value}: at least 1")
+    if len(arguments.cluster_name) > MOST_OF_A_NAME:
+        raise ValueError(f"--cluster-name: at most {MOST_OF_A_NAME} characters, as spec.confirm")
     namespace = arguments.namespace
     if namespace is None:
         namespace = IN_A_POD.read_text().strip() if IN_A_POD.exists() else DEFAULT_NAMESPACE
