@@ -180,6 +180,13 @@ def test_the_operator_is_told_of_every_policy(helm: Helm, name: str) -> None:
     assert names - extra == set(VALIDATING_POLICIES)
 
 
+def test_no_policy_is_evaluated_once_for_each_of_many_objects(helm: Helm) -> None:
+    """Parameters are collected before conditions are looked at: of Nodes, at every heartbeat."""
+    rendered = helm.template(CHART, *settings(*EVERYTHING))
+    kinds = [o["spec"]["paramKind"]["kind"] for o in rendered if "paramKind" in o.get("spec", {})]
+    assert set(kinds) == {"AcceleratorProfile"}
+
+
 @pytest.mark.parametrize("what", BAD)
 def test_bad_values_are_refused_by_name(helm: Helm, what: str) -> None:
     value, named = BAD[what]
