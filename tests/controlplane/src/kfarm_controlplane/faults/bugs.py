@@ -220,6 +220,11 @@ BUGS: dict[str, Bug] = {
         bugs_drills.unfenced, "drill_device_fault",
         (Hint("LeaderPaused", "PATCH", "nodes", "mark"),),
     ),
+    "stale-entry": Bug(
+        "after a conflict the node is read again, but not the drill",
+        bugs_drills.stale_entry, "drill_device_fault",
+        (Hint("LeaderPaused", "PATCH", "nodes", "mark"),),
+    ),
     "blind-touch": Bug(
         "nodes are written to without uid and resourceVersion",
         bugs_drills.blind_touch, "drill_device_fault",

@@ -31,7 +31,8 @@ def touch_before_journal() -> None:
     def _plan(self: Any, key: Any, s: Any, step: Any, body: Any) -> None:
         bodies = self._gather.targets_of(step.wave.kind, step.wave.nodes)
         new = inject.entries(s, step.wave, bodies, self._clock())
-        self._toucher.apply(new, [*s.status.journal, *new], s.key, s.status.until or "")
+        journal, until = [*s.status.journal, *new], s.status.until or ""
+        self._toucher.apply(new, journal, s.key, until, lambda _: True)
         whole_plan(self, key, s, step, body)
 
     vars_of(drills.DrillReconciler, "_plan", _plan)
@@ -148,6 +149,11 @@ def no_finalizer() -> None:
 def unfenced() -> None:
     """Take back what was planned without a thought of writes that are on their way."""
     vars_of(touch.Toucher, "_fenced", lambda _self, _entry, body, _drill: body)
+
+
+def stale_entry() -> None:
+    """After a conflict read the node again, but not the drill."""
+    vars_of(drills.DrillReconciler, "_still", lambda *_: True)
 
 
 def blind_touch() -> None:

@@ -29,7 +29,7 @@ LEASES = Resource("coordination.k8s.io", "v1", "leases")
 _TWO_RACKS = 6
 UNTIMED = Masks(nodes=True, edit=untouched)
 TIMED = Masks(
-    drop=frozenset({"journal", "touched", "faults", "verdict", "reason", "conditions"}),
+    drop=frozenset({"journal", "touched", "faults", "verdict", "reason", "conditions", "targets"}),
     nodes=True, edit=untouched,
 )  # fmt: skip
 """Where a fault lasts a second: an operator that was dead meanwhile may have missed it."""
@@ -219,7 +219,7 @@ class DrillEditedNode(Drilled):
     """Somebody changes a taint of the drill's meanwhile; what they wrote stays."""
 
     name = "drill_edited_node"
-    masks = Masks(nodes=True, edit=keep_what_people_wrote)
+    masks = Masks(drop=frozenset({"taints"}), nodes=True, edit=keep_what_people_wrote)
 
     def play(self, stage: Stage) -> None:
         """Rewrite the taint, then abort."""
@@ -246,7 +246,10 @@ class DrillNodeRecreated(Drilled):
     """A touched node is deleted and created anew; the new one is left alone."""
 
     name = "drill_node_recreated"
-    masks = Masks(nodes=True, edit=_without_consent)
+    masks = Masks(
+        drop=frozenset({"labels"}), nodes=True, uncounted=("create Node", "delete Node"),
+        edit=_without_consent,
+    )  # fmt: skip
 
     def play(self, stage: Stage) -> None:
         """Delete the nodes that are touched, wait for new ones, abort."""
@@ -266,7 +269,7 @@ def _is_new(acts: Acts, name: str, uid: str) -> bool:
 
 
 class DrillsOnOneDomain(Drilled):
-    """Two drills on one cluster: one after the other."""
+    """Two drills on different nodes of one cluster: one after the other."""
 
     name = "drill_two_on_one_domain"
     masks = TIMED
@@ -275,8 +278,9 @@ class DrillsOnOneDomain(Drilled):
     def play(self, stage: Stage) -> None:
         """Apply both at once."""
         acts = DrillActs(stage)
-        for name in self.names:
-            acts.drill(bodies.fault("DeviceFault"), name=name)
+        for number, name in enumerate(self.names):
+            selector = {"nodes": [f"{stage.farm}-c-{number:04}"]}
+            acts.drill(bodies.fault("DeviceFault", duration="2s", selector=selector), name=name)
 
 
 class DrillRefused(Drilled):

@@ -74,13 +74,13 @@ class Hunt:
             self._known[bug.scenario] = self._runner.learn(bug.scenario, self._runs)
         plans = (bug.plans(name, self._known[bug.scenario]) * ROUNDS)[:MOST]
         self._runner.quiet_s = bug.quiet_s
-        found = Found(name, 0)
+        found, amiss = Found(name, 0), tuple[str, ...]()
         for number, plan in enumerate(plans, 1):
             outcome = self._runner.play(plan)
             found = Found(name, number)
             if outcome.violations:
                 healthy = self._runner.play(replace(plan, bug=""))
-                shown = outcome.violations
+                shown, amiss = outcome.violations, healthy.violations
                 found = Found(name, number, plan, shown, not healthy.violations)
                 break
         took = time.monotonic() - began
@@ -88,6 +88,8 @@ class Hunt:
         self._tell(f"       {found.plan or f'{found.tried} plans'}")
         for line in found.shown[:3]:
             self._tell(f"       {line[:200]}")
+        for line in amiss[:3]:
+            self._tell(f"       without the bug: {line[:200]}")
         return found
 
     def all(self, names: Iterable[str]) -> list[Found]:
