@@ -85,7 +85,7 @@ def test_structural_and_accepted(cluster: Cluster) -> None:
 
 
 def test_shipped_manifests_are_accepted(cluster: Cluster) -> None:
-    for namespace in ("foundation-model", "npu-serving", "fine-tuning"):
+    for namespace in ("foundation-model", "npu-serving", "fine-tuning", "drills"):
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     for folder in sorted((ROOT / "examples").iterdir()):
         if folder.name == "sweeps":
