@@ -50,7 +50,12 @@ PLANS = kfarm_resource("placementplans")
 STEPS = 12
 MIN_HOLD_S = 2.0
 MAX_HOLD_S = 300.0
+CALM_PAUSES = 10
 CALM_S = 600.0
+"""Between simulations of a plan. Inputs that flap come again as soon as a pause is over, and double
+it; a plan that was left alone for ten of its pauses, or ten minutes, begins anew, so that faults
+minutes apart are each answered at once.
+"""
 _LOG = logging.getLogger(__name__)
 Key = tuple[str, str]
 
@@ -231,10 +236,7 @@ class PlanReconciler:
     def _hold(self, key: Key) -> None:
         """Each simulation soon after another doubles the pause before the next."""
         now = self._clock()
-        last = self._holds.get(key)
-        calm = last is None or (now - last[0]).total_seconds() > CALM_S
-        pause = MIN_HOLD_S if calm or last is None else min(MAX_HOLD_S, last[1] * 2)
-        self._holds[key] = (now + timedelta(seconds=pause), pause)
+        self._holds[key] = next_hold(self._holds.get(key), now)
 
     def _record(
         self,
@@ -344,6 +346,16 @@ def described(observed: Observed, epoch: int | None = None) -> dict[str, Any]:
         "PlacementPlan", meta.namespace, meta.name,
         uid=meta.uid, generation=meta.generation, epoch=epoch,
     )  # fmt: skip
+
+
+def next_hold(last: tuple[datetime, float] | None, now: datetime) -> tuple[datetime, float]:
+    """Until when a plan is not simulated again, and for how long that is [s]."""
+    pause = MIN_HOLD_S
+    if last is not None:
+        until, before = last
+        calm = (now - until).total_seconds() > min(CALM_S, CALM_PAUSES * before)
+        pause = MIN_HOLD_S if calm else min(MAX_HOLD_S, before * 2)
+    return now + timedelta(seconds=pause), pause
 
 
 def _inconclusive(request: ValidationRequest, reason: str, message: str) -> Verdict:
