@@ -170,7 +170,12 @@ class NaiveCluster:
         self.queue.append(node)
         self.serve()
         if node.out_after is not None:
-            late = self.now + node.out_after + self.luck(f"step/out/{node.name}", 0.02, 0.6)
+            late = (
+                self.now
+                + node.out_after
+                + 0.02
+                + 0.58 * self.luck(f"step/out/{node.name}", 0.0, 1.0) ** 4
+            )
             self.at(late, lambda: self.say_out(node))
 
     def serve(self) -> None:

@@ -22,12 +22,15 @@ from drill_situation import (
 from kfarm_api.drill import FailureDrill
 from kfarm_api.drill_status import (
     DrillMetric,
+    FailureDrillStatus,
+    FaultProgress,
+    PredictedEffect,
     TimelineEntry,
 )
 from kfarm_operator.drills import status as said
 from kfarm_operator.drills.clock import moment, whole
 from kfarm_operator.drills.locks import lock_body, lock_name, read_lock
-from kfarm_operator.drills.measure import compared, judged, seconds_to
+from kfarm_operator.drills.measure import compared, judged, observed, seconds_to
 from kfarm_operator.drills.readings import drill_samples
 from kfarm_operator.drills.schedule import after, run_body, run_name
 from kfarm_operator.drills.steps import (
@@ -48,6 +51,19 @@ def test_times_are_the_longest_over_the_faults() -> None:
     ]  # fmt: skip
     assert seconds_to(timeline, "Detected") == 7
     assert seconds_to(timeline, "Evicted") is None
+
+
+def test_heat_counts_from_the_fault_and_not_from_its_effect() -> None:
+    def line(second: float, event: Any) -> TimelineEntry:
+        return TimelineEntry(at=moment(NOW + timedelta(seconds=second)), event=event, fault="pump")
+
+    progress = FaultProgress(fault="pump", state="Active", since=moment(NOW))
+    timeline = [line(15, "Injected"), line(60, "Detected")]
+    effect = PredictedEffect(fault="pump", node="n", effect="HeatShutdown", at="50")
+    plain = FailureDrillStatus(faults=[progress], timeline=timeline)
+    hot = plain.model_copy(update={"effects": [effect]})
+    assert observed(plain)["seconds_to_detect"] == 45
+    assert observed(hot)["seconds_to_detect"] == 60
 
 
 def test_observed_is_set_beside_what_was_predicted() -> None:

@@ -422,3 +422,15 @@ def test_a_node_that_lost_a_selected_label_is_not_used(scenes: Any) -> None:
     decision = scene.decide()
     assert isinstance(decision, Simulate)
     assert f"{lost} no longer carries the label zone=a" in decision.why
+
+
+def test_a_gang_that_misses_pods_is_not_simulated_until_it_is_whole(scene: Any) -> None:
+    for uid in running(scene, "a", "b"):
+        del scene.pods[uid]
+    scene.pod("c")
+    decision = scene.decide()
+    assert isinstance(decision, Report)
+    assert decision.reason == "WaitingForPods"
+    assert "1 of 2 pods are there" in decision.message
+    scene.pod("d")
+    assert scene.decide() == Simulate(1, "a pod was replaced")

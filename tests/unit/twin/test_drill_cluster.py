@@ -9,7 +9,7 @@ import pytest
 from kfarm_api.drill import ClusterDelays
 from kfarm_twin import drill_cluster
 from kfarm_twin.arrays import Floats
-from kfarm_twin.drill_cluster import ClusterClock, Departure, NodeTimes, Wave
+from kfarm_twin.drill_cluster import ClusterClock, Departure, NodeTimes, Wave, _closed
 from kfarm_twin.drill_delays import Delays, Draws
 from kfarm_twin.drill_request import MeasuredDelays
 from naive_drill import NaiveCluster, Node, Pod, Timing
@@ -256,3 +256,25 @@ def test_the_same_seed_gives_the_same_futures_and_another_does_not() -> None:
     other = clock(64, seed=4).node_times([down(3)])
     assert all((a.missed == b.missed).all() for a, b in zip(one, same, strict=True))
     assert (one[0].missed != other[0].missed).any()
+
+
+def test_a_gang_that_is_drained_node_by_node_comes_back_as_a_whole() -> None:
+    """Spans that overlap end together; one that begins after they have ended stands alone."""
+    left = np.array([[0.0], [8.0], [16.0], [100.0], [np.inf]])
+    there = np.array([[10.0], [18.0], [26.0], [110.0], [np.inf]])
+    assert _closed(left, there)[:, 0].tolist() == [26.0, 26.0, 26.0, 110.0, np.inf]
+
+
+def test_pods_that_are_no_gang_come_back_one_by_one() -> None:
+    watched = clock(8)
+    waves = [Wave("f", "Drained", (f"n{i}",), 8.0 * i, 8.0 * i + 8.0) for i in range(3)]
+    for gang, waits in (("", False), ("plan/w", True)):
+        pods = [leaving(node, node.name, None, "job", True, True)
+                for node in watched.node_times(waves)]  # fmt: skip
+        for pod in pods:
+            pod.gang = gang
+            watched.departure(pod.node, pod)
+        watched.successors(pods)
+        first, last = pods[0].running, pods[-1].running
+        assert bool((last - first < 2.0).all()) == waits
+        assert bool((last - first > 12.0).all()) != waits

@@ -210,7 +210,7 @@ class _Drill:
     ) -> Out:
         name = floor.model.names.nodes[int(floor.slot_node[slot])]
         node, pod = known[id(wave), name], floor.pods[slot]
-        label = floor.slot_name(slot)
+        label, workload = floor.slot_name(slot), floor.workload(slot)
         never = np.full(self.draws.futures, NEVER)
         departure = Departure(
             slot=label,
@@ -224,8 +224,9 @@ class _Drill:
             gone=never,
             failed=never,
             waits=np.zeros(self.draws.futures),
+            gang=f"{floor.name}/{workload.name}" if workload.gang else "",
         )
-        if pod is None and floor.workload(slot).class_ == "Training":
+        if pod is None and workload.class_ == "Training":
             departure.job = label
         self.clock.departure(node, departure)
         return Out(floor, slot, node, departure)

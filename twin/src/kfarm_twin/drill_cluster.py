@@ -100,6 +100,8 @@ class Departure:
         Which pod of which plan, for people and for streams of random numbers.
     waits
         From when on there is room for it, whatever else.
+    gang
+        The gang that it belongs to, which the gate lets go only as a whole; or empty.
     """
 
     slot: str
@@ -116,6 +118,7 @@ class Departure:
     created: Floats = field(default_factory=lambda: np.zeros(0))
     replaced: Floats = field(default_factory=lambda: np.zeros(0))
     running: Floats = field(default_factory=lambda: np.zeros(0))
+    gang: str = ""
 
 
 class ClusterClock:
@@ -149,7 +152,7 @@ class ClusterClock:
         return self.draws.quick(f"watch/{name}", *WATCH_S)
 
     def _step(self, name: str) -> Floats:
-        return self.draws.uniform(f"step/{name}", *STEP_S)
+        return self.draws.quick(f"step/{name}", *STEP_S)
 
     def next_pass(self, at: Floats) -> Floats:
         """The first look at the nodes' health at or after some time."""
@@ -285,6 +288,7 @@ class ClusterClock:
         for members in jobs.values():
             self._created(members)
         verdicts: dict[str, Floats] = {}
+        whole = _whole(departures)
         for one in departures:
             if one.plan not in verdicts:
                 verdicts[one.plan] = self.draws.sampled(
@@ -293,8 +297,7 @@ class ClusterClock:
             start = self.draws.sampled(
                 f"start/{one.slot}", self.delays.pod_start, between=self.delays.pod_start_assumed
             )
-            free = np.maximum(np.maximum(one.created, one.gone), one.waits)
-            released = free + verdicts[one.plan]
+            released = whole[id(one)] + verdicts[one.plan]
             one.replaced = released + np.minimum(
                 start, self.draws.uniform(f"bind/{one.slot}", *BIND_S)
             )
@@ -321,6 +324,40 @@ class ClusterClock:
         known = np.isfinite(at)
         cut = np.floor((np.where(known, at, 0.0) + phase) / SECOND_S) * SECOND_S - phase
         return np.where(known, cut, at)
+
+
+def _whole(departures: Sequence[Departure]) -> dict[int, Floats]:
+    """[F] when each successor may be released: a gang's when the last of its missing pods is there.
+
+    A pod that leaves before the others have come back makes all of them wait for its own successor,
+    so that a gang which is drained node by node stands still until the last one.
+    """
+    found: dict[int, Floats] = {}
+    gangs: dict[str, list[Departure]] = {}
+    for one in departures:
+        found[id(one)] = np.maximum(np.maximum(one.created, one.gone), one.waits)
+        if one.gang:
+            gangs.setdefault(one.gang, []).append(one)
+    for members in gangs.values():
+        left = np.stack([one.evicted for one in members])
+        there = np.stack([found[id(one)] for one in members])
+        for one, at in zip(members, _closed(left, there), strict=True):
+            found[id(one)] = at
+    return found
+
+
+def _closed(left: Floats, there: Floats) -> Floats:
+    """[k, F] the ends of the unions of overlapping spans that each span lies in."""
+    order = np.argsort(left, axis=0, kind="stable")
+    begin, end = (np.take_along_axis(times, order, axis=0) for times in (left, there))
+    reach = np.maximum.accumulate(end, axis=0)
+    closed = reach.copy()
+    for place in range(len(reach) - 2, -1, -1):
+        apart = begin[place + 1] >= reach[place]
+        closed[place] = np.where(apart, reach[place], closed[place + 1])
+    out = np.empty_like(closed)
+    np.put_along_axis(out, order, closed, axis=0)
+    return np.where(np.isfinite(left), out, there)
 
 
 def _backed_off(counted: Floats, failed: Floats) -> Floats:

@@ -49,15 +49,17 @@ BIND_S = (0.02, 0.3)
 """From release to binding: one pass of the scheduler (assumption)."""
 STEP_S = (0.02, 0.6)
 """From the moment at which a remedy or a drain is due to the eviction: the drill controller looks,
-writes down, acts (assumption, after 0.2 to 0.3 s in development runs on KWOK)."""
+writes down, acts. By the law of `WATCH_S` (assumption, after 0.04 to 0.3 s in development runs on
+KWOK)."""
 SECOND_S = 1.0
 """Times of the API have whole seconds, rounded down: a back-off ends up to a second early."""
 VERDICT_S = (0.1, 2.0)
 """Of the gate for a successor, where neither stated nor measured: collecting inputs, a run of the
-twin, the writes of claim and release (assumption, after 0.3 to 0.6 s in development runs)."""
+twin, the writes of claim and release. By the law of `WATCH_S` (assumption, after 0.3 to 0.6 s in
+development runs)."""
 POD_START_S = (0.02, 0.5)
-"""From release to Running, likewise (assumption, after 0.02 to 0.1 s on KWOK; real images take
-longer: state `podStart`)."""
+"""From release to Running, by the same law (assumption, after 0.02 to 0.1 s on KWOK; real images
+take longer: state `podStart`)."""
 
 
 @dataclass(frozen=True)
@@ -164,8 +166,8 @@ class Draws:
         return np.asarray(-mean * np.log1p(-self.uniform(name)))
 
     def sampled(self, name: str, values: tuple[float, ...], *, between: bool) -> Floats:
-        """[F] of the values, or `between` the two of them."""
+        """[F] of the values, or `between` the two of them, mostly near the lower."""
         if between:
-            return self.uniform(name, values[0], values[1])
+            return self.quick(name, values[0], values[1])
         places = (self.uniform(name) * len(values)).astype(np.int64)
         return np.asarray(values, np.float64)[np.minimum(places, len(values) - 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 from kfarm_api.drill import Expectation
@@ -35,18 +36,35 @@ class Judged:
     expectations: list[ExpectationResult]
 
 
-def seconds_to(timeline: Sequence[TimelineEntry], event: str) -> Decimal | None:
-    """The longest time, over the faults, from a fault's first injection to the last event."""
+def seconds_to(
+    timeline: Sequence[TimelineEntry], event: str, begun: Mapping[str, datetime] | None = None
+) -> Decimal | None:
+    """The longest time, over the faults, from a fault's first injection to the last event.
+
+    Parameters
+    ----------
+    begun
+        Faults whose time counts from another moment.
+    """
     found: list[Decimal] = []
     for fault in {line.fault for line in timeline if line.event == "Injected" and line.fault}:
-        began = min(
+        first = min(
             read_moment(x.at) for x in timeline if (x.event, x.fault) == ("Injected", fault)
         )
+        began = (begun or {}).get(fault, first)
         last = [read_moment(x.at) for x in timeline if (x.event, x.fault) == (event, fault)]
         if last:
             took = (max(last) - began).total_seconds()
             found.append(Decimal(f"{max(0.0, took):.3f}"))
     return max(found, default=None)
+
+
+def _heat_since(status: FailureDrillStatus) -> dict[str, datetime]:
+    """Since when pumps and chillers are lost: their nodes are struck only once that has told."""
+    hot = {one.fault for one in status.effects if one.effect in ("Throttling", "HeatShutdown")}
+    return {
+        one.fault: read_moment(one.since) for one in status.faults if one.since and one.fault in hot
+    }
 
 
 def measured(s: Situation) -> list[DrillMetric]:
@@ -63,8 +81,9 @@ def measured(s: Situation) -> list[DrillMetric]:
 def observed(status: FailureDrillStatus) -> dict[str, Decimal]:
     """What was observed, by metric."""
     found = {one.name: parse_decimal(one.observed) for one in status.metrics if one.observed}
+    begun = _heat_since(status)
     for name, event in TIMES.items():
-        took = seconds_to(status.timeline, event)
+        took = seconds_to(status.timeline, event, begun)
         if took is not None:
             found[name] = took
     pods = [pods_of(line) for line in status.timeline if line.event == "Injected"]

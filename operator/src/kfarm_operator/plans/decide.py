@@ -15,6 +15,7 @@ crash between two steps loses nothing and doubles nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -210,7 +211,13 @@ def _after_approval(observed: Observed, status: PlacementPlanStatus) -> Decision
     candidates, mismatched = _candidates(observed)
     unused = not any(view.assigned for view in observed.slots)
     wanting = {pod.workload for pod in candidates}
-    wanted = [view for view in free if view.workload in wanting or (unused and not wanting)]
+    short = _short_gangs(observed, free, candidates)
+    wanted = [
+        view
+        for view in free
+        if (view.workload in wanting or (unused and not wanting))
+        and not (view.vacated and view.workload in short)
+    ]
     broken = _broken(observed, status, wanted, bool(candidates)) if wanted else None
     if broken is not None:
         return _reopen(observed, status, broken, mismatched)
@@ -219,6 +226,19 @@ def _after_approval(observed: Observed, status: PlacementPlanStatus) -> Decision
         unfit = _unfit(observed, status, gated)
         return unfit or _release(observed, gated)
     return _fill(observed, status, free, candidates, mismatched)
+
+
+def _short_gangs(
+    observed: Observed, free: list[SlotView], candidates: list[PodView]
+) -> frozenset[str]:
+    """Gangs of which pods are still missing; only whole ones are worth another simulation."""
+    pods = Counter(pod.workload for pod in candidates)
+    slots = Counter(view.workload for view in free)
+    return frozenset(
+        name
+        for name, workload in observed.workloads.items()
+        if workload.gang and pods[name] < slots[name]
+    )
 
 
 def _unfit(
@@ -315,10 +335,11 @@ def _fill(
     pairs: list[tuple[SlotView, PodView]] = []
     surplus: list[PodView] = []
     short: list[str] = []
+    gangs = _short_gangs(observed, free, candidates)
     for name, workload in observed.workloads.items():
         pods = [pod for pod in candidates if pod.workload == name]
         slots = [view for view in free if view.workload == name and not view.vacated]
-        if workload.gang and pods and len(pods) < len(slots):
+        if pods and name in gangs:
             held = sum(view.workload == name and not view.free for view in observed.slots)
             short.append(f"{name}: {held + len(pods)} of {workload.pods} pods are there")
             continue
