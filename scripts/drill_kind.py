@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kfarm_controlplane import cache_directory
+from kfarm_operator.drillrun.files import read_drill
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "examples/drills"
@@ -129,7 +130,8 @@ class Runs:
     def _run(self, path: Path, saved: Path) -> int:
         command = [
             sys.executable, "-m", "kfarm_operator.drillrun", "-f", str(path),
-            "--confirm", CONFIRM, "--kubeconfig", self._kubeconfig, "--driver", "kind",
+            *(() if read_drill([path]).drill.spec.mode == "Twin" else ("--confirm", CONFIRM)),
+            "--kubeconfig", self._kubeconfig, "--driver", "kind",
             "--delay", "nodeEvictionRate=1", "--replace", "--save", str(saved),
         ]  # fmt: skip
         return subprocess.run(command, check=False).returncode

@@ -150,8 +150,7 @@ class DrillHost:
 
     def prepare(self, ground: Path) -> None:
         """Apply the ground, give consent for its nodes, and wait until its plans' pods run."""
-        with ground.open(encoding="utf-8") as file:
-            bodies = [body for body in yaml.safe_load_all(file) if body]
+        bodies = _bodies(ground)
         self.cluster.kubectl("apply", "-f", str(ground))
         for body in bodies:
             if body["kind"] in ("GPUFarm", "NPUFarm"):
@@ -185,7 +184,9 @@ class DrillHost:
         return sum(p["status"].get("phase") == "Running" for p in alive)
 
     def command(self, files: Sequence[Path], save: Path, *, confirm: bool = True) -> list[str]:
-        """The command that runs a drill here."""
+        """The command that runs a drill here; one of mode Twin has nothing to confirm."""
+        drills = (one for file in files for one in _bodies(file) if one["kind"] == "FailureDrill")
+        confirm = confirm and all(drill["spec"].get("mode", "Twin") != "Twin" for drill in drills)
         return [
             sys.executable, "-m", "kfarm_operator.drillrun",
             *(part for file in files for part in ("-f", str(file))),
@@ -222,3 +223,8 @@ class DrillHost:
         )  # fmt: skip
         body = json.loads(save.read_text("utf-8")) if save.exists() else {}
         return done.returncode, body, done.stdout
+
+
+def _bodies(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        return [body for body in yaml.safe_load_all(file) if body]
