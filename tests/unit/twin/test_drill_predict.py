@@ -78,6 +78,8 @@ def test_a_device_fault_moves_nobody_until_the_runbook_drains() -> None:
 
 def test_a_drain_takes_groups_in_turn() -> None:
     found = predict(request(fault("Drain", mode="All", atOnce=2, duration="60s")))
+    healthy = next(m for m in found.metrics if m.name == "healthy_nodes_min")
+    assert (healthy.low, healthy.high) == ("6", "6")
     seen = medians(found)
     assert seen["pods_affected"] == 4
     assert seen["seconds_to_evict"] == pytest.approx(61.0, abs=0.8)

@@ -158,9 +158,7 @@ class _Measure:
         """Pods and nodes that are out, and what they would have computed."""
         futures, times, out = self.draws.futures, self.played.times, self.played.out
         down = [Spell(one.name, one.missed, one.up) for one in times if one.wave.kind == "Down"]
-        marked = [
-            Spell(one.name, one.missed, one.ready) for one in times if one.wave.kind != "Down"
-        ]
+        marked = [_marked(one) for one in times if one.wave.kind != "Down"]
         if self.floor.plans:
             found.keep("pods_affected", np.full(futures, float(len(out))))
             found.keep("pods_pending_max", most_at_once(self._pod_spells(out, seen=True), futures))
@@ -291,6 +289,13 @@ def _hot(heat: Mapping[str, HeatOutcome]) -> dict[str, float]:
         "heat_shutdowns": float(len({n for one in played for n in one.shut_down})),
         "seconds_to_throttle": min(times, default=np.nan),
     }
+
+
+def _marked(node: NodeTimes) -> Spell:
+    """While a node is under a fault; those of a drain's step are given back before the next."""
+    if node.wave.kind != "Drained":
+        return Spell(node.name, node.missed, node.ready)
+    return Spell(node.name, node.missed, np.minimum(node.ready, node.wave.end))
 
 
 def leaves(departure: Departure) -> bool:
