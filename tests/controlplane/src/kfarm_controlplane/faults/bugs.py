@@ -215,11 +215,6 @@ BUGS: dict[str, Bug] = {
         "a drill is let go whatever it has touched",
         bugs_drills.no_finalizer, "drill_deleted",
     ),
-    "unfenced": Bug(
-        "what was planned is closed though its write may be on its way",
-        bugs_drills.unfenced, "drill_device_fault",
-        (Hint("LeaderPaused", "PATCH", "nodes", "mark"),),
-    ),
     "stale-entry": Bug(
         "after a conflict the node is read again, but not the drill",
         bugs_drills.stale_entry, "drill_device_fault",

@@ -146,11 +146,6 @@ def no_finalizer() -> None:
     vars_of(drills.DrillReconciler, "_finalize", lambda *_, **__: None)
 
 
-def unfenced() -> None:
-    """Take back what was planned without a thought of writes that are on their way."""
-    vars_of(touch.Toucher, "_fenced", lambda _self, _entry, body, _drill: body)
-
-
 def stale_entry() -> None:
     """After a conflict read the node again, but not the drill."""
     vars_of(drills.DrillReconciler, "_still", lambda *_: True)
