@@ -44,7 +44,7 @@ def test_drills_leave_nothing_behind_whatever_dies_when(arena: Arena) -> None:
     report = campaign.run(known, 16)
     assert not report.bad, told(campaign)
     assert report.run == 16
-    assert len(report.missed) <= 6
+    assert len(report.missed) <= 3
 
 
 @pytest.mark.parametrize("bug", SOWN)

@@ -139,8 +139,7 @@ def bad_nodes(s: Situation) -> frozenset[str]:
 
 def _harmless(s: Situation, fault: str, kind: str) -> bool:
     action = next((f.action for f in s.drill.spec.faults if f.name == fault), "")
-    heat = action in ("CduPump", "CoolingDegraded", "Chiller")
-    return kind == "Node" and (heat or action == "LinkFlap")
+    return kind == "Node" and (action in HEAT or action == "LinkFlap")
 
 
 def wanted_pods(s: Situation) -> int:

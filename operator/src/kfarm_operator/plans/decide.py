@@ -225,7 +225,7 @@ def _after_approval(observed: Observed, status: PlacementPlanStatus) -> Decision
     if gated:
         unfit = _unfit(observed, status, gated)
         return unfit or _release(observed, gated)
-    return _fill(observed, status, free, candidates, mismatched)
+    return _fill(observed, status, free, candidates, mismatched, short)
 
 
 def _short_gangs(
@@ -331,11 +331,12 @@ def _fill(
     free: list[SlotView],
     candidates: list[PodView],
     mismatched: tuple[tuple[PodView, str], ...],
+    gangs: frozenset[str],
 ) -> Decision:
+    """Give slots to pods; `gangs` are those of which pods are still missing."""
     pairs: list[tuple[SlotView, PodView]] = []
     surplus: list[PodView] = []
     short: list[str] = []
-    gangs = _short_gangs(observed, free, candidates)
     for name, workload in observed.workloads.items():
         pods = [pod for pod in candidates if pod.workload == name]
         slots = [view for view in free if view.workload == name and not view.vacated]
