@@ -57,6 +57,8 @@ Metric = Literal[
     "seconds_to_evict",
     "seconds_to_replace",
     "seconds_to_recover",
+    "seconds_to_requeue",
+    "seconds_to_readmit",
     "pods_affected",
     "pods_pending_max",
     "nodes_down_max",
@@ -274,6 +276,8 @@ class ClusterDelays(Strict):
     `nodeEvictionRate` (nodes a second). `leaseRenewInterval` is the kubelet's, `podGcPeriod` that
     of the pod garbage collector, `toleration` of pods that state none. `verdict` and `podStart` are
     the gate's and the kubelet's; left out, they are taken from what the plan's pods showed.
+    `operatorStart` is how long a killed operator needs until it works again, `apiReturn` how long
+    clients need to notice that the API server answers again.
     """
 
     node_monitor_period: Duration = "5s"
@@ -284,6 +288,8 @@ class ClusterDelays(Strict):
     toleration: Duration = "300s"
     verdict: Duration | None = None
     pod_start: Duration | None = None
+    operator_start: Duration | None = None
+    api_return: Duration | None = None
     rules: ClassVar[tuple[Cel, ...]] = tuple(
         positive_duration(field)
         for field in (

@@ -81,7 +81,11 @@ class FaultProgress(Strict):
 
 
 class TimelineEntry(Strict):
-    """Something that happened or was done: injected, detected, evicted, replaced or recovered."""
+    """Something that happened or was done: injected, detected, evicted, replaced or recovered.
+
+    `Requeued`: Kueue took a Workload's admission back; `Readmitted`: it has one again, on
+    nodes that no fault struck.
+    """
 
     at: Moment
     event: Literal[
@@ -94,6 +98,7 @@ class TimelineEntry(Strict):
         "Running",
         "Remedied",
         "Requeued",
+        "Readmitted",
         "Verdict",
         "Predicted",
         "FaultEnded",

@@ -33,6 +33,11 @@ class DrillPod(Strict):
         that know none (ReplicaSet, StatefulSet).
     backoff_per_index
         Whether the Job counts failures of each index by itself (backoffLimitPerIndex).
+    kueue
+        Name of its Workload, where Kueue admits and places it; else empty.
+    within
+        Topology level in one domain of which Kueue keeps all pods of the Workload: ``rack``,
+        ``scalable-unit``, ``cluster``; empty for none.
     """
 
     plan: str
@@ -43,6 +48,8 @@ class DrillPod(Strict):
     replaced_when_gone: bool = False
     job: str = ""
     backoff_per_index: bool = False
+    kueue: str = ""
+    within: str = ""
 
 
 class MeasuredDelays(Strict):
