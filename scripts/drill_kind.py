@@ -17,11 +17,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from kfarm_controlplane import cache_directory
 from kfarm_operator.drillrun.files import read_drill
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "examples/drills"
+KUEUE_GROUND = LIBRARY / "ground-kueue.yaml"
 CLUSTER = "kfarm-drills"
 IMAGE = "kfarm-operator:drills"
 RELEASE = "kfarm-system"
@@ -84,6 +86,16 @@ def create(kubeconfig: Path) -> None:
           "--wait", "--timeout", "15m", *sets)  # fmt: skip
 
 
+def behind_kueue(path: Path) -> bool:
+    """Whether a drill's plans are those of the ground that needs Kueue."""
+    placed = {
+        body["metadata"]["name"]
+        for body in yaml.safe_load_all(KUEUE_GROUND.read_text("utf-8"))
+        if body["kind"] == "PlacementPlan"
+    }
+    return bool(placed & set(read_drill([path]).drill.spec.plans))
+
+
 class Runs:
     """Drills on one kind cluster."""
 
@@ -94,11 +106,15 @@ class Runs:
         """Prepare both grounds, run every drill, write the report of all."""
         results = cache_directory().parent / "drill-kind" / "results"
         results.mkdir(parents=True, exist_ok=True)
-        self._prepare()
+        kueue = self._has_kueue()
+        self._prepare(kueue=kueue)
         code = 0
         files = [LIBRARY / "kind/node-paused.yaml", *sorted(LIBRARY.glob("[0-9]*.yaml"))]
         for path in files:
             if only and not path.name.startswith(tuple(only)):
+                continue
+            if not kueue and behind_kueue(path):
+                print(f"==> {path.name} is left out: this cluster has no Kueue")
                 continue
             print(f"==> {path.name}", flush=True)
             code = max(code, self._run(path, results / f"{path.stem}.json"))
@@ -109,7 +125,11 @@ class Runs:
             print(f"==> the report of all: {page}")
         return code
 
-    def _prepare(self) -> None:
+    def _has_kueue(self) -> bool:
+        crds = ("get", "crd", "workloads.kueue.x-k8s.io", "--ignore-not-found", "-o", "name")
+        return bool(_call("kubectl", "--kubeconfig", self._kubeconfig, *crds).strip())
+
+    def _prepare(self, *, kueue: bool) -> None:
         """Accelerators for the workers, both grounds, consent."""
         kube = ("kubectl", "--kubeconfig", self._kubeconfig)
         workers = json.loads(_call(*kube, "get", "nodes", "-l", "kfarm-drill-worker=true",
@@ -119,7 +139,8 @@ class Runs:
             _call(*kube, "patch", "node", node["metadata"]["name"], "--subresource=status",
                   "--type=merge", "-p", patch)  # fmt: skip
         _call(*kube, "apply", "-f", str(LIBRARY / "ground.yaml"),
-              *(("-f", str(LIBRARY / "kind/ground.yaml")) if workers else ()))  # fmt: skip
+              *(("-f", str(LIBRARY / "kind/ground.yaml")) if workers else ()),
+              *(("-f", str(KUEUE_GROUND)) if kueue else ()))  # fmt: skip
         for farm in ("gpufarm/drill-gpu", "npufarm/drill-npu"):
             _call(*kube, "wait", farm, "--for=condition=Ready", "--timeout=300s")
         _call(*kube, "label", "--overwrite", "nodes", "-l", "kfarm.dev/farm",

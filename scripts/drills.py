@@ -76,8 +76,9 @@ def _all(work: Path, arguments: argparse.Namespace) -> int:
     results.mkdir(parents=True, exist_ok=True)
     for old in results.glob("*.json"):
         old.unlink()
-    with _host(began, work) as host:
+    with _host(began, work, kueue=True) as host:
         host.prepare(LIBRARY / "ground.yaml")
+        host.prepare(LIBRARY / "ground-kueue.yaml")
         library = Library(host, results, began)
         code = library.run(drills(arguments.only))
     if arguments.record is not None:
@@ -134,9 +135,9 @@ class Library:
         return code
 
 
-def _host(began: float, work: Path) -> DrillHost:
+def _host(began: float, work: Path, *, kueue: bool = False) -> DrillHost:
     _step(began, "starting a control plane and the operator; the first start compiles kernels")
-    return DrillHost(ROOT / "charts/kfarm", work)
+    return DrillHost(ROOT / "charts/kfarm", work, kueue=kueue)
 
 
 def _report(what: Sequence[str], page: Path) -> bool:

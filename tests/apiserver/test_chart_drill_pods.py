@@ -32,10 +32,11 @@ Pods = dict[str, ChartPod]
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane that misses silent nodes soon, with an audit log."""
+    """A control plane that misses silent nodes soon, with Kueue and an audit log."""
     policy = tmp_path_factory.mktemp("audit") / "policy.yaml"
     policy.write_text(POLICY)
     with ControlPlane(dataclasses.replace(OPTIONS, audit_policy=policy)) as plane:
+        plane.start_kueue()
         yield plane
 
 

@@ -26,14 +26,14 @@ def _own_plane() -> None:
 
 
 def small_ground() -> list[Body]:
-    """The library's ground with 16 nodes and the plan `train` of four pods."""
+    """The library's grounds with 24 nodes, and gangs of four pods, one of which fills its rack."""
     kept = []
-    for body in bodies(LIBRARY / "ground.yaml"):
-        if body["metadata"]["name"] in ("drill-npu", "tune", "chat"):
+    for body in bodies(LIBRARY / "ground.yaml") + bodies(LIBRARY / "ground-kueue.yaml"):
+        if body["metadata"]["name"] in ("drill-npu", "tune", "chat", "borrow"):
             continue
         if body["kind"] == "GPUFarm":
             body["spec"]["clusters"] = body["spec"]["clusters"][:1]
-            body["spec"]["clusters"][0] |= {"nodes": 16, "spares": 1}
+            body["spec"]["clusters"][0] |= {"nodes": 24, "spares": 1}
             body["spec"]["clusters"][0]["fabric"]["nodesPerScalableUnit"] = 8
             body["spec"]["clusters"][0]["cooling"]["nodesPerCdu"] = 8
         kept.append(resized(body, 4))
@@ -42,12 +42,12 @@ def small_ground() -> list[Body]:
 
 @pytest.fixture(scope="session")
 def small_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrillHost]:
-    """16 nodes whose silence is noticed after 18 s."""
+    """24 nodes whose silence is noticed after 18 s, and Kueue."""
     _own_plane()
     folder = tmp_path_factory.mktemp("drills")
     ground = folder / "ground.yaml"
     ground.write_text(yaml.safe_dump_all(small_ground()), "utf-8")
-    with DrillHost(CHART, folder / "work", SMALL, LIMITS) as host:
+    with DrillHost(CHART, folder / "work", SMALL, LIMITS, kueue=True) as host:
         host.prepare(ground)
         yield host
 
@@ -56,6 +56,7 @@ def small_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrillHost]:
 def big_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrillHost]:
     """The library's ground at its size: 566 nodes."""
     _own_plane()
-    with DrillHost(CHART, tmp_path_factory.mktemp("library")) as host:
+    with DrillHost(CHART, tmp_path_factory.mktemp("library"), kueue=True) as host:
         host.prepare(LIBRARY / "ground.yaml")
+        host.prepare(LIBRARY / "ground-kueue.yaml")
         yield host

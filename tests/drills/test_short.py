@@ -1,4 +1,4 @@
-"""Three drills of the library on 16 nodes: a device, a node, the operator itself."""
+"""Drills of the library on 24 nodes: a device, a node, a gang behind Kueue, the operator."""
 
 from __future__ import annotations
 
@@ -93,6 +93,28 @@ def test_a_node_that_is_lost_is_given_up_and_its_pod_moves(
     _assert_undone(drill, text)
     (lost,) = drill["status"]["targets"][0]["nodes"]
     assert lost not in _nodes_of(small_host, "train").values()
+
+
+def test_a_gang_that_fills_its_rack_is_requeued_and_starts_in_another(
+    small_host: DrillHost, tmp_path: Path
+) -> None:
+    """Runbook: examples/drills/17-gang-requeued-by-kueue.yaml."""
+    before = _nodes_of(small_host, "rent")
+    code, drill, text = _run(small_host, tmp_path, "17", _patient)
+    assert code == 0, text
+    assert drill["status"]["verdict"] == "Passed"
+    told = {line["event"]: line for line in drill["status"]["timeline"]}
+    assert "NodeFailures" in told["Requeued"]["message"]
+    assert told["Readmitted"]["fault"] == "xid"
+    steps = [_observed(drill, f"seconds_to_{name}") for name in ("requeue", "readmit", "recover")]
+    assert steps == sorted(steps)
+    assert _observed(drill, "pods_pending_max") == len(before) == 4
+    _assert_undone(drill, text)
+    (ill,) = drill["status"]["targets"][0]["nodes"]
+    after = _nodes_of(small_host, "rent")
+    assert ill not in after.values()
+    assert not before.keys() & after.keys()
+    assert len(set(after.values())) == 4
 
 
 def test_the_operator_is_killed_and_each_pod_is_released_once(

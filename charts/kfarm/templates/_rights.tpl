@@ -146,6 +146,9 @@ kfarm-drill-drills:
     - apiGroups: [batch]
       resources: [jobs]
       verbs: [get]
+    - apiGroups: [kueue.x-k8s.io]
+      resources: [workloads]
+      verbs: [list, watch]
 # nodes that people labelled for it; fenced by kfarm-drill-nodes
 kfarm-drill-nodes:
   accounts: [kfarm-drill]

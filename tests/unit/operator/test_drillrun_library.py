@@ -47,7 +47,8 @@ def test_each_is_dry_has_a_runbook_and_stands_on_its_ground(path: Path) -> None:
     assert not files.runbook.splitlines()[0].endswith(".")
     assert files.namespace == "drills"
     assert spec.farm.name in _farms(_ground(path))
-    assert set(spec.plans) <= _plans(_ground(path)) | _plans(path)
+    grounds = (_ground(path), path.parent / "ground-kueue.yaml", path)
+    assert set(spec.plans) <= {name for one in grounds if one.exists() for name in _plans(one)}
     chosen = {f.selector.plan for f in spec.faults if f.selector and f.selector.plan}
     assert chosen <= set(spec.plans)
 

@@ -15,6 +15,7 @@ from kfarm_api.drill import FailureDrill
 from kfarm_api.parse import InvalidObject, as_stored, parse, show
 from kfarm_twin.manifest_text import read_text
 
+from kfarm_operator.admission.kueue import ADMISSION_CHECKS, KUEUE_GROUP, KUEUE_VERSION
 from kfarm_operator.client import Resource, kfarm_resource
 from kfarm_operator.drillrun.errors import BadInput
 
@@ -22,6 +23,7 @@ Body = dict[str, Any]
 ANNOTATION_RUNBOOK = "kfarm.dev/runbook"
 MAX_RUNBOOK = 8192
 _OURS = "kfarm.dev/v1alpha1"
+_KUEUE = f"{KUEUE_GROUP}/{KUEUE_VERSION}"
 KINDS: dict[tuple[str, str], tuple[Resource, bool]] = {
     ("v1", "Namespace"): (Resource("", "v1", "namespaces"), False),
     ("batch/v1", "Job"): (Resource("batch", "v1", "jobs"), True),
@@ -30,6 +32,9 @@ KINDS: dict[tuple[str, str], tuple[Resource, bool]] = {
     (_OURS, "NPUFarm"): (kfarm_resource("npufarms"), False),
     (_OURS, "ValidationPolicy"): (kfarm_resource("validationpolicies"), False),
     (_OURS, "PlacementPlan"): (kfarm_resource("placementplans"), True),
+    (_KUEUE, "AdmissionCheck"): (ADMISSION_CHECKS, False),
+    (_KUEUE, "ClusterQueue"): (Resource(KUEUE_GROUP, KUEUE_VERSION, "clusterqueues"), False),
+    (_KUEUE, "LocalQueue"): (Resource(KUEUE_GROUP, KUEUE_VERSION, "localqueues"), True),
 }
 """What a drill's file may hold beside the drill, and whether it has a namespace."""
 DRILLS = kfarm_resource("failuredrills")

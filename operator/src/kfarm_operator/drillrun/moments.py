@@ -10,6 +10,8 @@ from kfarm_api.drill_status import FailureDrillStatus
 from kfarm_api.plan import PlacementPlan
 from kfarm_api.units import parse_duration_ns
 
+from kfarm_operator.drills.faults import behind_kueue
+
 NS = 10**9
 OVER = frozenset({"Completed", "DryRun", "Suspended", "Scheduled"})
 BEGUN = frozenset({"Waiting", "Running", "Recovering"})
@@ -69,7 +71,11 @@ def has_reached(event: str, plan: PlacementPlan | None) -> bool:
         return True
     status = plan.status
     current = status is not None and status.observed_generation == plan.metadata.generation
-    if status is None or not current or status.verdict != "Approved":
+    if status is None or not current:
+        return False
+    if plan.spec.placement == "Kueue":
+        return behind_kueue(status, event)
+    if status.verdict != "Approved":
         return False
     if event == "Approved":
         return True

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from kfarm_api.drill import DrillFault
 from kfarm_api.drill_status import FailureDrillStatus, FaultProgress, TimelineEntry
-from kfarm_api.plan import PlacementPlan
+from kfarm_api.plan import PlacementPlan, PlacementPlanStatus
 
 from kfarm_operator.drills import status as said
 from kfarm_operator.drills.clock import moment, read_moment
@@ -94,6 +94,8 @@ def at_event(plan: PlacementPlan | None, event: str) -> bool:
         return False
     status = plan.status
     slots = status.slots or 0
+    if plan.spec.placement == "Kueue":
+        return behind_kueue(status, event)
     match event:
         case "Simulating":
             return status.verdict is not None
@@ -102,6 +104,14 @@ def at_event(plan: PlacementPlan | None, event: str) -> bool:
         case "Releasing":
             return status.verdict == "Approved" and (status.released or 0) > 0
     return bool(slots) and (status.bound or 0) >= slots
+
+
+def behind_kueue(status: PlacementPlanStatus, event: str) -> bool:
+    """The same of a plan that Kueue places: verdicts are its Workloads', only its pods tell."""
+    if event == "Releasing":
+        return bool(status.released)
+    bound = any((one.type, one.status) == ("Released", "True") for one in status.conditions)
+    return event == "Running" and bound
 
 
 def _by_runner(s: Situation, fault: DrillFault, known: FaultProgress) -> FaultProgress:

@@ -26,6 +26,7 @@ from kfarm_operator.drills.request import Surroundings, age_s
 from kfarm_operator.drills.settings import DrillSettings
 from kfarm_operator.drills.situation import Situation
 from kfarm_operator.drills.views import DrillNode, DrillPod, DrillView
+from kfarm_operator.drills.workloads import DrillWorkload
 from kfarm_operator.index import Index, parse
 from kfarm_operator.mirror import Mirror
 
@@ -47,6 +48,7 @@ class Gatherer:
         drills: Mirror[DrillView],
         nodes: Mirror[DrillNode],
         pods: Mirror[DrillPod],
+        workloads: Mirror[DrillWorkload],
         recorder: Recorder,
         settings: DrillSettings,
         meter: DelayMeter,
@@ -59,6 +61,7 @@ class Gatherer:
         self._drills = drills
         self._nodes = nodes
         self._pods = pods
+        self._workloads = workloads
         self._recorder = recorder
         self._settings = settings
         self._meter = meter
@@ -91,6 +94,11 @@ class Gatherer:
             farm=self._index.farm(farm.kind, farm.name),
             nodes={node.name: node for node in nodes},
             pods=pods,
+            workloads=[
+                w
+                for w in self._workloads.where("namespace", key[0])
+                if w.plans & set(drill.spec.plans)
+            ],
             neighbours=self._neighbours(drill),
             plans={name: self._index.plan(key[0], name) for name in drill.spec.plans},
             profiles=self._index.profiles(),

@@ -25,6 +25,8 @@ TIMES = {
     "seconds_to_evict": "Evicted",
     "seconds_to_replace": "Replaced",
     "seconds_to_recover": "Recovered",
+    "seconds_to_requeue": "Requeued",
+    "seconds_to_readmit": "Readmitted",
 }
 
 

@@ -13,6 +13,7 @@ from kfarm_api.drill import HEAT
 from kfarm_api.drill_status import DrillMetric, FailureDrillStatus, TimelineEntry
 from kfarm_api.units import format_quantity, parse_decimal
 
+from kfarm_operator.drills import requeues
 from kfarm_operator.drills import status as said
 from kfarm_operator.drills.clock import read_moment
 from kfarm_operator.drills.situation import Situation
@@ -31,10 +32,10 @@ def observe(s: Situation) -> FailureDrillStatus:
     if s.started is None:
         return s.status
     status = s.status
-    lines = [line for sight in s.seen for line in _line(s, status, sight)]
-    for line in lines:
-        if not _known(status, line):
-            status = status.model_copy(update={"timeline": said.told(status.timeline, line)})
+    for sight in s.seen:
+        for line in _line(s, status, sight):
+            if not _known(status, line):
+                status = status.model_copy(update={"timeline": said.told(status.timeline, line)})
     status = _attributed(_found(s, status))
     status = _recoveries(s, status)
     return _extremes(s, status)
@@ -50,11 +51,17 @@ def _found(s: Situation, status: FailureDrillStatus) -> FailureDrillStatus:
                           message="Ready is not True")  # fmt: skip
         if node.ready != "True" and not _known(status, line):
             status = status.model_copy(update={"timeline": said.told(status.timeline, line)})
+    late = list(requeues.caught_up(s, status))
+    if late:
+        status = status.model_copy(update={"timeline": said.told(status.timeline, *late)})
     return status
 
 
 def _known(status: FailureDrillStatus, line: TimelineEntry) -> bool:
     """Whether the same was told already; a node is detected once per injection."""
+    if line.event in requeues.EVENTS:
+        return any((o.event, o.object, o.at) == (line.event, line.object, line.at)
+                   for o in status.timeline)  # fmt: skip
     for old in status.timeline:
         if (old.event, old.object) == (line.event, line.object):
             if line.event != "Detected":
@@ -95,11 +102,14 @@ def _line(s: Situation, status: FailureDrillStatus, seen: Sighting) -> Iterator[
         case "Deleting" | "Gone":
             event = "Evicted" if seen.kind == "Deleting" else "Gone"
             fault = fault_of(status, seen.node, seen.at)
+            fault = fault or requeues.requeued_for(s, status, seen.plan)
             note = f"on node {seen.node}" if seen.node else ""
             yield said.entry(seen.at, event, fault=fault, about=seen.name, message=note)
         case "Bound" | "Running":
             event = "Replaced" if seen.kind == "Bound" else "Running"
             yield said.entry(seen.at, event, about=seen.name, message=f"on node {seen.node}")
+        case "Requeued" | "Readmitted":
+            yield from requeues.lines(s, status, seen)
 
 
 def _attributed(status: FailureDrillStatus) -> FailureDrillStatus:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from kfarm_api.layout import LABEL_FARM
 from kfarm_api.v1alpha1 import AcceleratorProfile, GPUFarm, Kind, NPUFarm, PlacementPlan
 
+from kfarm_operator.admission.kueue import WORKLOADS
+from kfarm_operator.admission.part import PAGE_OF_WORKLOADS
 from kfarm_operator.client import NODES, PODS, KubeClient
 from kfarm_operator.drills.delays import DelayMeter
 from kfarm_operator.drills.gather import DRILLS, Gatherer
@@ -23,6 +25,7 @@ from kfarm_operator.drills.views import (
     drill_pod,
     drill_view,
 )
+from kfarm_operator.drills.workloads import DrillWorkload, drill_workload
 from kfarm_operator.mirror import Cadence, Mirror
 from kfarm_operator.parts import Part, Shared, respecified
 from kfarm_operator.workqueue import WorkQueue
@@ -64,9 +67,14 @@ class DrillPart(Part):
                 "node": lambda pod: pod.node,
             },
         )  # fmt: skip
+        self._workloads: Mirror[DrillWorkload] = Mirror(
+            client, WORKLOADS, drill_workload, self._workload_seen, name="workloads-drills",
+            groups={"namespace": lambda workload: workload.namespace},
+            optional=True, cadence=cadence, limit=PAGE_OF_WORKLOADS,
+        )  # fmt: skip
         gatherer = Gatherer(
-            client, shared.index, self._drills, self._nodes, self._pods, self._recorder, settings,
-            self._meter, _now, asks_twin=predictor is not None,
+            client, shared.index, self._drills, self._nodes, self._pods, self._workloads,
+            self._recorder, settings, self._meter, _now, asks_twin=predictor is not None,
         )  # fmt: skip
         self.reconciler = DrillReconciler(
             client, gatherer, self._recorder, shared.threads, settings, predictor, _now
@@ -74,7 +82,7 @@ class DrillPart(Part):
         self.queue = WorkQueue[tuple[str, str]](self.reconciler.reconcile, name="drills")
         self.queues = (self.queue,)
         shared.instruments.read(lambda: drill_samples(self._drills.values(), _now()))
-        self.mirrors = (self._drills, self._nodes, self._pods)
+        self.mirrors = (self._drills, self._nodes, self._pods, self._workloads)
 
     def object_changed(self, before: Kind | None, after: Kind | None) -> None:
         """Enqueue the drills that a farm, a profile or a plan may concern."""
@@ -122,4 +130,10 @@ class DrillPart(Part):
             return
         self._meter.pod_changed(before, after)
         for key in self._recorder.pod_changed(before, after):
+            self.queue.add_threadsafe(key, SEEN_S)
+
+    def _workload_seen(self, before: DrillWorkload | None, after: DrillWorkload | None) -> None:
+        if before == after:
+            return
+        for key in self._recorder.workload_changed(before, after):
             self.queue.add_threadsafe(key, SEEN_S)

@@ -8,8 +8,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from kfarm_operator.drills.views import DrillNode, DrillPod, Sighting, SightingKind
+from kfarm_operator.drills.workloads import DrillWorkload
 
 Key = tuple[str, str]
 REMEMBERED = 20_000
@@ -65,7 +67,7 @@ class Recorder:
         with self._lock:
             keys = [key for key, one in self._watched.items() if one.farm == node.farm]
             for kind in _node_kinds(before, after):
-                self._note(keys, kind, node.name, node.name)
+                self._note(keys, kind, node.name, node=node.name)
         return keys
 
     def pod_changed(self, before: DrillPod | None, after: DrillPod | None) -> list[Key]:
@@ -80,13 +82,34 @@ class Recorder:
                 if key[0] == pod.namespace and pod.plan in one.plans
             ]
             for kind in _pod_kinds(before, after):
-                self._note(keys, kind, f"{pod.namespace}/{pod.name}", pod.node)
+                name = f"{pod.namespace}/{pod.name}"
+                self._note(keys, kind, name, node=pod.node, plan=pod.plan)
         return keys
 
-    def _note(self, keys: Sequence[Key], kind: SightingKind, name: str, node: str) -> None:
+    def workload_changed(
+        self, before: DrillWorkload | None, after: DrillWorkload | None
+    ) -> list[Key]:
+        """Take note of a Workload of Kueue; returns the drills that this concerns."""
+        workload = after or before
+        if workload is None:
+            return []
+        with self._lock:
+            keys = [
+                key
+                for key, one in self._watched.items()
+                if key[0] == workload.namespace and workload.plans & one.plans
+            ]
+            kind = _workload_kind(before, after)
+            if kind is not None:
+                was = before.hosts if before else frozenset()
+                self._note(keys, kind, workload.key, before=was, hosts=workload.hosts,
+                           note=workload.evicted)  # fmt: skip
+        return keys
+
+    def _note(self, keys: Sequence[Key], kind: SightingKind, name: str, **more: Any) -> None:
         for key in keys:
             self._watched[key].seen.append(
-                Sighting(next(self._numbers), self._clock(), kind, name, node)
+                Sighting(next(self._numbers), self._clock(), kind, name, **more)
             )
 
 
@@ -118,3 +141,15 @@ def _pod_kinds(before: DrillPod | None, after: DrillPod | None) -> list[Sighting
     if after.deleting and not (before and before.deleting):
         found.append("Deleting")
     return found
+
+
+def _workload_kind(
+    before: DrillWorkload | None, after: DrillWorkload | None
+) -> SightingKind | None:
+    """Whether Kueue took the admission back, gave one, or gave other nodes."""
+    if after is None or (before is not None and before.uid != after.uid):
+        return None
+    if after.evicted:
+        return None if before and before.evicted else "Requeued"
+    held = before.hosts if before and before.admitted and not before.evicted else frozenset()
+    return "Readmitted" if after.admitted and after.hosts != held else None

@@ -62,7 +62,7 @@ def build_request(s: Situation, around: Surroundings) -> DrillRequest:
         profiles=[s.profiles[name] for name in sorted(s.profiles)],
         plans=[plan for _, plan in sorted(s.plans.items()) if plan is not None],
         snapshot=_snapshot(s, around),
-        pods=[_pod(pod, around) for pod in sorted(running, key=lambda pod: pod.name)],
+        pods=[_pod(s, pod, around) for pod in sorted(running, key=lambda pod: pod.name)],
         targets=s.status.targets,
         measured=MeasuredDelays(
             verdict_s=[round(value, 3) for value in around.verdict_s],
@@ -72,10 +72,11 @@ def build_request(s: Situation, around: Surroundings) -> DrillRequest:
     )
 
 
-def _pod(pod: DrillPod, around: Surroundings) -> AskedPod:
+def _pod(s: Situation, pod: DrillPod, around: Surroundings) -> AskedPod:
     kind, _, name = pod.owner.partition("/")
     spec = (around.jobs.get(name) or {}).get("spec") or {} if kind == "Job" else {}
     policy = spec.get("podReplacementPolicy")
+    queued = next((one for one in s.workloads if one.owner == pod.owner), None)
     waits = policy == "Failed" or (policy is None and bool(spec.get("podFailurePolicy")))
     return AskedPod(
         plan=pod.plan,
@@ -86,6 +87,8 @@ def _pod(pod: DrillPod, around: Surroundings) -> AskedPod:
         replaced_when_gone=waits,
         job=name if kind == "Job" else "",
         backoff_per_index=spec.get("backoffLimitPerIndex") is not None,
+        kueue=queued.name if queued else "",
+        within=queued.within if queued else "",
     )
 
 

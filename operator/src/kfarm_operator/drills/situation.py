@@ -18,6 +18,7 @@ from kfarm_operator.drills.clock import read_moment
 from kfarm_operator.drills.journal import OPEN
 from kfarm_operator.drills.settings import DrillSettings
 from kfarm_operator.drills.views import DrillNode, DrillPod, DrillView, Lock, Sighting
+from kfarm_operator.drills.workloads import DrillWorkload
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Situation:
         Of the drill's farm, by name.
     pods
         Of the drill's plans.
+    workloads
+        What Kueue knows of the drill's plans.
     neighbours
         Pods of whatever plan or none, by the node that they stand on; for `Drain`.
     consent
@@ -58,6 +61,7 @@ class Situation:
     farm: Farm | None = None
     nodes: Mapping[str, DrillNode] = field(default_factory=dict)
     pods: Sequence[DrillPod] = ()
+    workloads: Sequence[DrillWorkload] = ()
     neighbours: Mapping[str, Sequence[DrillPod]] = field(default_factory=dict)
     plans: Mapping[str, PlacementPlan | None] = field(default_factory=dict)
     profiles: Mapping[str, AcceleratorProfile] = field(default_factory=dict)

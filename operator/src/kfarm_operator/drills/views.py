@@ -157,18 +157,35 @@ class Lock:
     stale: bool
 
 
-SightingKind = Literal["NodeDown", "NodeUp", "NodeMarked", "Deleting", "Gone", "Bound", "Running"]
+SightingKind = Literal[
+    "NodeDown", "NodeUp", "NodeMarked", "Deleting", "Gone", "Bound", "Running",
+    "Requeued", "Readmitted",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """Something that a watch brought: what, when, and on which node."""
+    """Something that a watch brought: what, when, and on which node.
+
+    Attributes
+    ----------
+    plan
+        Of a pod.
+    before, hosts
+        Of a Workload: the hosts that it was and is admitted to.
+    note
+        What its author says of it.
+    """
 
     number: int
     at: datetime
     kind: SightingKind
     name: str
     node: str = ""
+    plan: str = ""
+    before: frozenset[str] = frozenset()
+    hosts: frozenset[str] = frozenset()
+    note: str = ""
 
 
 def drill_node(body: JSON) -> DrillNode:

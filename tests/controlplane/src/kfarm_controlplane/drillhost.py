@@ -50,6 +50,8 @@ class DrillHost:
         Folder of the kfarm chart.
     work
         Folder for the operator's log, the file of processes and results.
+    kueue
+        Whether Kueue is installed.
     """
 
     def __init__(
@@ -58,7 +60,10 @@ class DrillHost:
         work: Path,
         options: Options = OPTIONS,
         limits: Mapping[str, str] = LIMITS,
+        *,
+        kueue: bool = False,
     ) -> None:
+        self._kueue = kueue
         self._chart, self._limits, self.work = chart, limits, work
         self.plane = ControlPlane(options)
         self.processes = work / "processes.json"
@@ -91,6 +96,8 @@ class DrillHost:
         self.work.mkdir(parents=True, exist_ok=True)
         self.plane.start()
         try:
+            if self._kueue:
+                self.plane.start_kueue()
             named = (f"drills.clusterName={CLUSTER_NAME}",)
             self._installation = install(self.plane, self._chart, values=named, drills=self._limits)
             self._operator = Operator(
