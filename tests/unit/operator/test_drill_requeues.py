@@ -91,6 +91,8 @@ def test_a_gang_that_is_requeued_takes_the_fault_with_all_its_pods() -> None:
         ("Replaced", "lost"), ("Replaced", "lost"),
     ]  # fmt: skip
     assert next(x for x in status.timeline if x.event == "Requeued").message == WHY
+    (again,) = (x for x in status.timeline if x.event == "Readmitted")
+    assert again.message == f"now on {node(4).name}, {node(5).name}"
     found = observed(status)
     assert (found["seconds_to_requeue"], found["seconds_to_readmit"]) == (
         Decimal("2.000"), Decimal("3.000"),

@@ -10,7 +10,12 @@ from kfarm_api.v1alpha1 import Kind
 
 from kfarm_operator.admission.checks import CheckReconciler
 from kfarm_operator.admission.decide import Answer, Release
-from kfarm_operator.admission.kueue import ADMISSION_CHECKS, RESOURCE_FLAVORS, WORKLOADS
+from kfarm_operator.admission.kueue import (
+    ADMISSION_CHECKS,
+    PAGE_OF_WORKLOADS,
+    RESOURCE_FLAVORS,
+    WORKLOADS,
+)
 from kfarm_operator.admission.reconcile import AdmissionReconciler, Mirrors
 from kfarm_operator.admission.views import (
     CheckView,
@@ -28,8 +33,6 @@ from kfarm_operator.views import NodeView, PodView
 from kfarm_operator.workqueue import WorkQueue
 
 SOON_S = 0.1
-PAGE_OF_WORKLOADS = 20
-"""Workloads may have 1.5 MB each, and a page is read whole."""
 
 
 class AdmissionPart(Part):

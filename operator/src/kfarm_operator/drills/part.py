@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from kfarm_api.layout import LABEL_FARM
 from kfarm_api.v1alpha1 import AcceleratorProfile, GPUFarm, Kind, NPUFarm, PlacementPlan
 
-from kfarm_operator.admission.kueue import WORKLOADS
-from kfarm_operator.admission.part import PAGE_OF_WORKLOADS
+from kfarm_operator.admission.kueue import PAGE_OF_WORKLOADS, WORKLOADS
 from kfarm_operator.client import NODES, PODS, KubeClient
 from kfarm_operator.drills.delays import DelayMeter
 from kfarm_operator.drills.gather import DRILLS, Gatherer

@@ -25,7 +25,7 @@ def lines(s: Situation, status: FailureDrillStatus, seen: Sighting) -> Iterator[
     if seen.kind == "Requeued":
         yield said.entry(seen.at, "Requeued", fault=fault, about=seen.name, message=seen.note)
     elif not seen.hosts & _struck(s):
-        new = sorted(seen.hosts - seen.before)
+        new = sorted(seen.hosts - seen.before or seen.hosts)
         more = f" and {len(new) - NAMED} more" if len(new) > NAMED else ""
         told = f"now on {', '.join(new[:NAMED])}{more}"
         yield said.entry(seen.at, "Readmitted", fault=fault, about=seen.name, message=told)
