@@ -14,6 +14,7 @@ from kfarm_api.drill_status import DrillMetric, FailureDrillStatus, TimelineEntr
 from kfarm_api.units import format_quantity, parse_decimal
 
 from kfarm_operator.drills import status as said
+from kfarm_operator.drills.away import at_work, has_runners, is_runners
 from kfarm_operator.drills.clock import read_moment
 from kfarm_operator.drills.situation import Situation
 from kfarm_operator.drills.views import DrillPod, Sighting
@@ -95,17 +96,18 @@ def _line(s: Situation, status: FailureDrillStatus, seen: Sighting) -> Iterator[
         case "Deleting" | "Gone":
             event = "Evicted" if seen.kind == "Deleting" else "Gone"
             fault = fault_of(status, seen.node, seen.at)
-            note = f"on node {seen.node}" if seen.node else ""
+            note = said.on_node(seen.node, seen.of) if seen.node else ""
             yield said.entry(seen.at, event, fault=fault, about=seen.name, message=note)
         case "Bound" | "Running":
             event = "Replaced" if seen.kind == "Bound" else "Running"
-            yield said.entry(seen.at, event, about=seen.name, message=f"on node {seen.node}")
+            note = said.on_node(seen.node, seen.of)
+            yield said.entry(seen.at, event, about=seen.name, message=note)
 
 
 def _attributed(status: FailureDrillStatus) -> FailureDrillStatus:
     """Name the fault of each successor: those that went first are replaced first."""
     timeline = list(status.timeline)
-    lost = _lost(timeline)
+    lost = lost_pods(timeline)
     names = {line.object for line in lost}
     changed = False
     for event in ("Replaced", "Running"):
@@ -118,7 +120,7 @@ def _attributed(status: FailureDrillStatus) -> FailureDrillStatus:
     return status.model_copy(update={"timeline": timeline}) if changed else status
 
 
-def _lost(timeline: list[TimelineEntry]) -> list[TimelineEntry]:
+def lost_pods(timeline: list[TimelineEntry]) -> list[TimelineEntry]:
     """The first line of each pod that was marked for deletion or went."""
     found: dict[str, TimelineEntry] = {}
     for line in timeline:
@@ -130,14 +132,13 @@ def _lost(timeline: list[TimelineEntry]) -> list[TimelineEntry]:
 def bad_nodes(s: Situation) -> frozenset[str]:
     """Nodes on which no pod of a plan is fine: not Ready, or under a fault."""
     struck = {
-        entry.name
-        for entry in s.open
-        if entry.changes and not _harmless(s, entry.fault, entry.kind)
+        entry.name for entry in s.open if entry.changes and not harmless(s, entry.fault, entry.kind)
     }
     return frozenset(struck) | {n.name for n in s.nodes.values() if n.ready != "True"}
 
 
-def _harmless(s: Situation, fault: str, kind: str) -> bool:
+def harmless(s: Situation, fault: str, kind: str) -> bool:
+    """Whether pods go on beside what a fault writes to a kind of object."""
     action = next((f.action for f in s.drill.spec.faults if f.name == fault), "")
     return kind == "Node" and (action in HEAT or action == "LinkFlap")
 
@@ -171,9 +172,14 @@ def _recoveries(s: Situation, status: FailureDrillStatus) -> FailureDrillStatus:
     done = {line.fault for line in status.timeline if line.event == "Recovered"}
     hit = {line.fault for line in status.timeline if line.event in ("Injected",) and line.fault}
     for fault in sorted(hit - done):
-        if not _struck_a_pod(status, fault) or _is_open(s, status, fault):
+        if is_runners(s, fault):
+            at = at_work(s, status, fault, _last_change(s, status))
+        elif _struck_a_pod(status, fault) and not _is_open(s, status, fault):
+            at = _drained_at(s, status, fault) or _last_change(s, status)
+        else:
             continue
-        at = _drained_at(s, status, fault) or _last_change(s, status)
+        if at is None:
+            continue
         line = said.entry(at, "Recovered", fault=fault, message="all pods of the plans run")
         status = status.model_copy(update={"timeline": said.told(status.timeline, line)})
     return status
@@ -224,7 +230,8 @@ def _last_change(s: Situation, status: FailureDrillStatus) -> datetime:
 
 def _extremes(s: Situation, status: FailureDrillStatus) -> FailureDrillStatus:
     """The largest and smallest counts so far, as they stand in the metrics."""
-    down = sum(s.nodes[n].ready != "True" for n in s.struck if n in s.nodes)
+    looked_at = frozenset(s.nodes) if has_runners(s) else s.struck
+    down = sum(s.nodes[n].ready != "True" for n in looked_at if n in s.nodes)
     healthy = sum(node.healthy for node in s.nodes.values() if node.cluster in s.clusters)
     pending = max(0, wanted_pods(s) - len(_alive(s)))
     status = _extreme(status, "nodes_down_max", down, up=True)

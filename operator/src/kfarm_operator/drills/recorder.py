@@ -80,13 +80,15 @@ class Recorder:
                 if key[0] == pod.namespace and pod.plan in one.plans
             ]
             for kind in _pod_kinds(before, after):
-                self._note(keys, kind, f"{pod.namespace}/{pod.name}", pod.node)
+                self._note(keys, kind, f"{pod.namespace}/{pod.name}", pod.node, pod.of)
         return keys
 
-    def _note(self, keys: Sequence[Key], kind: SightingKind, name: str, node: str) -> None:
+    def _note(
+        self, keys: Sequence[Key], kind: SightingKind, name: str, node: str, of: str = ""
+    ) -> None:
         for key in keys:
             self._watched[key].seen.append(
-                Sighting(next(self._numbers), self._clock(), kind, name, node)
+                Sighting(next(self._numbers), self._clock(), kind, name, node, of)
             )
 
 

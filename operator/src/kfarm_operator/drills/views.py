@@ -118,6 +118,11 @@ class DrillPod:
     gated: bool = False
 
     @property
+    def of(self) -> str:
+        """``PLAN/WORKLOAD``."""
+        return f"{self.plan}/{self.workload}"
+
+    @property
     def running(self) -> bool:
         """Whether it runs and is to stay."""
         return self.phase == "Running" and not self.deleting
@@ -162,13 +167,14 @@ SightingKind = Literal["NodeDown", "NodeUp", "NodeMarked", "Deleting", "Gone", "
 
 @dataclass(frozen=True)
 class Sighting:
-    """Something that a watch brought: what, when, and on which node."""
+    """Something that a watch brought: what, when, on which node, a pod of which PLAN/WORKLOAD."""
 
     number: int
     at: datetime
     kind: SightingKind
     name: str
     node: str = ""
+    of: str = ""
 
 
 def drill_node(body: JSON) -> DrillNode:
