@@ -98,6 +98,14 @@ def test_after_an_outage_as_long_as_the_grace_nodes_are_not_counted() -> None:
     assert any("nodes are not counted" in text for text in long.warnings)
 
 
+def test_nodes_that_are_down_anyway_are_counted_while_the_runner_acts() -> None:
+    one = asked(OUTAGE)
+    nodes = [node.model_copy(update={"uid": node.name}) for node in one.snapshot.nodes]
+    nodes[-1] = nodes[-1].model_copy(update={"ready": False})
+    sick = one.model_copy(update={"snapshot": one.snapshot.model_copy(update={"nodes": nodes})})
+    assert figures(predict(sick))["nodes_down_max"] == (1, 1, 1)
+
+
 def test_pods_that_are_out_are_waited_for_as_well() -> None:
     """A drain at the beginning; its successor is held up until the operator is back."""
     drained = fault("Drain", duration="60s")

@@ -195,7 +195,7 @@ class _Measure:
             )
             return
         if down or self._shown():
-            found.keep("nodes_down_max", most_at_once(down, futures))
+            found.keep("nodes_down_max", most_at_once(down, futures) + self._down_before())
         if self._targets():
             worst = most_at_once(down + marked, futures)
             found.keep("healthy_nodes_min", np.maximum(self._healthy() - worst, 0.0))
@@ -212,6 +212,11 @@ class _Measure:
     def _shown(self) -> bool:
         """Whether nodes are looked at: those of the targets, or all while the runner acts."""
         return bool(self._targets()) or bool(self.played.away)
+
+    def _down_before(self) -> float:
+        """Nodes that are not Ready whatever the drill does; of its targets none is."""
+        nodes = self.request.snapshot.nodes if self.played.away else []
+        return float(sum(bool(node.uid) and not node.ready for node in nodes))
 
     def _waiting(self) -> list[Spell]:
         """Pods of a first roll-out: all of them wait until its last one runs."""
