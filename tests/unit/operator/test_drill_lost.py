@@ -155,9 +155,13 @@ def test_a_successor_that_is_struck_as_well_is_succeeded_in_turn() -> None:
     assert seconds_lost(s, 32) == pytest.approx(20 + 40, abs=0.1)
 
 
-def test_a_link_that_flaps_costs_nothing() -> None:
-    s = scene([struck(FIRST, 10, 300)], [pod("a")], [], action="LinkFlap", device=None)
+def test_a_link_that_flaps_costs_nothing_and_nothing_recovers_from_it() -> None:
+    whole = [pod(f"p{index}", node(index).name) for index in range(4)]
+    s = scene([struck(FIRST, 10, 300)], whole, [], action="LinkFlap", device=None)
     assert lost_hours(s) == 0
+    assert "seconds_to_recover" not in observed(observe(s))
+    ill = scene([struck(FIRST, 10, 300)], whole, [])
+    assert "seconds_to_recover" in observed(observe(ill))
 
 
 def test_a_pod_that_leaves_once_its_node_is_well_was_not_lost_by_the_fault() -> None:

@@ -174,7 +174,7 @@ def _recoveries(s: Situation, status: FailureDrillStatus) -> FailureDrillStatus:
     for fault in sorted(hit - done):
         if is_runners(s, fault):
             at = at_work(s, status, fault, _last_change(s, status))
-        elif _struck_a_pod(status, fault) and not _is_open(s, status, fault):
+        elif _struck_a_pod(s, status, fault) and not _is_open(s, status, fault):
             at = _drained_at(s, status, fault) or _last_change(s, status)
         else:
             continue
@@ -191,11 +191,15 @@ def pods_of(line: TimelineEntry) -> int | None:
     return int(count) if rest.startswith("pods of the plans") and count.isdecimal() else None
 
 
-def _struck_a_pod(status: FailureDrillStatus, fault: str) -> bool:
-    return any(
+def _struck_a_pod(s: Situation, status: FailureDrillStatus, fault: str) -> bool:
+    """Whether a pod was hit that did not just go on, as beside a link that flaps."""
+    stood = any(
         line.event == "Injected" and line.fault == fault and pods_of(line)
         for line in status.timeline
     )
+    left = any(line.event == "Evicted" and line.fault == fault for line in status.timeline)
+    hurt = any(e.fault == fault and not harmless(s, fault, e.kind) for e in status.journal)
+    return stood and (left or hurt)
 
 
 def _is_open(s: Situation, status: FailureDrillStatus, fault: str) -> bool:
