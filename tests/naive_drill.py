@@ -296,3 +296,65 @@ class NaiveCluster:
         """New pods in place of these."""
         for pod in pods:
             pod.created = self.now
+
+
+@dataclass
+class NaiveRollout:
+    """A plan that is rolled out while API server or operator are away, one future, step by step.
+
+    Attributes
+    ----------
+    away
+        Faults of the runner: name, action, begin, duration [s].
+    event
+        How far the plan is at time 0: ``Simulating``, ``Approved``, ``Releasing``, ``Running``.
+    """
+
+    luck: Callable[[str, float, float], float]
+    plan: str
+    slots: list[str]
+    event: str
+    away: list[tuple[str, str, float, float]]
+    operator_start: float
+
+    def quick(self, name: str, low: float, high: float) -> float:
+        """Mostly near the lower."""
+        return low + (high - low) * self.luck(name, 0.0, 1.0) ** 4
+
+    def back(self, name: str, action: str, begin: float, lasts: float) -> float:
+        """When both are at work again."""
+        now = begin
+        if action == "OperatorKill":
+            takes = self.operator_start * self.luck(f"operator/{name}", 0.9, 1.3)
+            while now == begin or now < begin + lasts - 1e-9:
+                now += takes
+        else:
+            pause, hung = 0.2, begin + 5.0
+            while hung <= begin + lasts:
+                pause, hung = min(2.0 * pause, 30.0), hung + 5.0
+            now = begin + lasts + self.quick(f"return/{name}", 0.0, pause)
+        return now + self.quick(f"back/{name}", 0.005, 0.4)
+
+    def run(self) -> float:
+        """When the last pod runs; 0 where none waits."""
+        verdict = self.quick(f"first-verdict/{self.plan}", 0.26, 10.6)
+        write = self.quick(f"release/{self.plan}", 0.005, 0.4)
+        judging = self.event == "Simulating"
+        due = (verdict if judging else 0.0) + write
+        for name, action, begin, lasts in sorted(self.away, key=lambda one: one[2]):
+            back = self.back(name, action, begin, lasts)
+            if begin <= due < back:
+                again = verdict if judging else 0.0
+                if judging and action == "ApiOutage":
+                    again *= self.luck(f"left/{name}/{self.plan}", 0.0, 1.0)
+                due = back + again + write
+        waiting = len(self.slots)
+        if self.event == "Releasing":
+            waiting = math.floor(self.luck(f"waiting/{self.plan}", 0.0, 1.0) * waiting)
+        if self.event == "Running" or not waiting:
+            return 0.0
+        rate = self.luck(f"rate/{self.plan}", 50.0, 100.0)
+        slowest = max(self.quick(f"start/{slot}", 0.02, 0.5) for slot in self.slots)
+        for _ in range(waiting):
+            due += 1.0 / rate
+        return due + slowest

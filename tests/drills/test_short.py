@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from drills_ground import LIBRARY, Body, bodies, resized
 from kfarm_controlplane.drillhost import DrillHost
@@ -35,6 +37,12 @@ def _events(drill: Body) -> set[str]:
 def _observed(drill: Body, name: str) -> float:
     found = {metric["name"]: metric for metric in drill["status"]["metrics"]}
     return float(found[name]["observed"])
+
+
+def _predicted(drill: Body, name: str) -> tuple[float, float]:
+    """Bounds of the interval."""
+    found = {metric["name"]: metric for metric in drill["status"]["metrics"]}
+    return float(found[name]["low"]), float(found[name]["high"])
 
 
 def _nodes_of(host: DrillHost, plan: str) -> dict[str, str]:
@@ -70,6 +78,9 @@ def test_a_gpu_falls_off_the_bus_and_its_pod_moves(small_host: DrillHost, tmp_pa
     assert drill["status"]["verdict"] == "Passed"
     assert {"Injected", "Detected", "Evicted", "Recovered", "Restored"} <= _events(drill)
     assert _observed(drill, "pods_affected") == 1
+    gang = 4 * 8
+    hours = gang * _observed(drill, "seconds_to_recover") / 3600
+    assert _observed(drill, "lost_accelerator_hours") == pytest.approx(hours, abs=0.002)
     _assert_undone(drill, text)
     after = _nodes_of(small_host, "train")
     (ill,) = drill["status"]["targets"][0]["nodes"]
@@ -127,7 +138,17 @@ def test_the_operator_is_killed_and_each_pod_is_released_once(
     assert drill["status"]["verdict"] == "Passed"
     assert small_host.restarts > restarts
     begun = drill["metadata"]["annotations"]["drill.kfarm.dev/runner.kill"]
-    assert all(part.endswith("Z") for part in begun.split("/"))
+    since, until = (datetime.fromisoformat(part) for part in begun.split("/"))
+    killed_s = (until - since).total_seconds()
+    took_s = _observed(drill, "seconds_to_recover")
+    assert 3 <= killed_s <= took_s < 60
+    assert _predicted(drill, "seconds_to_recover")[0] >= 3
+    assert _observed(drill, "pods_pending_max") == 6
+    assert _predicted(drill, "pods_pending_max") == (6, 6)
+    assert (_observed(drill, "nodes_down_max"), _predicted(drill, "nodes_down_max")) == (0, (0, 0))
+    # seen by an operator that began to work after the last kill
+    (line,) = (x for x in drill["status"]["timeline"] if x["event"] == "Recovered")
+    assert datetime.fromisoformat(line["at"]) >= until
     _assert_undone(drill, text)
 
 

@@ -77,12 +77,12 @@ def test_a_gang_that_is_requeued_takes_the_fault_with_all_its_pods() -> None:
     early, requeued, back = seen
     leaving = [
         Sighting(90 + n, NOW + timedelta(seconds=2, milliseconds=5 * n), "Deleting", f"ns/p{n}",
-                 node=node(n).name, plan="train")
+                 node=node(n).name, of="train/w")
         for n in range(2)
     ]  # fmt: skip
     coming = [
         Sighting(95 + n, NOW + timedelta(seconds=4 + n), "Bound", f"ns/q{n}", node=node(4 + n).name,
-                 plan="train")
+                 of="train/w")
         for n in range(2)
     ]  # fmt: skip
     status = observe(sight((early, requeued, *leaving, back, *coming), struck()))
@@ -105,7 +105,7 @@ def test_what_no_fault_struck_is_not_the_drills() -> None:
     away = replace(elsewhere, evicted="Preempted", admitted=False)
     status = observe(sight(recorded(elsewhere, away), struck()))
     assert lines(status) == []
-    other = Sighting(1, NOW, "Deleting", "ns/p9", node=node(5).name, plan="train")
+    other = Sighting(1, NOW, "Deleting", "ns/p9", node=node(5).name, of="train/w")
     assert lines(observe(sight((other,), struck()))) == [("Evicted", None)]
 
 

@@ -347,5 +347,5 @@ def test_the_operators_pods_are_deleted_again_and_again(docker: Docker) -> None:
     driver.keep(KILL)
     driver.end(KILL)
     assert len(kills) == 2
-    with pytest.raises(DriverError, match="no pod of the operator"):
+    with pytest.raises(DriverError, match="no ready pod of the operator"):
         docker.driver(kill=lambda: 0).begin(KILL)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 from drills_ground import LIBRARY, bodies
+from kfarm_api.drill_marks import ANNOTATION_COMING
 from kfarm_controlplane.drillhost import LIMITS
 from kfarm_controlplane.drillrecord import row
 from kfarm_operator.drillrun.files import DrillFiles, read_drill
@@ -51,6 +53,13 @@ def test_each_is_dry_has_a_runbook_and_stands_on_its_ground(path: Path) -> None:
     assert set(spec.plans) <= {name for one in grounds if one.exists() for name in _plans(one)}
     chosen = {f.selector.plan for f in spec.faults if f.selector and f.selector.plan}
     assert chosen <= set(spec.plans)
+
+
+@pytest.mark.parametrize("path", DRILLS, **NAMED)
+def test_plans_that_come_later_are_noted_for_the_prediction(path: Path) -> None:
+    noted = json.loads(read_drill([path]).drill.metadata.annotations.get(ANNOTATION_COMING, "[]"))
+    assert noted == [body for body in bodies(path) if body["kind"] == "PlacementPlan"]
+    assert {body["metadata"]["name"] for body in noted} == _plans(path)
 
 
 @pytest.mark.parametrize("path", DRILLS, **NAMED)

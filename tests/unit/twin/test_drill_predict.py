@@ -156,7 +156,10 @@ def test_the_operator_away_holds_up_verdicts() -> None:
     lost = fault("Drain", duration="60s")
     away = {"name": "away", "action": "OperatorKill", "duration": "60s"}
     assert play(lost)["seconds_to_replace"] < 15
-    assert play(lost, away)["seconds_to_replace"] == pytest.approx(60, abs=0.5)
+    delays = {"operatorStart": "70s", "toleration": "30s"}
+    assert play(lost, away, delays=delays)["seconds_to_replace"] == pytest.approx(77, abs=15)
+    soon = {"operatorStart": "2s", "toleration": "30s"}
+    assert 60 <= play(lost, away, delays=soon)["seconds_to_replace"] < 63.5
 
 
 def test_crews_that_are_away_make_repairs_wait() -> None:
@@ -277,10 +280,10 @@ def test_a_pod_on_a_node_that_the_farm_has_not_is_refused() -> None:
         predict(asked.model_copy(update={"pods": [strange]}))
 
 
-def test_a_drill_that_only_the_runner_does_predicts_no_seconds() -> None:
-    away = {"name": "f", "action": "ApiOutage", "duration": "60s"}
-    found = predict(DrillRequest(**{**dict(request(fault())), "drill": drill(away), "targets": []}))
-    assert not [m for m in found.metrics if m.name.startswith("seconds")]
+def test_a_drill_of_the_runner_without_plans_predicts_no_seconds() -> None:
+    away = {"name": "f", "action": "ApiOutage", "duration": "10s"}
+    asked = {**dict(request(fault())), "drill": drill(away), "targets": [], "plans": [], "pods": []}
+    assert [m.name for m in predict(DrillRequest(**asked)).metrics] == ["nodes_down_max"]
 
 
 def test_without_plans_nodes_are_counted_and_pods_are_not() -> None:

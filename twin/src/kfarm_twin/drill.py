@@ -11,6 +11,7 @@ from kfarm_api.drill import HEAT, RUNNER_ONLY, DrillFault, Flapping
 from kfarm_api.drill_status import DrillMetric, PredictedEffect
 from kfarm_api.units import parse_quantity
 
+from kfarm_twin.drill_away import absences, arrivals, hold_up, nodes_are_missed, told
 from kfarm_twin.drill_cluster import ClusterClock, Departure, NodeTimes, Wave
 from kfarm_twin.drill_delays import Delays, Draws
 from kfarm_twin.drill_floor import Floor, PlanFloor
@@ -57,7 +58,11 @@ class _Drill:
         self.delays = Delays.of(self.spec.delays, request.measured)
         self.floor = Floor(request)
         self.warnings = list(self.floor.warnings)
-        self.assumptions = self.delays.told()
+        self.away = absences(request, self.delays, self.draws)
+        self.assumptions = [
+            *self.delays.told(),
+            *told(self.away, self.delays, coming=bool(request.coming)),
+        ]
         nodes = request.snapshot.nodes
         self.clock = ClusterClock(
             self.delays,
@@ -79,7 +84,7 @@ class _Drill:
         )
         times = self.clock.node_times(waves)
         out = self._departures(waves, times)
-        self._hold_up([one.departure for one in out])
+        hold_up(self.away, [one.departure for one in out])
         played = Played(
             self.request,
             self.targets,
@@ -88,6 +93,9 @@ class _Drill:
             times,
             out,
             self.heats or [self.heat],
+            self.away,
+            arrivals(self.request, self.floor, self.away, self.delays, self.draws),
+            nodes_missed=nodes_are_missed(self.away, self.delays),
         )
         return self._conclude(measure(played), played.end)
 
@@ -245,18 +253,6 @@ class _Drill:
             back = np.stack([one.node.ready for one in mine]).max(axis=0)
             for one in mine:
                 one.departure.waits = back
-
-    def _hold_up(self, departures: list[Departure]) -> None:
-        """No verdict and no binding while the API server or the operator is away."""
-        for fault in self.spec.faults:
-            if fault.action not in RUNNER_ONLY:
-                continue
-            start = seconds(fault.at)
-            end = start + seconds(fault.duration)
-            for one in departures:
-                held = (one.replaced > start) & (one.replaced < end)
-                late = np.where(held, end - one.replaced, 0.0)
-                one.replaced, one.running = one.replaced + late, one.running + late
 
     def _conclude(self, found: Found, end: float) -> DrillPrediction:
         metrics: list[DrillMetric] = []

@@ -60,6 +60,28 @@ development runs)."""
 POD_START_S = (0.02, 0.5)
 """From release to Running, by the same law (assumption, after 0.02 to 0.1 s on KWOK; real images
 take longer: state `podStart`)."""
+FIRST_VERDICT_S = (0.26, 10.6)
+"""From a plan to its first verdict, by the same law: alone on a warm operator, and the median of
+100 plans at once (docs/architecture.md, Speed; `bench/operations.py`)."""
+RELEASE_RATE = (50.0, 100.0)
+"""Pods a second from release to binding in a roll-out: the scheduler's client sends 50 requests a
+second by default (clientConnection.qps); 255 pods took 2.5 s (docs/architecture.md, Speed)."""
+OPERATOR_START_S = (3.0, 60.0)
+"""From a kill until the operator works, where not stated, by the law of `WATCH_S`: a pod is made,
+Python and the twin's server start, everything is listed (assumption; 60 s with an image that has to
+be pulled)."""
+START_SPREAD = (0.9, 1.3)
+"""A start differs by so much from the one that is stated: it shares its cores with all that goes on
+(assumption)."""
+HANG_S = 5.0
+"""A connection to an API server that is silent is given up after that (client.py, connect; TLS
+handshakes of client-go after 10 s); what was sent on an open one waits for 30 s."""
+RETRY_S = 0.2
+"""First pause of the operator's mirrors after that, doubled each time (mirror.py, _run). Reflectors
+of client-go pause 0.8 s and more, once their connection is lost: after 45 s of silence
+(tools/cache/reflector.go; util/net/http.go, ReadIdleTimeout and PingTimeout)."""
+RETRY_MOST_S = 30.0
+"""(mirror.py, _run; client-go, tools/cache/reflector.go)"""
 
 
 @dataclass(frozen=True)
@@ -70,8 +92,10 @@ class Delays:
     ----------
     eviction_rate
         Nodes tainted a second.
-    verdict, pod_start
+    verdict, pod_start, operator_start
         One figure: that; several: one of them by chance; two in a `range`: between them.
+    api_return
+        None: not stated.
     """
 
     period: float
@@ -84,12 +108,16 @@ class Delays:
     pod_start: tuple[float, ...]
     verdict_assumed: bool
     pod_start_assumed: bool
+    operator_start: tuple[float, ...] = OPERATOR_START_S
+    operator_start_assumed: bool = True
+    api_return: float | None = None
 
     @classmethod
     def of(cls, stated: ClusterDelays, measured: MeasuredDelays) -> Delays:
         """As the drill states them, else as measured, else as assumed."""
         verdict, verdict_assumed = _samples(stated.verdict, measured.verdict_s, VERDICT_S)
         start, start_assumed = _samples(stated.pod_start, measured.pod_start_s, POD_START_S)
+        operator, operator_assumed = _samples(stated.operator_start, (), OPERATOR_START_S)
         return cls(
             period=_seconds(stated.node_monitor_period),
             grace=_seconds(stated.node_monitor_grace_period),
@@ -101,6 +129,9 @@ class Delays:
             pod_start=start,
             verdict_assumed=verdict_assumed,
             pod_start_assumed=start_assumed,
+            operator_start=operator,
+            operator_start_assumed=operator_assumed,
+            api_return=None if stated.api_return is None else _seconds(stated.api_return),
         )
 
     def told(self) -> list[str]:

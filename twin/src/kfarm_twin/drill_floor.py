@@ -72,7 +72,7 @@ class Floor:
         found = PlanFloor(plan, model, np.full(len(model.slot_workload), -1, np.int64), [])
         found.pods = [None] * len(found.slot_node)
         mine = [pod for pod in request.pods if pod.plan == plan.metadata.name]
-        if mine or request.pods:
+        if mine or (request.pods and found.name not in request.coming):
             self._seat(found, mine)
         elif not self._from_status(found):
             self._make_up(found)

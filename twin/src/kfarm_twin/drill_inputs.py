@@ -66,6 +66,7 @@ def drill_request(
         profiles=inputs.profiles(),
         plans=_plans(inputs, document, drill),
         snapshot=snapshot or synthetic_snapshot([farm]),
+        coming=_coming(inputs, document, drill),
     )
     try:
         return _with_targets(request, document)
@@ -99,6 +100,18 @@ def _plans(inputs: Inputs, document: Document, drill: FailureDrill) -> list[Plac
     return [known[name] for name in drill.spec.plans]
 
 
+def _coming(inputs: Inputs, document: Document, drill: FailureDrill) -> list[str]:
+    """Plans that stand after the drill in its file: kfarm drill run applies them while it is on."""
+    return [
+        plan.metadata.name
+        for place, plan in inputs.plans()
+        if place.file == document.file
+        and place.index > document.index
+        and plan.metadata.name in drill.spec.plans
+        and plan.metadata.namespace == drill.metadata.namespace
+    ]
+
+
 def _with_targets(request: DrillRequest, document: Document) -> tuple[DrillRequest, list[str]]:
     spec = request.drill.spec
     floor = Floor(request)
@@ -120,8 +133,8 @@ def _with_targets(request: DrillRequest, document: Document) -> tuple[DrillReque
     broken = beyond(reach, limits.max_nodes, limits.max_percent, limits.domains)
     notes = [f"the drill would be refused: {broken}"] if broken else []
     notes += [
-        f"fault {fault.name}: {fault.action} is done by kfarm drill run; the twin only holds up"
-        " verdicts meanwhile"
+        f"fault {fault.name}: {fault.action} is done by kfarm drill run; the twin holds up"
+        " verdicts and bindings until it is over"
         for fault in spec.faults
         if fault.action in RUNNER_ONLY
     ]

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from kfarm_api.drill import RUNNER_ONLY, DrillFault
+from kfarm_api.drill import RUNNER_ONLY, TWIN_ONLY, DrillFault
 from kfarm_api.drill_status import FaultTargets
 from kfarm_api.units import parse_duration_ns
 
 from kfarm_twin.arrays import Floats
 from kfarm_twin.compile import cluster_refs
+from kfarm_twin.drill_away import Absence, Arrival
 from kfarm_twin.drill_cluster import Departure, NodeTimes
 from kfarm_twin.drill_delays import Draws
 from kfarm_twin.drill_floor import Floor, PlanFloor
@@ -59,7 +60,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Played:
-    """The futures of a drill: times of its nodes, pods that are out, heat."""
+    """The futures of a drill: times of its nodes, pods that are out, heat.
+
+    Attributes
+    ----------
+    away, arrivals
+        What the runner does, and plans that are rolled out meanwhile.
+    nodes_missed
+        Whether nodes may be missed although nothing is wrong with them.
+    """
 
     request: DrillRequest
     targets: Mapping[str, FaultTargets]
@@ -68,6 +77,9 @@ class Played:
     times: list[NodeTimes]
     out: list[Out]
     heats: Sequence[Mapping[str, HeatOutcome]]
+    away: Sequence[Absence] = ()
+    arrivals: Sequence[Arrival] = ()
+    nodes_missed: bool = False
 
     @property
     def end(self) -> float:
@@ -119,7 +131,7 @@ class _Measure:
                 ("", "Gone", latest([one.gone for one in gone], since)),
                 ("seconds_to_replace", "Replaced", latest([one.replaced for one in gone], since)),
                 ("", "Running", latest([one.running for one in gone], since)),
-                ("seconds_to_recover", "Recovered", self._recovered(mine, since)),
+                ("seconds_to_recover", "Recovered", self._recovered(fault, mine, since)),
             )
             for name, event, values in rows:
                 if values is None:
@@ -133,9 +145,19 @@ class _Measure:
         for name, values_of in parts.items():
             found.keep(name, largest(values_of))
 
-    def _recovered(self, out: list[Out], since: float) -> Floats | None:
-        """Until successors run, or the node of those that stayed is Ready again."""
+    def _recovered(self, fault: DrillFault, out: list[Out], since: float) -> Floats | None:
+        """Until successors run, or the node of those that stayed is Ready again.
+
+        After a fault of the runner: until API server and operator are at work and all pods run.
+        """
         ends = [end for one in out for end in (self._pod_end(one),) if end is not None]
+        if fault.action in RUNNER_ONLY and self.floor.plans:
+            (back,) = (one.back for one in self.played.away if one.fault.name == fault.name)
+            ends = [back, *(one.running for one in self.played.arrivals)]
+            ends += [
+                np.where(spell.start < back, spell.end, -np.inf)
+                for spell in self._pod_spells(self.played.out, seen=False)
+            ]
         return all_back(ends, since, self.played.end)
 
     @staticmethod
@@ -159,15 +181,51 @@ class _Measure:
         futures, times, out = self.draws.futures, self.played.times, self.played.out
         down = [Spell(one.name, one.missed, one.up) for one in times if one.wave.kind == "Down"]
         marked = [_marked(one) for one in times if one.wave.kind != "Down"]
+        struck = any(fault.action not in RUNNER_ONLY for fault in self.spec.faults)
         if self.floor.plans:
+            pending = self._pod_spells(out, seen=True) + self._waiting()
+            found.keep("pods_pending_max", most_at_once(pending, futures))
+        if self.floor.plans and struck:
             found.keep("pods_affected", np.full(futures, float(len(out))))
-            found.keep("pods_pending_max", most_at_once(self._pod_spells(out, seen=True), futures))
             found.keep("lost_accelerator_hours", self._lost_hours(out))
-        if down:
-            found.keep("nodes_down_max", most_at_once(down, futures))
-        if down or marked:
+        if self.played.nodes_missed:
+            found.warnings.append(
+                "nodes are not counted: after an outage as long as the grace period of their"
+                " heartbeats all may be missed, or none"
+            )
+            return
+        if down or self._shown():
+            found.keep("nodes_down_max", most_at_once(down, futures) + self._down_before())
+        if self._targets():
             worst = most_at_once(down + marked, futures)
             found.keep("healthy_nodes_min", np.maximum(self._healthy() - worst, 0.0))
+
+    def _targets(self) -> set[str]:
+        """Nodes that faults may strike in the cluster."""
+        return {
+            name
+            for fault in self.spec.faults
+            if fault.action not in TWIN_ONLY
+            for name in self._nodes(fault)
+        }
+
+    def _shown(self) -> bool:
+        """Whether nodes are looked at: those of the targets, or all while the runner acts."""
+        return bool(self._targets()) or bool(self.played.away)
+
+    def _down_before(self) -> float:
+        """Nodes that are not Ready whatever the drill does; of its targets none is."""
+        nodes = self.request.snapshot.nodes if self.played.away else []
+        return float(sum(bool(node.uid) and not node.ready for node in nodes))
+
+    def _waiting(self) -> list[Spell]:
+        """Pods of a first roll-out: all of them wait until its last one runs."""
+        before = np.full(self.draws.futures, -1.0)
+        return [
+            Spell(f"{one.plan}\0{pod}", before, np.maximum(one.running, 0.0))
+            for one in self.played.arrivals
+            for pod in range(one.pods)
+        ]
 
     def _healthy(self) -> float:
         """Nodes of the targets' clusters that are fit before the drill."""

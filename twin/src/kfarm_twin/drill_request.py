@@ -82,6 +82,8 @@ class DrillRequest(Strict):
         Running pods of `plans`; none: as the plans' statuses place them, else as the twin would.
     targets
         As `kfarm_api.drill_targets.choose` found them.
+    coming
+        Those of `plans` that are rolled out for the first time while the drill is on.
     """
 
     drill: FailureDrill
@@ -92,6 +94,7 @@ class DrillRequest(Strict):
     pods: list[DrillPod] = Field(default_factory=list)
     targets: list[FaultTargets] = Field(default_factory=list)
     measured: MeasuredDelays = Field(default_factory=MeasuredDelays)
+    coming: list[str] = Field(default_factory=list)
 
     def digest(self) -> str:
         """Digest of the specs, the snapshot, pods, targets and delays; statuses are left out."""
@@ -122,6 +125,7 @@ class DrillRequest(Strict):
                 ),
                 "targets": [one.model_dump(mode="json") for one in self.targets],
                 "measured": self.measured.model_dump(mode="json"),
+                "coming": sorted(self.coming),
             }
         )
 

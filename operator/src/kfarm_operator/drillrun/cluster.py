@@ -151,13 +151,18 @@ class DrillCluster:
 
 
 def operator_killer(client: KubeClient, namespace: str) -> Callable[[], int]:
-    """Deletes the operator's pods without grace; returns how many."""
+    """Deletes the operator's pods that are ready, without grace; returns how many.
+
+    One that is not ready yet is let come back first: it is killed whenever it has.
+    """
 
     def kill() -> int:
         count = 0
         for body in client.items(PODS, labelSelector=OPERATOR_PODS):
             meta: dict[str, Any] = body["metadata"]
             if meta["namespace"] != namespace or meta.get("deletionTimestamp"):
+                continue
+            if not _is_ready(body):
                 continue
             with contextlib.suppress(ApiError):  # gone already, or its deletion is asked for again
                 client.delete(
@@ -167,6 +172,11 @@ def operator_killer(client: KubeClient, namespace: str) -> Callable[[], int]:
         return count
 
     return kill
+
+
+def _is_ready(pod: Body) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
 
 
 def as_drill(body: Body) -> FailureDrill:

@@ -6,12 +6,14 @@ once it runs. The comment at the head of the drill's file is its runbook.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kfarm_api.drill import FailureDrill
+from kfarm_api.drill_marks import ANNOTATION_COMING
 from kfarm_api.parse import InvalidObject, as_stored, parse, show
 from kfarm_twin.manifest_text import read_text
 
@@ -22,6 +24,8 @@ from kfarm_operator.drillrun.errors import BadInput
 Body = dict[str, Any]
 ANNOTATION_RUNBOOK = "kfarm.dev/runbook"
 MAX_RUNBOOK = 8192
+MAX_COMING = 128 << 10
+"""All annotations of an object together may have 256 KiB."""
 _OURS = "kfarm.dev/v1alpha1"
 _KUEUE = f"{KUEUE_GROUP}/{KUEUE_VERSION}"
 KINDS: dict[tuple[str, str], tuple[Resource, bool]] = {
@@ -157,7 +161,8 @@ def read_drill(paths: Sequence[Path]) -> DrillFiles:
     if problems:
         raise BadInput("\n".join(problems))
     at, item, runbook = found[0]
-    body = _annotated(item.body, runbook)
+    notes = {ANNOTATION_RUNBOOK: runbook, ANNOTATION_COMING: _coming(items[at:])}
+    body = _annotated(item.body, {key: text for key, text in notes.items() if text})
     return DrillFiles(_drill(body, item.where), body, tuple(items[:at]), tuple(items[at:]), runbook)
 
 
@@ -218,11 +223,21 @@ def _drill(body: Body, where: str) -> FailureDrill:
     return drill
 
 
-def _annotated(body: Body, runbook: str) -> Body:
+def _coming(items: Sequence[Item]) -> str:
+    """Plans that are applied while the drill is on, for a prediction that is made before.
+
+    Without them, and where they are too long for an annotation, it leaves them out.
+    """
+    plans = [item.body for item in items if item.body["kind"] == "PlacementPlan"]
+    text = json.dumps(plans, ensure_ascii=False, separators=(",", ":")) if plans else ""
+    return text if len(text.encode()) <= MAX_COMING else ""
+
+
+def _annotated(body: Body, notes: Mapping[str, str]) -> Body:
     metadata = body.get("metadata")
-    if not runbook or not isinstance(metadata, Mapping):
+    if not notes or not isinstance(metadata, Mapping):
         return body
-    annotations = {ANNOTATION_RUNBOOK: runbook, **(metadata.get("annotations") or {})}
+    annotations = {**notes, **(metadata.get("annotations") or {})}
     return {**body, "metadata": {**metadata, "annotations": annotations}}
 
 

@@ -55,7 +55,9 @@ class KindDriver:
         """Do it; the guard that undoes it is started first."""
         if act.action == "OperatorKill":
             if not self.kill_operator():
-                raise DriverError(f"fault {act.fault}: no pod of the operator was found to kill")
+                raise DriverError(
+                    f"fault {act.fault}: no ready pod of the operator was found to kill"
+                )
             return
         way = "pause" if act.action == "ApiOutage" else self.node_action
         pairs = [

@@ -17,6 +17,7 @@ from kfarm_api.drill_status import (
 from kfarm_api.units import format_quantity, parse_decimal
 
 from kfarm_operator.drills.clock import read_moment
+from kfarm_operator.drills.lost import METRIC, lost_hours
 from kfarm_operator.drills.observe import pods_of, unit_of, whole
 from kfarm_operator.drills.situation import Situation
 
@@ -72,6 +73,9 @@ def _heat_since(status: FailureDrillStatus) -> dict[str, datetime]:
 def measured(s: Situation) -> list[DrillMetric]:
     """All metrics: those predicted, in their order, with what was observed; then the others."""
     values = observed(s.status)
+    lost = lost_hours(s)
+    if lost is not None:
+        values[METRIC] = lost
     known = {one.name: one for one in s.status.metrics}
     names = [*known, *(name for name in values if name not in known)]
     return [

@@ -15,6 +15,7 @@ from kfarm_api.units import format_quantity, parse_decimal
 
 from kfarm_operator.drills import requeues
 from kfarm_operator.drills import status as said
+from kfarm_operator.drills.away import at_work, has_runners, is_runners
 from kfarm_operator.drills.clock import read_moment
 from kfarm_operator.drills.situation import Situation
 from kfarm_operator.drills.views import DrillPod, Sighting
@@ -102,12 +103,13 @@ def _line(s: Situation, status: FailureDrillStatus, seen: Sighting) -> Iterator[
         case "Deleting" | "Gone":
             event = "Evicted" if seen.kind == "Deleting" else "Gone"
             fault = fault_of(status, seen.node, seen.at)
-            fault = fault or requeues.requeued_for(s, status, seen.plan)
-            note = f"on node {seen.node}" if seen.node else ""
+            fault = fault or requeues.requeued_for(s, status, seen.of.partition("/")[0])
+            note = said.on_node(seen.node, seen.of) if seen.node else ""
             yield said.entry(seen.at, event, fault=fault, about=seen.name, message=note)
         case "Bound" | "Running":
             event = "Replaced" if seen.kind == "Bound" else "Running"
-            yield said.entry(seen.at, event, about=seen.name, message=f"on node {seen.node}")
+            note = said.on_node(seen.node, seen.of)
+            yield said.entry(seen.at, event, about=seen.name, message=note)
         case "Requeued" | "Readmitted":
             yield from requeues.lines(s, status, seen)
 
@@ -115,7 +117,7 @@ def _line(s: Situation, status: FailureDrillStatus, seen: Sighting) -> Iterator[
 def _attributed(status: FailureDrillStatus) -> FailureDrillStatus:
     """Name the fault of each successor: those that went first are replaced first."""
     timeline = list(status.timeline)
-    lost = _lost(timeline)
+    lost = lost_pods(timeline)
     names = {line.object for line in lost}
     changed = False
     for event in ("Replaced", "Running"):
@@ -128,7 +130,7 @@ def _attributed(status: FailureDrillStatus) -> FailureDrillStatus:
     return status.model_copy(update={"timeline": timeline}) if changed else status
 
 
-def _lost(timeline: list[TimelineEntry]) -> list[TimelineEntry]:
+def lost_pods(timeline: list[TimelineEntry]) -> list[TimelineEntry]:
     """The first line of each pod that was marked for deletion or went."""
     found: dict[str, TimelineEntry] = {}
     for line in timeline:
@@ -140,14 +142,13 @@ def _lost(timeline: list[TimelineEntry]) -> list[TimelineEntry]:
 def bad_nodes(s: Situation) -> frozenset[str]:
     """Nodes on which no pod of a plan is fine: not Ready, or under a fault."""
     struck = {
-        entry.name
-        for entry in s.open
-        if entry.changes and not _harmless(s, entry.fault, entry.kind)
+        entry.name for entry in s.open if entry.changes and not harmless(s, entry.fault, entry.kind)
     }
     return frozenset(struck) | {n.name for n in s.nodes.values() if n.ready != "True"}
 
 
-def _harmless(s: Situation, fault: str, kind: str) -> bool:
+def harmless(s: Situation, fault: str, kind: str) -> bool:
+    """Whether pods go on beside what a fault writes to a kind of object."""
     action = next((f.action for f in s.drill.spec.faults if f.name == fault), "")
     return kind == "Node" and (action in HEAT or action == "LinkFlap")
 
@@ -181,9 +182,14 @@ def _recoveries(s: Situation, status: FailureDrillStatus) -> FailureDrillStatus:
     done = {line.fault for line in status.timeline if line.event == "Recovered"}
     hit = {line.fault for line in status.timeline if line.event in ("Injected",) and line.fault}
     for fault in sorted(hit - done):
-        if not _struck_a_pod(status, fault) or _is_open(s, status, fault):
+        if is_runners(s, fault):
+            at = at_work(s, status, fault, _last_change(s, status))
+        elif _struck_a_pod(s, status, fault) and not _is_open(s, status, fault):
+            at = _drained_at(s, status, fault) or _last_change(s, status)
+        else:
             continue
-        at = _drained_at(s, status, fault) or _last_change(s, status)
+        if at is None:
+            continue
         line = said.entry(at, "Recovered", fault=fault, message="all pods of the plans run")
         status = status.model_copy(update={"timeline": said.told(status.timeline, line)})
     return status
@@ -195,11 +201,15 @@ def pods_of(line: TimelineEntry) -> int | None:
     return int(count) if rest.startswith("pods of the plans") and count.isdecimal() else None
 
 
-def _struck_a_pod(status: FailureDrillStatus, fault: str) -> bool:
-    return any(
+def _struck_a_pod(s: Situation, status: FailureDrillStatus, fault: str) -> bool:
+    """Whether a pod was hit that did not just go on, as beside a link that flaps."""
+    stood = any(
         line.event == "Injected" and line.fault == fault and pods_of(line)
         for line in status.timeline
     )
+    left = any(line.event == "Evicted" and line.fault == fault for line in status.timeline)
+    hurt = any(e.fault == fault and not harmless(s, fault, e.kind) for e in status.journal)
+    return stood and (left or hurt)
 
 
 def _is_open(s: Situation, status: FailureDrillStatus, fault: str) -> bool:
@@ -234,7 +244,8 @@ def _last_change(s: Situation, status: FailureDrillStatus) -> datetime:
 
 def _extremes(s: Situation, status: FailureDrillStatus) -> FailureDrillStatus:
     """The largest and smallest counts so far, as they stand in the metrics."""
-    down = sum(s.nodes[n].ready != "True" for n in s.struck if n in s.nodes)
+    looked_at = frozenset(s.nodes) if has_runners(s) else s.struck
+    down = sum(s.nodes[n].ready != "True" for n in looked_at if n in s.nodes)
     healthy = sum(node.healthy for node in s.nodes.values() if node.cluster in s.clusters)
     pending = max(0, wanted_pods(s) - len(_alive(s)))
     status = _extreme(status, "nodes_down_max", down, up=True)

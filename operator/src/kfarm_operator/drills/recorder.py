@@ -83,7 +83,7 @@ class Recorder:
             ]
             for kind in _pod_kinds(before, after):
                 name = f"{pod.namespace}/{pod.name}"
-                self._note(keys, kind, name, node=pod.node, plan=pod.plan)
+                self._note(keys, kind, name, node=pod.node, of=pod.of)
         return keys
 
     def workload_changed(

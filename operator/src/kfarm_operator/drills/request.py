@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from kfarm_api.drill_marks import ANNOTATION_COMING
 from kfarm_api.drill_status import DrillMetric, FailureDrillStatus
 from kfarm_api.farm import Cluster
 from kfarm_api.layout import LABEL_INDEX, NodePlace, farm_places
+from kfarm_api.parse import parse
+from kfarm_api.plan import PlacementPlan
 from kfarm_api.snapshot import FarmSnapshot, NodeState
 from kfarm_twin.drill_request import DrillPod as AskedPod
 from kfarm_twin.drill_request import DrillPrediction, DrillRequest, MeasuredDelays
@@ -56,11 +60,13 @@ def build_request(s: Situation, around: Surroundings) -> DrillRequest:
     if s.farm is None:
         raise ValueError("the farm is gone")
     running = [pod for pod in s.pods if pod.node and not pod.terminal]
+    coming = _coming(s)
+    known = [plan for plan in s.plans.values() if plan is not None]
     return DrillRequest(
         drill=s.drill.model_copy(update={"status": None}),
         farm=s.farm.model_copy(update={"status": None}),
         profiles=[s.profiles[name] for name in sorted(s.profiles)],
-        plans=[plan for _, plan in sorted(s.plans.items()) if plan is not None],
+        plans=sorted([*known, *coming], key=lambda plan: plan.metadata.name),
         snapshot=_snapshot(s, around),
         pods=[_pod(s, pod, around) for pod in sorted(running, key=lambda pod: pod.name)],
         targets=s.status.targets,
@@ -69,7 +75,25 @@ def build_request(s: Situation, around: Surroundings) -> DrillRequest:
             pod_start_s=[round(value, 3) for value in around.pod_start_s],
             lease_age_s={name: round(v, 3) for name, v in sorted(around.lease_age_s.items())},
         ),
+        coming=sorted(plan.metadata.name for plan in coming),
     )
+
+
+def _coming(s: Situation) -> list[PlacementPlan]:
+    """The drill's plans that are not there as yet, as the runner says that it will apply them."""
+    try:
+        told = json.loads(s.drill.metadata.annotations.get(ANNOTATION_COMING, "[]"))
+        found = [parse(body, strict=True) for body in told]
+    except (ValueError, TypeError, AttributeError):  # whoever makes a drill may write anything
+        return []
+    return [
+        plan
+        for plan in found
+        if isinstance(plan, PlacementPlan)
+        and plan.metadata.namespace == s.drill.metadata.namespace
+        and plan.metadata.name in s.plans
+        and s.plans[plan.metadata.name] is None
+    ]
 
 
 def _pod(s: Situation, pod: DrillPod, around: Surroundings) -> AskedPod:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
@@ -132,8 +133,29 @@ def injected(s: Situation, one: JournalEntry) -> TimelineEntry:
     at = read_moment(one.applied_at or moment(s.now))
     if is_remedy(one):
         return entry(at, "Remedied", fault=one.fault, about=one.name, message="out of service")
-    pods = sum(pod.node == one.name and not pod.terminal for pod in s.pods)
-    return entry(
-        at, "Injected", fault=one.fault, about=one.name,
-        message=f"{pods} pods of the plans stand on it" if s.drill.spec.plans else "",
-    )  # fmt: skip
+    there = Counter(pod.of for pod in s.pods if pod.node == one.name and not pod.terminal)
+    message = f"{there.total()} pods of the plans stand on it" if s.drill.spec.plans else ""
+    if there:
+        message += ": " + ", ".join(f"{count} of {of}" for of, count in sorted(there.items()))
+    return entry(at, "Injected", fault=one.fault, about=one.name, message=message)
+
+
+def on_node(node: str, of: str) -> str:
+    """Where a pod stands, and of which PLAN/WORKLOAD it is."""
+    return f"on node {node}, of {of}"
+
+
+def read_on_node(message: str) -> tuple[str, str]:
+    """Node and PLAN/WORKLOAD as `on_node` wrote them; empty where it did not."""
+    node, _, of = message.removeprefix("on node ").partition(", of ")
+    return (node, of) if message.startswith("on node ") else ("", "")
+
+
+def read_standing(message: str) -> dict[str, int]:
+    """How many pods of which PLAN/WORKLOAD stood on a node, as `injected` wrote it."""
+    found = {}
+    for part in message.partition(": ")[2].split(", "):
+        count, _, of = part.partition(" of ")
+        if count.isdecimal() and "/" in of:
+            found[of] = int(count)
+    return found

@@ -118,6 +118,11 @@ class DrillPod:
     gated: bool = False
 
     @property
+    def of(self) -> str:
+        """``PLAN/WORKLOAD``."""
+        return f"{self.plan}/{self.workload}"
+
+    @property
     def running(self) -> bool:
         """Whether it runs and is to stay."""
         return self.phase == "Running" and not self.deleting
@@ -169,8 +174,8 @@ class Sighting:
 
     Attributes
     ----------
-    plan
-        Of a pod.
+    of
+        PLAN/WORKLOAD of a pod.
     before, hosts
         Of a Workload: the hosts that it was and is admitted to.
     note
@@ -182,7 +187,7 @@ class Sighting:
     kind: SightingKind
     name: str
     node: str = ""
-    plan: str = ""
+    of: str = ""
     before: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
     note: str = ""
