@@ -135,7 +135,7 @@ class Library:
 
 
 def _host(began: float, work: Path) -> DrillHost:
-    _step(began, "starting a control plane and the operator; the first start compiles kernels")
+    _step(began, "starting a control plane and the operator; the first time, kernels are compiled")
     return DrillHost(ROOT / "charts/kfarm", work)
 
 

@@ -24,6 +24,7 @@ from kfarm_controlplane.client import Cluster
 from kfarm_controlplane.cluster import ControlPlane, wait_until
 from kfarm_controlplane.errors import ControlPlaneError
 from kfarm_controlplane.installation import Installation, Operator, install, wait_for
+from kfarm_controlplane.kernels import Kernels
 from kfarm_controlplane.options import Options
 
 CLUSTER_NAME = "local"
@@ -89,21 +90,27 @@ class DrillHost:
 
     def __enter__(self) -> Self:
         self.work.mkdir(parents=True, exist_ok=True)
-        self.plane.start()
-        try:
-            named = (f"drills.clusterName={CLUSTER_NAME}",)
-            self._installation = install(self.plane, self._chart, values=named, drills=self._limits)
-            self._operator = Operator(
-                self._installation, self.work / "operator.log", *self._arguments()
-            )
-            self._operator.start()
-            self._publish()
-            self._keeper.start()
-        except BaseException:
-            self.plane.keep = True
-            self._stop()
-            raise
+        with Kernels(self.work / "kernels.log") as kernels:
+            self.plane.start()
+            try:
+                self._install(kernels)
+            except BaseException:
+                self.plane.keep = True
+                self._stop()
+                raise
         return self
+
+    def _install(self, kernels: Kernels) -> None:
+        """The chart, and its operator once kernels are compiled, so that it need not."""
+        named = (f"drills.clusterName={CLUSTER_NAME}",)
+        self._installation = install(self.plane, self._chart, values=named, drills=self._limits)
+        kernels.wait()
+        self._operator = Operator(
+            self._installation, self.work / "operator.log", *self._arguments()
+        )
+        self._operator.start()
+        self._publish()
+        self._keeper.start()
 
     def __exit__(
         self,
