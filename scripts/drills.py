@@ -54,6 +54,7 @@ def _first(work: Path) -> int:
     began = time.monotonic()
     path = LIBRARY / f"{FIRST}.yaml"
     with _host(began, work) as host:
+        _step(began, "the chart is installed; nodes are made, and pods wait for the gate's verdict")
         host.prepare(LIBRARY / "ground.yaml")
         _step(began, "566 nodes are Ready and agree to drills; 112 pods of three plans run")
         print(read_drill([path]).runbook, flush=True)
@@ -135,7 +136,7 @@ class Library:
 
 
 def _host(began: float, work: Path) -> DrillHost:
-    _step(began, "starting a control plane and the operator; the first time, kernels are compiled")
+    _step(began, "starting a control plane; the first time, kernels are compiled meanwhile")
     return DrillHost(ROOT / "charts/kfarm", work)
 
 

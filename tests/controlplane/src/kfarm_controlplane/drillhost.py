@@ -43,7 +43,7 @@ RUN_S = 1800.0
 
 
 class DrillHost:
-    """Control plane, chart and operator for drills; a context manager.
+    """Control plane and chart for drills, with an operator from `prepare` on; a context manager.
 
     Parameters
     ----------
@@ -68,6 +68,7 @@ class DrillHost:
         self._keeper = threading.Thread(target=self._keep, name="operator's keeper", daemon=True)
         self._operator: Operator | None = None
         self._installation: Installation | None = None
+        self._kernels = Kernels(work / "kernels.log")
 
     @property
     def cluster(self) -> Cluster:
@@ -85,32 +86,21 @@ class DrillHost:
     def operator(self) -> Operator:
         """The operator, which is started again when it dies."""
         if self._operator is None:
-            raise ControlPlaneError("the host of drills is not started.", "use it in a with.")
+            raise ControlPlaneError("the operator is not started.", "prepare the ground.")
         return self._operator
 
     def __enter__(self) -> Self:
         self.work.mkdir(parents=True, exist_ok=True)
-        with Kernels(self.work / "kernels.log") as kernels:
-            self.plane.start()
-            try:
-                self._install(kernels)
-            except BaseException:
-                self.plane.keep = True
-                self._stop()
-                raise
+        self._kernels.start()
+        self.plane.start()
+        try:
+            named = (f"drills.clusterName={CLUSTER_NAME}",)
+            self._installation = install(self.plane, self._chart, values=named, drills=self._limits)
+        except BaseException:
+            self.plane.keep = True
+            self._stop()
+            raise
         return self
-
-    def _install(self, kernels: Kernels) -> None:
-        """The chart, and its operator once kernels are compiled, so that it need not."""
-        named = (f"drills.clusterName={CLUSTER_NAME}",)
-        self._installation = install(self.plane, self._chart, values=named, drills=self._limits)
-        kernels.wait()
-        self._operator = Operator(
-            self._installation, self.work / "operator.log", *self._arguments()
-        )
-        self._operator.start()
-        self._publish()
-        self._keeper.start()
 
     def __exit__(
         self,
@@ -123,6 +113,7 @@ class DrillHost:
 
     def _stop(self) -> None:
         self._stopping.set()
+        self._kernels.stop()
         if self._keeper.is_alive():
             self._keeper.join()
         if self._operator is not None:
@@ -156,15 +147,17 @@ class DrillHost:
                 self._publish()
 
     def prepare(self, ground: Path) -> None:
-        """Apply the ground, give consent for its nodes, and wait until its plans' pods run."""
+        """Apply the ground, give consent for its nodes, and wait until its plans' pods run.
+
+        Kernels may still be compiled meanwhile: nodes are made by the role farm, which does
+        without. The whole operator starts when they are there.
+        """
         bodies = _bodies(ground)
-        self.cluster.kubectl("apply", "-f", str(ground))
-        for body in bodies:
-            if body["kind"] in ("GPUFarm", "NPUFarm"):
-                name = body["metadata"]["name"]
-                wait_for(self.cluster, f"{body['kind'].lower()}/{name}", "condition=Ready",
-                         timeout_s=300)  # fmt: skip
-                self.cluster.kubectl("label", "nodes", "-l", f"kfarm.dev/farm={name}", CONSENT)
+        with Operator(self.installation, self.work / "farms.log", role="farm"):
+            self.cluster.kubectl("apply", "-f", str(ground))
+            self._make_nodes([body for body in bodies if body["kind"] in ("GPUFarm", "NPUFarm")])
+        self._kernels.wait()
+        self._start_operator()
         plans = [body for body in bodies if body["kind"] == "PlacementPlan"]
         for plan in plans:
             meta = plan["metadata"]
@@ -173,6 +166,21 @@ class DrillHost:
                      timeout_s=300)  # fmt: skip
         for plan in plans:
             self._wait_running(plan)
+
+    def _make_nodes(self, farms: Sequence[Mapping[str, Any]]) -> None:
+        for farm in farms:
+            name = farm["metadata"]["name"]
+            wait_for(self.cluster, f"{farm['kind'].lower()}/{name}", "condition=Ready",
+                     timeout_s=300)  # fmt: skip
+            self.cluster.kubectl("label", "nodes", "-l", f"kfarm.dev/farm={name}", CONSENT)
+
+    def _start_operator(self) -> None:
+        """Start it, and keep it running from now on."""
+        log = self.work / "operator.log"
+        self._operator = Operator(self.installation, log, *self._arguments())
+        self._operator.start()
+        self._publish()
+        self._keeper.start()
 
     def _wait_running(self, plan: Mapping[str, Any]) -> None:
         meta = plan["metadata"]

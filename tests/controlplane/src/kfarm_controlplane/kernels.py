@@ -40,11 +40,7 @@ class Kernels:
         self._began = time.monotonic()
 
     def __enter__(self) -> Self:
-        self._began = time.monotonic()
-        with self._log.open("wb") as log:
-            for part in self._parts:
-                code = f"from kfarm_twin.warm import {part}; {part}()"
-                self._children.append(start_child([sys.executable, "-c", code], stdout=log))
+        self.start()
         return self
 
     def __exit__(
@@ -53,6 +49,18 @@ class Kernels:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begin to compile."""
+        self._began = time.monotonic()
+        with self._log.open("wb") as log:
+            for part in self._parts:
+                code = f"from kfarm_twin.warm import {part}; {part}()"
+                self._children.append(start_child([sys.executable, "-c", code], stdout=log))
+
+    def stop(self) -> None:
+        """End what still compiles; what is compiled stays."""
         for child in self._children:
             kill_child(child)
         self._children.clear()
