@@ -27,6 +27,7 @@ from kfarm_controlplane import (
     supervisor,
 )
 from kfarm_controlplane.installation import Installation, Operator, install, wait_for
+from kfarm_controlplane.kernels import Kernels
 from rich.console import Console
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,12 +57,12 @@ def main() -> int:
 
 def _run(work: Path, *, keep: bool) -> int:
     began = time.monotonic()
-    with _cluster(work, keep=keep) as cluster:
+    with Kernels(work / "kernels.log") as kernels, _cluster(work, keep=keep) as cluster:
         step(began, "The control plane is up: API server, scheduler, controllers, KWOK")
         installation = install(cluster, ROOT / "charts/kfarm")
         step(began, "The chart is installed: CRDs, catalogue, admission policies, two accounts")
+        kernels.wait()
         operator = Operator(installation, work / "operator.log")
-        CONSOLE.print("starting the operator; the first start compiles the twin's kernels")
         operator.start(detached=keep)
         try:
             step(began, f"The operator runs (pid {operator.pid}); its log is {operator.log}")

@@ -54,6 +54,7 @@ def _first(work: Path) -> int:
     began = time.monotonic()
     path = LIBRARY / f"{FIRST}.yaml"
     with _host(began, work) as host:
+        _step(began, "the chart is installed; nodes are made, and pods wait for the gate's verdict")
         host.prepare(LIBRARY / "ground.yaml")
         _step(began, "566 nodes are Ready and agree to drills; 112 pods of three plans run")
         print(read_drill([path]).runbook, flush=True)
@@ -77,8 +78,7 @@ def _all(work: Path, arguments: argparse.Namespace) -> int:
     for old in results.glob("*.json"):
         old.unlink()
     with _host(began, work, kueue=True) as host:
-        host.prepare(LIBRARY / "ground.yaml")
-        host.prepare(LIBRARY / "ground-kueue.yaml")
+        host.prepare(LIBRARY / "ground.yaml", LIBRARY / "ground-kueue.yaml")
         library = Library(host, results, began)
         code = library.run(drills(arguments.only))
     if arguments.record is not None:
@@ -136,7 +136,7 @@ class Library:
 
 
 def _host(began: float, work: Path, *, kueue: bool = False) -> DrillHost:
-    _step(began, "starting a control plane and the operator; the first start compiles kernels")
+    _step(began, "starting a control plane; the first time, kernels are compiled meanwhile")
     return DrillHost(ROOT / "charts/kfarm", work, kueue=kueue)
 
 

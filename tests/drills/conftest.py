@@ -57,6 +57,5 @@ def big_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrillHost]:
     """The library's ground at its size: 566 nodes."""
     _own_plane()
     with DrillHost(CHART, tmp_path_factory.mktemp("library"), kueue=True) as host:
-        host.prepare(LIBRARY / "ground.yaml")
-        host.prepare(LIBRARY / "ground-kueue.yaml")
+        host.prepare(LIBRARY / "ground.yaml", LIBRARY / "ground-kueue.yaml")
         yield host

@@ -25,6 +25,7 @@ from kfarm_controlplane.client import Cluster
 from kfarm_controlplane.cluster import ControlPlane, wait_until
 from kfarm_controlplane.errors import ControlPlaneError
 from kfarm_controlplane.installation import Installation, Operator, install, wait_for
+from kfarm_controlplane.kernels import Kernels
 from kfarm_controlplane.options import Options
 
 CLUSTER_NAME = "local"
@@ -43,7 +44,7 @@ RUN_S = 1800.0
 
 
 class DrillHost:
-    """Control plane, chart and operator for drills; a context manager.
+    """Control plane and chart for drills, with an operator from `prepare` on; a context manager.
 
     Parameters
     ----------
@@ -74,6 +75,7 @@ class DrillHost:
         self._keeper = threading.Thread(target=self._keep, name="operator's keeper", daemon=True)
         self._operator: Operator | None = None
         self._installation: Installation | None = None
+        self._kernels = Kernels(work / "kernels.log")
 
     @property
     def cluster(self) -> Cluster:
@@ -91,23 +93,18 @@ class DrillHost:
     def operator(self) -> Operator:
         """The operator, which is started again when it dies."""
         if self._operator is None:
-            raise ControlPlaneError("the host of drills is not started.", "use it in a with.")
+            raise ControlPlaneError("the operator is not started.", "prepare the ground.")
         return self._operator
 
     def __enter__(self) -> Self:
         self.work.mkdir(parents=True, exist_ok=True)
+        self._kernels.start()
         self.plane.start()
         try:
             if self._kueue:
                 self.plane.start_kueue()
             named = (f"drills.clusterName={CLUSTER_NAME}",)
             self._installation = install(self.plane, self._chart, values=named, drills=self._limits)
-            self._operator = Operator(
-                self._installation, self.work / "operator.log", *self._arguments()
-            )
-            self._operator.start()
-            self._publish()
-            self._keeper.start()
         except BaseException:
             self.plane.keep = True
             self._stop()
@@ -125,6 +122,7 @@ class DrillHost:
 
     def _stop(self) -> None:
         self._stopping.set()
+        self._kernels.stop()
         if self._keeper.is_alive():
             self._keeper.join()
         if self._operator is not None:
@@ -159,16 +157,19 @@ class DrillHost:
                 self._publish()
                 self.operator_start_s = _LOOK_S / 2 + time.monotonic() - since
 
-    def prepare(self, ground: Path) -> None:
-        """Apply the ground, give consent for its nodes, and wait until its plans' pods run."""
-        bodies = _bodies(ground)
-        self.cluster.kubectl("apply", "-f", str(ground))
-        for body in bodies:
-            if body["kind"] in ("GPUFarm", "NPUFarm"):
-                name = body["metadata"]["name"]
-                wait_for(self.cluster, f"{body['kind'].lower()}/{name}", "condition=Ready",
-                         timeout_s=300)  # fmt: skip
-                self.cluster.kubectl("label", "nodes", "-l", f"kfarm.dev/farm={name}", CONSENT)
+    def prepare(self, *grounds: Path) -> None:
+        """Apply the grounds, give consent for its nodes, and wait until its plans' pods run.
+
+        Kernels may still be compiled meanwhile: nodes are made by the role farm, which does
+        without. The whole operator starts when they are there.
+        """
+        bodies = [body for ground in grounds for body in _bodies(ground)]
+        with Operator(self.installation, self.work / "farms.log", role="farm"):
+            for ground in grounds:
+                self.cluster.kubectl("apply", "-f", str(ground))
+            self._make_nodes([body for body in bodies if body["kind"] in ("GPUFarm", "NPUFarm")])
+        self._kernels.wait()
+        self._start_operator()
         plans = [body for body in bodies if body["kind"] == "PlacementPlan"]
         for plan in plans:
             meta = plan["metadata"]
@@ -177,12 +178,26 @@ class DrillHost:
                      timeout_s=300)  # fmt: skip
         for plan in plans:
             self._wait_running(plan)
-        self._time_a_start()
 
     def _time_a_start(self) -> None:
-        """Kill the operator once before all drills: its first start may have compiled kernels."""
+        """Kill the operator once before a drill does: its first start may have waited for more."""
         self.operator.process.kill()
         wait_until(lambda: self.operator_start_s is not None, 120, "the operator to be back")
+
+    def _make_nodes(self, farms: Sequence[Mapping[str, Any]]) -> None:
+        for farm in farms:
+            name = farm["metadata"]["name"]
+            wait_for(self.cluster, f"{farm['kind'].lower()}/{name}", "condition=Ready",
+                     timeout_s=300)  # fmt: skip
+            self.cluster.kubectl("label", "nodes", "-l", f"kfarm.dev/farm={name}", CONSENT)
+
+    def _start_operator(self) -> None:
+        """Start it, and keep it running from now on."""
+        log = self.work / "operator.log"
+        self._operator = Operator(self.installation, log, *self._arguments())
+        self._operator.start()
+        self._publish()
+        self._keeper.start()
 
     def _wait_running(self, plan: Mapping[str, Any]) -> None:
         meta = plan["metadata"]
@@ -234,6 +249,8 @@ class DrillHost:
         tuple
             Exit code, the finished drill (empty when there is none), what was printed.
         """
+        if self.operator_start_s is None and _kills_the_operator(files):
+            self._time_a_start()
         save = self.work / f"{files[-1].stem}.json"
         save.unlink(missing_ok=True)
         done = subprocess.run(
@@ -247,3 +264,8 @@ class DrillHost:
 def _bodies(path: Path) -> list[dict[str, Any]]:
     with path.open(encoding="utf-8") as file:
         return [body for body in yaml.safe_load_all(file) if body]
+
+
+def _kills_the_operator(files: Sequence[Path]) -> bool:
+    drills = (body for file in files for body in _bodies(file) if body["kind"] == "FailureDrill")
+    return any(fault["action"] == "OperatorKill" for d in drills for fault in d["spec"]["faults"])
