@@ -157,19 +157,26 @@ class DrillHost:
                 self._publish()
                 self.operator_start_s = _LOOK_S / 2 + time.monotonic() - since
 
-    def prepare(self, *grounds: Path) -> None:
-        """Apply the grounds, give consent for its nodes, and wait until its plans' pods run.
+    def prepare(self, ground: Path, *further: Path) -> None:
+        """Apply the ground, give consent for its nodes, and wait until its plans' pods run.
+
+        What stands on it further is applied once they do, so that nothing races for nodes.
 
         Kernels may still be compiled meanwhile: nodes are made by the role farm, which does
         without. The whole operator starts when they are there.
         """
-        bodies = [body for ground in grounds for body in _bodies(ground)]
+        bodies = _bodies(ground)
         with Operator(self.installation, self.work / "farms.log", role="farm"):
-            for ground in grounds:
-                self.cluster.kubectl("apply", "-f", str(ground))
+            self.cluster.kubectl("apply", "-f", str(ground))
             self._make_nodes([body for body in bodies if body["kind"] in ("GPUFarm", "NPUFarm")])
         self._kernels.wait()
         self._start_operator()
+        self._wait_plans(bodies)
+        for more in further:
+            self.cluster.kubectl("apply", "-f", str(more))
+            self._wait_plans(_bodies(more))
+
+    def _wait_plans(self, bodies: Sequence[Mapping[str, Any]]) -> None:
         plans = [body for body in bodies if body["kind"] == "PlacementPlan"]
         for plan in plans:
             meta = plan["metadata"]
