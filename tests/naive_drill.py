@@ -226,9 +226,9 @@ class NaiveCluster:
     def collect(self) -> None:
         """One pass of the pod garbage collector."""
         for pod in self.pods:
-            node = self.nodes[pod.node]
+            node = self.nodes.get(pod.node)
             terminating = pod.evicted is not None and pod.gone is None
-            if terminating and node.out and not self.answers(node):
+            if node and terminating and node.out and not self.answers(node):
                 self.gone(pod)
         self.at(self.now + self.timing.gc, self.collect)
 

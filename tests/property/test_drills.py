@@ -14,6 +14,7 @@ from kfarm_api.snapshot import synthetic_snapshot
 from kfarm_api.units import parse_quantity
 from kfarm_twin.drill import predict
 from kfarm_twin.drill_request import DrillPrediction, DrillRequest
+from kueue_drills import Case, worst_difference
 from twin_farms import cluster, farm, plan, profile, training
 
 AIR = {"type": "Air", "supplyTemperature": 24, "recirculation": 5}
@@ -66,9 +67,10 @@ def drills(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def play(spec: dict[str, Any], per_index: bool) -> DrillPrediction | None:
+def play(spec: dict[str, Any], per_index: bool, kueue: str = "") -> DrillPrediction | None:
     one = drill(*spec.pop("faults"), **spec)
-    where = pods(backoff_per_index=per_index)
+    admitted = {"kueue": "job", "within": kueue} if kueue else {}
+    where = pods(backoff_per_index=per_index, replaced_when_gone=bool(kueue), **admitted)
     choice = choose(one.spec, FARM, farm_candidates(FARM, {"plan": [p.node for p in where]}))
     if choice.problems:
         assert all(text.startswith("fault f") for text in choice.problems)
@@ -112,3 +114,53 @@ def test_every_drill_has_an_answer_that_holds_together(
     for moment in found.timeline:
         assert moment.low <= moment.median <= moment.high
     assert len(found.effects) <= 1024
+
+
+@pytest.mark.filterwarnings("error")
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(drills(), st.booleans(), st.sampled_from(["rack", "scalable-unit", "cluster"]))
+def test_what_kueue_takes_back_it_takes_back_whole(
+    spec: dict[str, Any], per_index: bool, within: str
+) -> None:
+    found = play(spec, per_index, within)
+    if found is None:
+        return
+    most = {one.name: parse_quantity(one.high or "0") for one in found.metrics}
+    moments = {(one.fault, one.event): one for one in found.timeline}
+    for (fault, event), moment in moments.items():
+        assert moment.low <= moment.median <= moment.high
+        if event in ("Requeued", "Readmitted"):
+            assert moment.low > moments[fault, "Injected"].low
+        if event == "Requeued":
+            assert most["pods_pending_max"] == 4
+            assert (fault, "Evicted") in moments
+
+
+def _apart(case: Case) -> bool:
+    """Leaves out what the clock of the cluster itself takes as a batch or a token more or less.
+
+    That is nodes of which some are back before others are tainted or collected.
+    """
+    if case.drained:
+        return case.out is None
+    return case.struck == 1 or case.lasts in (20.0, 300.0)
+
+
+cases = st.builds(
+    Case,
+    struck=st.integers(1, 3),
+    lasts=st.sampled_from([20.0, 52.0, 61.0, 90.0, 300.0]),
+    toleration=st.sampled_from([0.0, 1.0, 7.0, 30.0]),
+    out=st.sampled_from([None, 0.0, 12.0]),
+    drained=st.booleans(),
+    per_index=st.booleans(),
+    when_gone=st.booleans(),
+    within=st.sampled_from(["scalable-unit", "cluster"]),
+    nodes=st.sampled_from([4, 8]),
+).filter(_apart)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases)
+def test_any_workload_of_kueue_fares_as_an_event_loop_written_apart_has_it(case: Case) -> None:
+    assert worst_difference(case, 12) < 1e-3

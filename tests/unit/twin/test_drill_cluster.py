@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from kfarm_api.drill import ClusterDelays
-from kfarm_twin import drill_cluster
+from kfarm_twin import drill_cluster, drill_jobs
 from kfarm_twin.arrays import Floats
 from kfarm_twin.drill_cluster import ClusterClock, Departure, NodeTimes, Wave, _closed
 from kfarm_twin.drill_delays import Delays, Draws
@@ -114,13 +114,13 @@ def test_a_pod_that_tolerates_for_ever_is_never_evicted() -> None:
 )
 def test_a_job_backs_off_twice_as_long_with_each_failure(failures: int, wait: float) -> None:
     at = np.full((failures, 4), 100.0)
-    made = drill_cluster._backed_off(at, at)
+    made = drill_jobs.backed_off(at, at)
     assert made == pytest.approx(100.0 + max(wait, 1.0))
 
 
 def test_a_back_off_that_has_run_out_is_not_waited_for() -> None:
     counted = np.array([[400.0], [500.0]])
-    made = drill_cluster._backed_off(counted, np.array([[100.0], [100.0]]))
+    made = drill_jobs.backed_off(counted, np.array([[100.0], [100.0]]))
     assert made[:, 0].tolist() == [401.0, 501.0]
 
 
@@ -247,7 +247,8 @@ def test_neighbours_of_the_rules_miss(
     case = Case(3, 1, 300.0, 30.0, None, "job") if name == "JOB_BATCH_S" else CASES[1]
     if name == "BACKOFF_S":
         case = Case(3, 1, 900.0, 0.0, 0.0, "job")
-    monkeypatch.setattr(drill_cluster, name, value)
+    home = drill_jobs if hasattr(drill_jobs, name) else drill_cluster
+    monkeypatch.setattr(home, name, value)
     assert worst_difference(case, futures=8) > 0.05
 
 

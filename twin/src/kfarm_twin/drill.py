@@ -13,14 +13,16 @@ from kfarm_api.units import parse_quantity
 
 from kfarm_twin.drill_away import absences, arrivals, hold_up, nodes_are_missed, told
 from kfarm_twin.drill_cluster import ClusterClock, Departure, NodeTimes, Wave
-from kfarm_twin.drill_delays import Delays, Draws
+from kfarm_twin.drill_delays import Delays, Draws, KueueDelays
 from kfarm_twin.drill_floor import Floor, PlanFloor
 from kfarm_twin.drill_heat import DrillHeat, HeatOutcome, other_inputs
-from kfarm_twin.drill_measure import Found, Out, Played, leaves, measure, seconds
+from kfarm_twin.drill_kueue import Kueue
+from kfarm_twin.drill_measure import Found, Played, measure, seconds
 from kfarm_twin.drill_metrics import (
     UNITS,
     summarize,
 )
+from kfarm_twin.drill_out import Out, leaves
 from kfarm_twin.drill_request import CurvePoint, DrillPrediction, DrillRequest
 
 MOST_TEXTS = 32
@@ -71,6 +73,10 @@ class _Drill:
             sum(not node.ready for node in nodes),
             request.measured.lease_age_s,
         )
+        kueue = KueueDelays.of(self.spec.delays, request.measured)
+        self.kueue = Kueue(self.clock, kueue, self.floor)
+        if any(floor.kueue for floor in self.floor.plans):
+            self.assumptions += kueue.told()
         self.heat: dict[str, HeatOutcome] = {}
         self.heats: list[dict[str, HeatOutcome]] = []
         self.effects: list[PredictedEffect] = []
@@ -84,6 +90,9 @@ class _Drill:
         )
         times = self.clock.node_times(waves)
         out = self._departures(waves, times)
+        with_others, turns = self.kueue.conclude()
+        out += with_others
+        self.warnings += self.kueue.warnings
         hold_up(self.away, [one.departure for one in out])
         played = Played(
             self.request,
@@ -96,6 +105,7 @@ class _Drill:
             self.away,
             arrivals(self.request, self.floor, self.away, self.delays, self.draws),
             nodes_missed=nodes_are_missed(self.away, self.delays),
+            turns=turns,
         )
         return self._conclude(measure(played), played.end)
 
@@ -209,8 +219,10 @@ class _Drill:
             mine = [self._leave(floor, slot, known, wave) for floor, slot in hit]
             out += mine
             gone = [name for one in waves if _overlap(one, wave) for name in one.nodes]
-            self._replace([one for one in mine if leaves(one.departure)], gone)
-        self.clock.successors([one.departure for one in out])
+            own = [one for one in mine if not one.departure.kueue]
+            self._replace([one for one in own if leaves(one.departure)], gone)
+            self.kueue.strike(wave, [one for one in mine if one.departure.kueue], gone)
+        self.clock.successors([one.departure for one in out if not one.departure.kueue])
         return out
 
     def _leave(
@@ -233,9 +245,10 @@ class _Drill:
             failed=never,
             waits=np.zeros(self.draws.futures),
             gang=f"{floor.name}/{workload.name}" if workload.gang else "",
+            kueue=floor.admitted_as(slot),
         )
         if pod is None and workload.class_ == "Training":
-            departure.job = label
+            departure.job = departure.kueue or label
         self.clock.departure(node, departure)
         return Out(floor, slot, node, departure)
 

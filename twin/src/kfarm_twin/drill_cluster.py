@@ -15,10 +15,7 @@ import numpy as np
 
 from kfarm_twin.arrays import Floats
 from kfarm_twin.drill_delays import (
-    BACKOFF_MOST_S,
-    BACKOFF_S,
     BIND_S,
-    JOB_BATCH_S,
     LARGE_CLUSTER,
     LEASE_JITTER,
     SECOND_S,
@@ -30,6 +27,7 @@ from kfarm_twin.drill_delays import (
     Delays,
     Draws,
 )
+from kfarm_twin.drill_jobs import retried
 
 WaveKind = Literal["Down", "Marked", "Drained"]
 NEVER = np.inf
@@ -102,6 +100,8 @@ class Departure:
         From when on there is room for it, whatever else.
     gang
         The gang that it belongs to, which the gate lets go only as a whole; or empty.
+    kueue
+        The Workload with which Kueue admits it, or empty: then the gate places it.
     """
 
     slot: str
@@ -119,6 +119,7 @@ class Departure:
     replaced: Floats = field(default_factory=lambda: np.zeros(0))
     running: Floats = field(default_factory=lambda: np.zeros(0))
     gang: str = ""
+    kueue: str = ""
 
 
 class ClusterClock:
@@ -245,13 +246,8 @@ class ClusterClock:
         return np.asarray(np.where(slow, NEVER, at))
 
     def departure(self, node: NodeTimes, pod: Departure) -> None:
-        """When a pod on a node of a wave is evicted and gone; writes both, and when it failed.
-
-        A Job's back-off begins when the pod's containers ended, where a kubelet said so before the
-        failure was counted, else when the pod was no longer Ready (job/backoff_utils.go,
-        getFinishedTime).
-        """
-        wave, key = node.wave, f"{pod.slot}/{node.wave.fault}/{node.wave.start:g}"
+        """When a pod on a node of a wave is evicted and gone; writes both, and when it failed."""
+        wave, key = node.wave, _leaving(node, pod)
         never = np.full(self.draws.futures, NEVER)
         by_taint = never
         if pod.toleration_s is not None:
@@ -263,16 +259,30 @@ class ClusterClock:
         elif wave.drain_after is not None:
             drained = node.missed + wave.drain_after + self._step(f"drain/{wave.key}")
             drained = np.where(drained < node.ready, drained, NEVER)
-        out = never
-        if wave.out_of_service_after is not None and wave.kind == "Down":
-            out = node.missed + wave.out_of_service_after + self._step(f"out/{node.name}")
-            out = np.where(out < node.back, out, NEVER)
-        pod.evicted = np.minimum(np.minimum(by_taint, drained), out)
+        pod.evicted = np.minimum(np.minimum(by_taint, drained), self._out_of_service(node))
+        self.leave(node, pod)
+
+    def _out_of_service(self, node: NodeTimes) -> Floats:
+        """When a node that does not answer is said to be out of service."""
+        after = node.wave.out_of_service_after
+        if after is None or node.wave.kind != "Down":
+            return np.full(self.draws.futures, NEVER)
+        out = node.missed + after + self._step(f"out/{node.name}")
+        return np.where(out < node.back, out, NEVER)
+
+    def leave(self, node: NodeTimes, pod: Departure) -> None:
+        """When a pod that is marked for deletion is gone; writes that, and when it failed.
+
+        A Job's back-off begins when the pod's containers ended, where a kubelet said so before the
+        failure was counted, else when the pod was no longer Ready (job/backoff_utils.go,
+        getFinishedTime).
+        """
+        wave, key = node.wave, _leaving(node, pod)
         gone = pod.evicted + self._watch(f"gone/{key}")
         ended = gone if pod.when_gone else pod.evicted
         if wave.kind == "Down":
             alive = np.maximum(pod.evicted, node.back) + self._watch(f"gone/{key}")
-            collected = self.next_gc(np.maximum(pod.evicted, out))
+            collected = self.next_gc(np.maximum(pod.evicted, self._out_of_service(node)))
             swept = collected < node.back
             gone = np.where(swept, collected, alive)
             unready = np.minimum(node.missed, pod.evicted)
@@ -310,15 +320,12 @@ class ClusterClock:
                 one.created = one.evicted + self._watch(f"made/{one.slot}")
             return
         counted = np.stack([one.gone if one.when_gone else one.evicted for one in members])
-        failed = self._whole_seconds(np.stack([one.failed for one in members]))
-        if members[0].per_index:
-            made = np.maximum(counted + JOB_BATCH_S, failed + BACKOFF_S)
-        else:
-            made = _backed_off(counted, failed)
+        failed = self.whole_seconds(np.stack([one.failed for one in members]))
+        made = retried(counted, failed, members[0].per_index)
         for one, at in zip(members, made, strict=True):
             one.created = at
 
-    def _whole_seconds(self, at: Floats) -> Floats:
+    def whole_seconds(self, at: Floats) -> Floats:
         """Times as the API keeps them, which knows nothing below a second."""
         phase = self.draws.uniform("second", 0.0, SECOND_S)
         known = np.isfinite(at)
@@ -360,25 +367,5 @@ def _closed(left: Floats, there: Floats) -> Floats:
     return np.where(np.isfinite(left), out, there)
 
 
-def _backed_off(counted: Floats, failed: Floats) -> Floats:
-    """[k, F] when the successors of a Job's failed pods are made.
-
-    The controller looks `JOB_BATCH_S` after a failure, at all failures up to then, and backs off
-    from the last by their number. One that is counted meanwhile makes all wait for the longer
-    back-off. When it has run out all that is missing is made at once.
-    """
-    made = np.full_like(counted, NEVER)
-    for looked in counted + JOB_BATCH_S:
-        number, last = _failures(counted, failed, looked)
-        wait = np.minimum(BACKOFF_S * 2.0 ** np.minimum(number - 1.0, 20.0), BACKOFF_MOST_S)
-        due = np.where(np.isfinite(looked), np.maximum(looked, last + wait), NEVER)
-        held_up = _failures(counted, failed, due)[0] > number
-        made = np.where((counted <= due) & ~held_up, np.minimum(made, due), made)
-    return made
-
-
-def _failures(counted: Floats, failed: Floats, until: Floats) -> tuple[Floats, Floats]:
-    """How many failures are counted until some time, and when the last of them was."""
-    known = (counted <= until) & np.isfinite(counted)
-    last = np.where(known, failed, -NEVER).max(axis=0)
-    return known.sum(axis=0).astype(np.float64), last
+def _leaving(node: NodeTimes, pod: Departure) -> str:
+    return f"{pod.slot}/{node.wave.fault}/{node.wave.start:g}"

@@ -1,8 +1,8 @@
 """How fast a cluster notices and acts: figures of Kubernetes and KWOK, each with its source.
 
-Paths are those of kubernetes v1.36.3 (``pkg/controller``) and kwok v0.8.0 (``pkg/kwok``). Each
-stream of random numbers has a key of its own, made of the seed and its name, so that a delay that
-is added or left out moves no other.
+Paths are those of kubernetes v1.36.3 (``pkg/controller``), kwok v0.8.0 (``pkg/kwok``) and kueue
+v0.19.2 (``pkg``). Each stream of random numbers has a key of its own, made of the seed and its
+name, so that a delay that is added or left out moves no other.
 """
 
 from __future__ import annotations
@@ -82,6 +82,33 @@ of client-go pause 0.8 s and more, once their connection is lost: after 45 s of 
 (tools/cache/reflector.go; util/net/http.go, ReadIdleTimeout and PingTimeout)."""
 RETRY_MOST_S = 30.0
 """(mirror.py, _run; client-go, tools/cache/reflector.go)"""
+KUEUE_LOOK_S = 0.1
+"""Kueue looks at a node so long after an event of a pod on it (controller/tas/node_controller.go,
+reconcileBatchPeriod)."""
+SECOND_PASS_S = 1.0
+"""Until Kueue looks for a node in place of one that failed (cache/queue/second_pass_queue.go,
+initialBackoff)."""
+KUEUE_BATCH_S = 1.0
+"""Kueue gives pods their nodes so long after the first of them was made
+(controller/tas/topology_ungater.go), and looks at a flavor so long after its nodes changed
+(resource_flavor.go; both UpdatesBatchPeriod)."""
+RETRY_BATCH_S = 1.0
+"""After that, until Workloads that found no room are tried again
+(cache/queue/inadmissible_workloads.go, requeueBatchPeriod)."""
+KUEUE_PASS_S = (0.01, 0.5)
+"""A pass of Kueue's scheduler: a snapshot of the nodes, the search, a write; by the law of
+`WATCH_S`, like the next three (assumption)."""
+SUSPEND_S = (0.02, 0.6)
+"""From a Workload's eviction to its Job being suspended and its pods marked: writes of Kueue, a
+sync of the Job controller (assumption)."""
+CLEAR_S = (0.02, 0.6)
+"""From there to the quota being given back and the Workload queued: the Job's status, writes of
+Kueue (assumption)."""
+RESUME_S = (0.02, 0.6)
+"""From admission to the Job making its pods anew: a write of Kueue, a sync (assumption)."""
+UNGATE_S = (0.02, 0.6)
+"""Beyond `KUEUE_BATCH_S`, from a pod's creation to its release: a write of Kueue, a look and a
+write of the gate, which has validated the nodes before; by the law of `WATCH_S` (assumption)."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +179,51 @@ class Delays:
         for what, assumed, values in (
             ("verdict of the gate", self.verdict_assumed, self.verdict),
             ("start of a pod", self.pod_start_assumed, self.pod_start),
+        ):
+            if assumed:
+                notes.append(
+                    f"{what}: {values[0]:g} to {values[1]:g} s (assumption; nothing was measured)"
+                )
+        return notes
+
+
+@dataclass(frozen=True)
+class KueueDelays:
+    """Figures of a cluster on which Kueue admits and places [s]; see `Delays`.
+
+    Attributes
+    ----------
+    check
+        From an assignment to the twin's answer: a simulation, which `MeasuredDelays.verdict_s` does
+        not show, since the gate has validated an assignment before there are pods for it.
+    ungate
+        From a pod's creation to its release, under an assignment that is validated.
+    """
+
+    check: tuple[float, ...]
+    ungate: tuple[float, ...]
+    check_assumed: bool
+    ungate_assumed: bool
+
+    @classmethod
+    def of(cls, stated: ClusterDelays, measured: MeasuredDelays) -> KueueDelays:
+        """The check as the drill states it, the release as measured, else as assumed."""
+        check, check_assumed = _samples(stated.verdict, (), VERDICT_S)
+        assumed = (KUEUE_BATCH_S + UNGATE_S[0], KUEUE_BATCH_S + UNGATE_S[1])
+        ungate, ungate_assumed = _samples(None, measured.verdict_s, assumed)
+        return cls(check, ungate, check_assumed, ungate_assumed)
+
+    def told(self) -> list[str]:
+        """What was assumed, in sentences."""
+        notes = [
+            "Kueue 0.19 with its default feature gates: it replaces a failed node"
+            f" {SECOND_PASS_S:g} s after the last pod there was marked for deletion, else takes the"
+            " whole Workload back into the queue",
+            "nobody else waits for the quota or the nodes that a Workload gives back",
+        ]
+        for what, assumed, values in (
+            ("the twin's answer to an AdmissionCheck", self.check_assumed, self.check),
+            ("release of a pod that Kueue has placed", self.ungate_assumed, self.ungate),
         ):
             if assumed:
                 notes.append(

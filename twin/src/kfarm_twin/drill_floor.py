@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from kfarm_api.base import Reference
 from kfarm_api.farm import GPUFarm, NPUFarm
-from kfarm_api.plan import PlacementPlan, Workload
+from kfarm_api.plan import PlacementPlan, Workload, WorkloadTopology
 
 from kfarm_twin.arrays import ACCELERATORS, Ints
 from kfarm_twin.compile import Model, compile_farm
@@ -25,12 +25,15 @@ class PlanFloor:
     ----------
     pods
         What is known of the pod of each slot; None where the twin made it up.
+    kueue
+        Whether Kueue admits and places its pods.
     """
 
     plan: PlacementPlan
     model: Model
     slot_node: Ints
     pods: list[DrillPod | None]
+    kueue: bool = False
 
     @property
     def name(self) -> str:
@@ -44,6 +47,13 @@ class PlanFloor:
     def slot_name(self, slot: int) -> str:
         """``PLAN/WORKLOAD-INDEX``, for people and streams."""
         return f"{self.name}/{self.workload(slot).name}-{int(self.model.slot_index[slot])}"
+
+    def admitted_as(self, slot: int) -> str:
+        """``PLAN/WORKLOAD`` with which Kueue admits the pod of a slot; empty where it does not."""
+        pod = self.pods[slot]
+        if not self.kueue or (pod and not pod.kueue):
+            return ""
+        return f"{self.name}/{pod.kueue if pod else self.workload(slot).name}"
 
     def accelerators(self, slot: int) -> int:
         """Accelerators of the pod of a slot."""
@@ -67,11 +77,17 @@ class Floor:
             self.warnings.append(f"plan {plan.metadata.name} is not for farm {farm.metadata.name}")
             return
         own = _on(plan, farm)
+        mine = [pod for pod in request.pods if pod.plan == plan.metadata.name]
+        kueue = any(pod.kueue for pod in mine)
+        kueue |= not request.pods and plan.spec.placement == "Kueue"
+        if kueue:
+            own = _as_admitted(own, mine)
         snapshot = request.snapshot.model_copy(update={"survivors": []})
         model = compile_farm([farm], request.profiles, own, snapshot)
-        found = PlanFloor(plan, model, np.full(len(model.slot_workload), -1, np.int64), [])
-        found.pods = [None] * len(found.slot_node)
-        mine = [pod for pod in request.pods if pod.plan == plan.metadata.name]
+        if kueue:
+            model = _without_spares(model)
+        slots = len(model.slot_workload)
+        found = PlanFloor(plan, model, np.full(slots, -1, np.int64), [None] * slots, kueue)
         if mine or (request.pods and found.name not in request.coming):
             self._seat(found, mine)
         elif not self._from_status(found):
@@ -82,13 +98,15 @@ class Floor:
         """Running pods take the slots of their workload in the order of their names."""
         rows = {name: row for row, name in enumerate(floor.model.names.nodes)}
         taken: dict[str, int] = {}
+        apart = {floor.workload(slot).name for slot in range(len(floor.slot_node))}
         for pod in sorted(pods, key=lambda one: (one.workload, one.name)):
-            place_of = taken.get(pod.workload, 0)
-            taken[pod.workload] = place_of + 1
+            workload = _alone(pod) if _alone(pod) in apart else pod.workload
+            place_of = taken.get(workload, 0)
+            taken[workload] = place_of + 1
             slots = [
                 slot
                 for slot in range(len(floor.slot_node))
-                if floor.workload(slot).name == pod.workload
+                if floor.workload(slot).name == workload
             ]
             if pod.node not in rows:
                 raise InputError(
@@ -175,6 +193,49 @@ class Floor:
             need = floor.model.columns.workloads.need[floor.model.slot_workload[placed]]
             np.add.at(held, floor.slot_node[placed], need[:, ACCELERATORS])
         return held
+
+
+def _as_admitted(plan: PlacementPlan, pods: Sequence[DrillPod]) -> PlacementPlan:
+    """The plan as Kueue places it: each of its Workloads by itself, with as many pods as it has.
+
+    All pods of a Workload stay in one domain of its level, whatever the plan asks for.
+    """
+    found: dict[str, dict[str, list[DrillPod]]] = {}
+    for pod in pods:
+        found.setdefault(pod.workload, {}).setdefault(_alone(pod), []).append(pod)
+    workloads = []
+    for workload in plan.spec.workloads:
+        groups = found.get(workload.name, {})
+        if not pods:
+            workloads.append(workload.model_copy(update={"topology": None}))
+        for name, members in groups.items():
+            label = workload.name if len(groups) == 1 else name
+            workloads.append(_sized(workload, label, members))
+    spec = plan.spec.model_copy(update={"workloads": workloads})
+    return plan.model_copy(update={"spec": spec})
+
+
+def _sized(workload: Workload, name: str, members: Sequence[DrillPod]) -> Workload:
+    level, count = members[0].within, len(members)
+    topology = WorkloadTopology.model_validate({"required": level}) if level else None
+    elastic = workload.elastic
+    if elastic is not None and elastic.min_pods >= count:
+        elastic = None
+    return workload.model_copy(
+        update={"name": name, "pods": count, "surge": 0, "topology": topology, "elastic": elastic}
+    )
+
+
+def _alone(pod: DrillPod) -> str:
+    """Tells apart the Workloads of Kueue that are of one workload of a plan."""
+    return f"{pod.workload}/{pod.kueue}" if pod.kueue else pod.workload
+
+
+def _without_spares(model: Model) -> Model:
+    """Kueue knows of no spares: they are held back in its quotas, not among its nodes."""
+    nodes = model.columns.nodes
+    plain = nodes._replace(spare=np.zeros_like(nodes.spare))
+    return replace(model, columns=model.columns._replace(nodes=plain))
 
 
 def _on(plan: PlacementPlan, farm: GPUFarm | NPUFarm) -> PlacementPlan:

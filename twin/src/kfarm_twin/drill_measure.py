@@ -13,9 +13,9 @@ from kfarm_api.units import parse_duration_ns
 from kfarm_twin.arrays import Floats
 from kfarm_twin.compile import cluster_refs
 from kfarm_twin.drill_away import Absence, Arrival
-from kfarm_twin.drill_cluster import Departure, NodeTimes
+from kfarm_twin.drill_cluster import NodeTimes
 from kfarm_twin.drill_delays import Draws
-from kfarm_twin.drill_floor import Floor, PlanFloor
+from kfarm_twin.drill_floor import Floor
 from kfarm_twin.drill_heat import HeatOutcome
 from kfarm_twin.drill_metrics import (
     SHARES,
@@ -26,22 +26,13 @@ from kfarm_twin.drill_metrics import (
     latest,
     most_at_once,
 )
+from kfarm_twin.drill_out import Out, Turn, leaves
 from kfarm_twin.drill_repairs import BREAKING, Broken, crews_left, mean_repair_s, mend
 from kfarm_twin.drill_request import DrillRequest, PredictedMoment
 from kfarm_twin.outcomes import order_statistics
 
 NS = 1e9
 SECONDS_PER_HOUR = 3600.0
-
-
-@dataclass(frozen=True)
-class Out:
-    """A pod that is out: where it stood, and what came of it, or that it stayed."""
-
-    floor: PlanFloor
-    slot: int
-    node: NodeTimes
-    departure: Departure
 
 
 @dataclass
@@ -80,15 +71,18 @@ class Played:
     away: Sequence[Absence] = ()
     arrivals: Sequence[Arrival] = ()
     nodes_missed: bool = False
+    turns: Sequence[Turn] = ()
 
     @property
     def end(self) -> float:
         """When the drill has ended at the latest [s]."""
         spec = self.request.drill.spec
-        last = max(seconds(one.at) + seconds(one.duration) * self.turns(one) for one in spec.faults)
+        last = max(
+            seconds(one.at) + seconds(one.duration) * self.rounds(one) for one in spec.faults
+        )
         return min(last + seconds(spec.observe), seconds(spec.limits.time_to_live))
 
-    def turns(self, fault: DrillFault) -> int:
+    def rounds(self, fault: DrillFault) -> int:
         """How many times its duration a fault takes: groups of nodes that are drained in turn."""
         target = self.targets.get(fault.name)
         if fault.action != "Drain" or target is None:
@@ -123,11 +117,18 @@ class _Measure:
             nodes = [one for one in times if one.wave.fault == fault.name]
             mine = [one for one in out if one.node.wave.fault == fault.name]
             gone = [one.departure for one in mine if leaves(one.departure)]
+            turns = [one for one in self.played.turns if one.fault == fault.name]
             if fault.action not in RUNNER_ONLY:
                 self._moment(found, "Injected", fault, np.full(self.draws.futures, since))
             rows = (
                 ("seconds_to_detect", "Detected", latest([one.missed for one in nodes], since)),
                 ("seconds_to_evict", "Evicted", latest([one.evicted for one in gone], since)),
+                ("seconds_to_requeue", "Requeued", _last([one.requeued for one in turns], since)),
+                (
+                    "seconds_to_readmit",
+                    "Readmitted",
+                    _last([one.readmitted for one in turns], since),
+                ),
                 ("", "Gone", latest([one.gone for one in gone], since)),
                 ("seconds_to_replace", "Replaced", latest([one.replaced for one in gone], since)),
                 ("", "Running", latest([one.running for one in gone], since)),
@@ -140,7 +141,7 @@ class _Measure:
                 if name:
                     parts.setdefault(name, []).append(values)
             if fault.action not in RUNNER_ONLY and fault.action != "RepairCrewShortage":
-                over = since + seconds(fault.duration) * self.played.turns(fault)
+                over = since + seconds(fault.duration) * self.played.rounds(fault)
                 self._moment(found, "FaultEnded", fault, np.full(self.draws.futures, over))
         for name, values_of in parts.items():
             found.keep(name, largest(values_of))
@@ -186,7 +187,7 @@ class _Measure:
             pending = self._pod_spells(out, seen=True) + self._waiting()
             found.keep("pods_pending_max", most_at_once(pending, futures))
         if self.floor.plans and struck:
-            found.keep("pods_affected", np.full(futures, float(len(out))))
+            found.keep("pods_affected", np.full(futures, float(sum(one.struck for one in out))))
             found.keep("lost_accelerator_hours", self._lost_hours(out))
         if self.played.nodes_missed:
             found.warnings.append(
@@ -337,6 +338,12 @@ class _Measure:
         return max(shares, default=0)
 
 
+def _last(times: Sequence[Floats], since: float) -> Floats | None:
+    """As `latest`; nothing where no future has any."""
+    found = latest(times, since)
+    return None if found is None or np.isnan(found).all() else found
+
+
 def _hot(heat: Mapping[str, HeatOutcome]) -> dict[str, float]:
     """Metrics of one play of all faults of the cooling; NaN for what does not come."""
     played = list(heat.values())
@@ -354,11 +361,6 @@ def _marked(node: NodeTimes) -> Spell:
     if node.wave.kind != "Drained":
         return Spell(node.name, node.missed, node.ready)
     return Spell(node.name, node.missed, np.minimum(node.ready, node.wave.end))
-
-
-def leaves(departure: Departure) -> bool:
-    """Whether a pod leaves its node in any future."""
-    return bool(np.isfinite(departure.evicted).any())
 
 
 def seconds(text: str) -> float:

@@ -20,6 +20,8 @@ UNITS = {
     "seconds_to_evict": "s",
     "seconds_to_replace": "s",
     "seconds_to_recover": "s",
+    "seconds_to_requeue": "s",
+    "seconds_to_readmit": "s",
     "pods_affected": "pods",
     "pods_pending_max": "pods",
     "nodes_down_max": "nodes",

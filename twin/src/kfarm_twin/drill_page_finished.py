@@ -99,6 +99,8 @@ _PREDICTED = {
     "Evicted": "seconds_to_evict",
     "Replaced": "seconds_to_replace",
     "Recovered": "seconds_to_recover",
+    "Requeued": "seconds_to_requeue",
+    "Readmitted": "seconds_to_readmit",
 }
 """Events whose last moment a metric predicts."""
 

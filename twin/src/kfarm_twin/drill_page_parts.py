@@ -13,8 +13,8 @@ from kfarm_twin.pictures.lanes import Pair
 
 ORDER = (
     "Started", "Predicted", "Injected", "Detected", "Remedied", "Evicted", "Gone", "Requeued",
-    "Verdict", "Replaced", "Running", "Recovered", "FaultEnded", "Restored", "Violated", "Aborted",
-    "Ended",
+    "Verdict", "Readmitted", "Replaced", "Running", "Recovered", "FaultEnded", "Restored",
+    "Violated", "Aborted", "Ended",
 )  # fmt: skip
 """Events in the order of the lanes."""
 

@@ -22,6 +22,8 @@ NAMES = {
     "seconds_to_evict": "Until pods are evicted",
     "seconds_to_replace": "Until pods are replaced",
     "seconds_to_recover": "Until all pods run again",
+    "seconds_to_requeue": "Until Kueue takes an admission back",
+    "seconds_to_readmit": "Until Kueue admits anew",
     "pods_affected": "Pods affected",
     "pods_pending_max": "Most pods out at once",
     "nodes_down_max": "Most nodes down at once",
