@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from drill_situation import FIRST, NOW, begun, entry, node, pod, situation
 from kfarm_api.drill_status import FailureDrillStatus
+from kfarm_operator.drills.clock import moment
 from kfarm_operator.drills.measure import observed
 from kfarm_operator.drills.observe import observe
 from kfarm_operator.drills.recorder import Recorder
@@ -107,6 +108,27 @@ def test_what_no_fault_struck_is_not_the_drills() -> None:
     assert lines(status) == []
     other = Sighting(1, NOW, "Deleting", "ns/p9", node=node(5).name, of="train/w")
     assert lines(observe(sight((other,), struck()))) == [("Evicted", None)]
+
+
+def test_of_two_faults_the_first_that_is_on_is_the_reason() -> None:
+    def struck_by(fault: str, index: int, at_s: float, until_s: float | None = None) -> Any:
+        more = {"restored_at": moment(NOW + timedelta(seconds=until_s))} if until_s else {}
+        return entry(name=node(index).name).model_copy(
+            update={"fault": fault, "applied_at": moment(NOW + timedelta(seconds=at_s)), **more}
+        )
+
+    away = replace(HELD, evicted=WHY, admitted=False)
+    seen = recorded(HELD, away)[-1:]
+    for journal, reason in (
+        ([struck_by("a", 0, 0.1), struck_by("b", 1, 0.2)], "a"),
+        ([struck_by("a", 0, 0.1, 0.5), struck_by("b", 1, 0.2)], "b"),
+        ([struck_by("late", 0, 9.0)], None),
+    ):
+        status = struck().model_copy(update={"journal": journal})
+        told = [
+            fault for event, fault in lines(observe(sight(seen, status))) if event == "Requeued"
+        ]
+        assert told == ([reason] if reason else [])
 
 
 def test_an_assignment_that_still_names_a_struck_node_is_none() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from datetime import datetime
 
-from kfarm_api.drill_status import FailureDrillStatus, TimelineEntry
+from kfarm_api.drill_status import FailureDrillStatus, JournalEntry, TimelineEntry
 from kfarm_api.layout import LABEL_HOSTNAME
 
 from kfarm_operator.drills import status as said
@@ -47,7 +48,7 @@ def requeued_for(s: Situation, status: FailureDrillStatus, plan: str) -> str | N
 
 
 def _cause(s: Situation, status: FailureDrillStatus, seen: Sighting) -> str | None:
-    """The fault for which Kueue gave a Workload up or other nodes, or none."""
+    """The fault for which Kueue gave a Workload up or other nodes: the first; or none."""
     away = _away(status, {seen.name})
     if seen.kind == "Readmitted" and away is not None:
         return away.fault
@@ -56,9 +57,15 @@ def _cause(s: Situation, status: FailureDrillStatus, seen: Sighting) -> str | No
     struck = [
         (read_moment(entry.applied_at), entry.fault)
         for entry in status.journal
-        if entry.name in nodes and entry.applied_at and read_moment(entry.applied_at) <= seen.at
+        if entry.name in nodes and entry.applied_at and _was_open(entry, seen.at)
     ]
-    return max(struck)[1] if struck else None
+    return min(struck)[1] if struck else None
+
+
+def _was_open(entry: JournalEntry, at: datetime) -> bool:
+    """Whether a node was under a fault at a moment."""
+    begun = entry.applied_at is not None and read_moment(entry.applied_at) <= at
+    return begun and (entry.restored_at is None or at <= read_moment(entry.restored_at))
 
 
 def _away(status: FailureDrillStatus, workloads: Collection[str]) -> TimelineEntry | None:
