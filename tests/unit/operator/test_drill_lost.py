@@ -145,6 +145,29 @@ def test_a_drain_costs_from_the_eviction_on() -> None:
     assert seconds_lost(s, 32) == pytest.approx(30, abs=0.1)
 
 
+@pytest.mark.parametrize(("gang", "lost_s"), [(True, 80 - 10), (False, (70 - 10) + (80 - 30))])
+def test_a_pod_that_kueue_takes_away_with_its_gang_is_lost_from_its_eviction(
+    gang: bool, lost_s: float
+) -> None:
+    """The other's successor runs first; nobody counts one that left for a reason of its own."""
+    seen = [
+        (15, "Evicted", "ns/a", FIRST), (30, "Evicted", "ns/b", SECOND),
+        (50, "Evicted", "ns/c", SECOND), (70, "Running", "ns/d", node(2).name),
+        (80, "Running", "ns/e", node(3).name), (81, "Running", "ns/f", node(4).name),
+    ]  # fmt: skip
+    plan = train() if gang else train(gang=False, duration=None, checkpoint=None,
+                                      **{"class": "Inference"})  # fmt: skip
+    s = scene([struck(FIRST, 10, 300)], [pod("a")], seen, plan)
+    reason = {"ns/a": "lost", "ns/b": "lost"}
+    timeline = [
+        one.model_copy(update={"fault": reason.get(one.object or "", one.fault)})
+        for one in s.status.timeline
+    ]
+    s = replace(s, drill=s.drill.model_copy(update={
+        "status": s.status.model_copy(update={"timeline": timeline})}))  # fmt: skip
+    assert seconds_lost(s, 32 if gang else 8) == pytest.approx(lost_s, abs=0.5)
+
+
 def test_a_successor_that_is_struck_as_well_is_succeeded_in_turn() -> None:
     seen = [
         (15, "Evicted", "ns/a", FIRST), (30, "Running", "ns/b", SECOND),

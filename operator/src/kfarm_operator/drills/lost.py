@@ -2,8 +2,8 @@
 
 Each line of an injection says how many pods of which workload stood on the node, each line of an
 eviction where the pod stood, so that the same comes out after a restart of the operator. Counted is
-as the twin counts: from the fault itself, for a drain from the eviction; until the successor runs,
-or the fault is taken back where a pod stayed.
+as the twin counts: from the fault itself, for a drain or a requeue from the eviction; until the
+successor runs, or the fault is taken back where a pod stayed.
 """
 
 from __future__ import annotations
@@ -49,8 +49,12 @@ class _Hit:
 
 @dataclass(frozen=True)
 class _Succession:
-    """A pod that left its node, and when its place was filled; now, where it is not."""
+    """A pod that left its node, and when its place was filled; now, where it is not.
 
+    `fault` is why, also where Kueue took the pod of another node away with its gang.
+    """
+
+    fault: str | None
     node: str
     of: str
     left: datetime
@@ -104,10 +108,13 @@ def spells(s: Situation) -> Iterator[Spell]:
     """Pods that left and pods that stayed, each for as long as its place was not filled."""
     hits = list(_hits(s))
     drains = {fault.name for fault in s.drill.spec.faults if fault.action == "Drain"}
+    struck = {hit.node for hit in hits}
     left = Counter[tuple[int, str]]()
     for one in _successions(s):
         place = _struck_last(hits, one.node, one.left)
         if place is None:
+            if one.fault is not None and one.node not in struck:
+                yield Spell(one.of, one.left, one.filled)
             continue
         left[place, one.of] += 1
         hit = hits[place]
@@ -156,4 +163,4 @@ def _successions(s: Situation) -> Iterator[_Succession]:
         later = [at for at in came.get(of, ()) if at >= gone]
         if later:
             came[of].remove(later[0])
-        yield _Succession(node, of, gone, later[0] if later else s.now)
+        yield _Succession(line.fault, node, of, gone, later[0] if later else s.now)
