@@ -72,7 +72,7 @@ SECTIONS = (
         "Faults against drills",
         "The same against failure drills. Clean: also nothing left of a drill on any Node or "
         "Lease, every touch in a journal before it was made, within the limits, and marked.",
-        ".venv/bin/python -m kfarm_controlplane.faults --drills --plans 500 --seed 7",
+        ".venv/bin/python -m kfarm_controlplane.faults --drills --plans 300 --seed 7",
     ),
     Section(
         "drill-bugs",

@@ -204,6 +204,17 @@ def test_a_lease_that_nobody_takes_is_handed_back_after_a_while() -> None:
     assert late.patches.main == {"spec": {"holderIdentity": "kwok", "leaseDurationSeconds": 40}}
 
 
+def test_a_duration_that_stays_is_noted_since_it_is_cut_short_on_the_way_back() -> None:
+    """The drill happens to need as long as KWOK has its Leases."""
+    after = {"lease/holderIdentity": '"kfarm-drill/1"', "lease/leaseDurationSeconds": "40"}
+    made = held().model_copy(update={"changes": changes_of(lease("kwok", 40, 1), after, ())})
+    assert [one.field for one in made.changes] == list(after)
+    cut = step(made, lease("kfarm-drill/1", 40, 10.4), {}, NOW)
+    assert cut.patches.main == {"spec": {"leaseDurationSeconds": 10}}
+    late = step(made, lease("kfarm-drill/1", 10, 10 + patience_s(made) + 1), {}, NOW)
+    assert late.patches.main == {"spec": {"holderIdentity": "kwok", "leaseDurationSeconds": 40}}
+
+
 def test_a_lease_that_was_renewed_since_never_outlives_the_drill() -> None:
     until = whole(NOW + timedelta(seconds=300))
     assert outlives(held(), lease("kwok", 40, 5), until) is None

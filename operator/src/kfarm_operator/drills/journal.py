@@ -208,10 +208,14 @@ def redo(entry: JournalEntry, body: JSON) -> dict[str, str | None]:
 
 
 def changes_of(body: JSON, after: Mapping[str, str | None], taken: Sequence[str]) -> list[Change]:
-    """The changes that lead to `after`, without fields that are `taken` by another entry."""
+    """The changes that lead to `after`, without fields that are `taken` by another entry.
+
+    A Lease's fields are noted also where they stay: its duration is cut short on the way back.
+    """
     found = []
     for field, value in after.items():
         before = read_field(body, field)
-        if field not in taken and not equal(field, before, value):
+        stays = equal(field, before, value) and not field.startswith("lease/")
+        if field not in taken and not stays:
             found.append(Change(field=field, before=before, after=value))
     return found
