@@ -132,8 +132,13 @@ def injected(s: Situation, one: JournalEntry) -> TimelineEntry:
     at = read_moment(one.applied_at or moment(s.now))
     if is_remedy(one):
         return entry(at, "Remedied", fault=one.fault, about=one.name, message="out of service")
-    pods = sum(pod.node == one.name and not pod.terminal for pod in s.pods)
+    return struck(s, at, one.fault, one.name)
+
+
+def struck(s: Situation, at: datetime, fault: str, node: str) -> TimelineEntry:
+    """The line of a node that was struck, with the pods that stood on it."""
+    pods = sum(pod.node == node and not pod.terminal for pod in s.pods)
     return entry(
-        at, "Injected", fault=one.fault, about=one.name,
+        at, "Injected", fault=fault, about=node,
         message=f"{pods} pods of the plans stand on it" if s.drill.spec.plans else "",
     )  # fmt: skip
