@@ -131,7 +131,7 @@ def _delays(given: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _words(command: str) -> list[str]:
+def command_words(command: str) -> list[str]:
     """A command and its options, split as a shell would; no shell ever sees them."""
     try:
         words = shlex.split(command)
@@ -148,7 +148,7 @@ def _session(arguments: argparse.Namespace, cluster: DrillCluster, files: DrillF
     driver = drivers.choose(
         arguments.driver,
         processes=arguments.processes or (Path(given) if given else None),
-        docker=_words(arguments.docker),
+        docker=command_words(arguments.docker),
         node_action=arguments.node_action,
         kill_operator=operator_killer(cluster.client, arguments.operator_namespace),
         is_kind=bool(around.containers or around.control_plane),
