@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from kfarm_api.drill_status import FailureDrillStatus
 from kfarm_api.parse import parse
 from kfarm_api.plan import PlacementPlan
 from kfarm_operator.drillrun import run
+from kfarm_operator.drillrun.command import command_words
 from kfarm_operator.drillrun.errors import BadInput
 from kfarm_operator.drillrun.files import ANNOTATION_RUNBOOK, read_drill
 from kfarm_operator.drillrun.moments import begins, has_reached, node_acts, stamp
@@ -297,6 +299,15 @@ def test_residue_is_each_field_that_differs() -> None:
     assert told == "Lease n: holderIdentity was kwok, is kfarm-drill/1"
 
 
+def test_kwok_that_was_started_again_holds_its_leases_under_another_name() -> None:
+    first, second = (f"k-worker_{uuid.UUID(int=number)}" for number in (1, 2))
+    before = state_of([_node()], [_lease(first)])
+    assert differences(before, state_of([_node()], [_lease(second)])) == []
+    other = f"k-worker2_{uuid.UUID(int=1)}"
+    (told,) = differences(before, state_of([_node()], [_lease(other)]))
+    assert told == "Lease n: holderIdentity was k-worker, is k-worker2"
+
+
 def test_objects_that_came_or_went_and_leases_of_others_are_no_residue() -> None:
     before = state_of([_node("a")], [_lease("x", "kfarm-system")])
     after = state_of([_node("b")], [_lease("y", "kfarm-system")])
@@ -314,3 +325,13 @@ def test_what_another_drill_is_busy_with_is_not_looked_at() -> None:
         after = state_of([_node(status_conditions=down)], [marked(_lease("x"), uid)], "mine")
         assert len(differences(before, after)) == count
     assert state_of([marked(_node(), "other")], []) == {}
+
+
+@pytest.mark.parametrize("command", ["", " ", "docker -H 'unix:///half"])
+def test_a_docker_that_is_no_command_is_wrong_input(command: str) -> None:
+    with pytest.raises(BadInput, match="--docker"):
+        command_words(command)
+
+
+def test_a_docker_may_have_options() -> None:
+    assert command_words("docker -H unix:///a/b") == ["docker", "-H", "unix:///a/b"]

@@ -1,7 +1,7 @@
 """What the runner does to processes and containers, and that it is undone whatever happens.
 
-The processes are real; the container runtime is a program on PATH that keeps the state of its
-containers in a file, since no Docker is at hand.
+The processes are real; the container runtime is a program that keeps the state of its containers in
+a file. With a real Docker: tests/drills/test_containers.py.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ if command == "inspect":
     sys.exit()
 if command == "network":
     ip = sys.argv[sys.argv.index("--ip") + 1] if "--ip" in sys.argv else "10.0.0.99"
+    if sys.argv[2] == "connect" and one["ip"]:
+        sys.exit("endpoint already exists in network")
     one["ip"] = None if sys.argv[2] == "disconnect" else ip
 else:
     wanted = {{"pause": "running", "unpause": "paused", "stop": "running", "start": "exited"}}
@@ -262,6 +264,7 @@ WAYS = {
     "disconnect": [
         "network disconnect kind k-worker",
         "network connect --ip 10.0.0.0 kind k-worker",
+        "network connect kind k-worker",  # refused: it is back
     ],
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -64,7 +65,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="how API outages, kills of the operator and nodes of kind are done")  # fmt: skip
     add("--processes", type=Path, metavar="FILE",
         help=f"driver kwok: processes of a local control plane (else ${PROCESSES})")  # fmt: skip
-    add("--docker", default="docker", metavar="COMMAND", help="driver kind: or podman, nerdctl")
+    add("--docker", default="docker", metavar="COMMAND",
+        help="driver kind: or podman, nerdctl; options may follow")  # fmt: skip
     add("--node-action", choices=NODE_ACTIONS, default="pause",
         help="driver kind: what happens to the container of a node that is down")  # fmt: skip
     add("--operator-namespace", default="kfarm-system", help="driver kind: where the operator runs")
@@ -129,13 +131,24 @@ def _delays(given: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
+def command_words(command: str) -> list[str]:
+    """A command and its options, split as a shell would; no shell ever sees them."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise BadInput(f"--docker {command}: {error}") from None
+    if not words:
+        raise BadInput("--docker: give a command, such as docker or podman")
+    return words
+
+
 def _session(arguments: argparse.Namespace, cluster: DrillCluster, files: DrillFiles) -> Session:
     around = cluster.surroundings()
     given = os.environ.get(PROCESSES)
     driver = drivers.choose(
         arguments.driver,
         processes=arguments.processes or (Path(given) if given else None),
-        docker=[arguments.docker],
+        docker=command_words(arguments.docker),
         node_action=arguments.node_action,
         kill_operator=operator_killer(cluster.client, arguments.operator_namespace),
         is_kind=bool(around.containers or around.control_plane),

@@ -60,14 +60,17 @@ class KindDriver:
                 )
             return
         way = "pause" if act.action == "ApiOutage" else self.node_action
-        pairs = [
-            self._pair(way, name, self._inspect(name, control_plane=act.action == "ApiOutage"))
+        facts = {
+            name: self._inspect(name, control_plane=act.action == "ApiOutage")
             for name in self._containers(act)
-        ]
-        self._guards[act.fault] = Guard(act.seconds, sequence(*(back for _, back in pairs)))
+        }
+        # in the order of their addresses: whoever asks first is given the lowest that is free
+        ordered = sorted(facts, key=lambda name: _address(facts[name]))
+        back = [one for name in ordered for one in self._back(way, name, facts[name])]
+        self._guards[act.fault] = Guard(act.seconds, sequence(*back))
         try:
-            for there, _ in pairs:
-                self._run(there)
+            for name in ordered:
+                self._run(self._away(way, name))
         except DriverError:
             self.end(act)
             raise
@@ -90,19 +93,26 @@ class KindDriver:
             raise DriverError(f"fault {act.fault}: no control-plane node is known")
         return (self.control_plane,)
 
-    def _pair(self, way: str, name: str, facts: dict[str, Any]) -> tuple[list[str], list[str]]:
-        """The command that takes a container away and the one that gives it back."""
-        docker = list(self.docker)
+    def _away(self, way: str, name: str) -> list[str]:
+        """The command that takes a container away."""
         if way == "pause":
-            return [*docker, "pause", name], [*docker, "unpause", name]
+            return [*self.docker, "pause", name]
         if way == "stop":
-            return [*docker, "stop", "--time", "0", name], [*docker, "start", name]
-        there = [*docker, "network", "disconnect", NETWORK, name]
-        networks = (facts.get("NetworkSettings") or {}).get("Networks") or {}
-        address = (networks.get(NETWORK) or {}).get("IPAddress")
-        # with its address: the node's certificates and its peers know no other
-        keep = ["--ip", address] if address else []
-        return there, [*docker, "network", "connect", *keep, NETWORK, name]
+            return [*self.docker, "stop", "--time", "0", name]
+        return [*self.docker, "network", "disconnect", NETWORK, name]
+
+    def _back(self, way: str, name: str, facts: dict[str, Any]) -> list[list[str]]:
+        """The commands that give it back; one that is not needed fails and changes nothing."""
+        if way == "pause":
+            return [[*self.docker, "unpause", name]]
+        if way == "stop":
+            return [[*self.docker, "start", name]]
+        connect = [*self.docker, "network", "connect"]
+        address = _place(facts).get("IPAddress")
+        # with its address, which its peers know; but Docker takes one only in a network whose
+        # subnet somebody chose, which kind leaves to Docker: then any address, the lowest free
+        exact = [[*connect, "--ip", address, NETWORK, name]] if address else []
+        return [*exact, [*connect, NETWORK, name]]
 
     def _inspect(self, name: str, *, control_plane: bool) -> dict[str, Any]:
         """What the container runtime says of a container of kind's."""
@@ -135,3 +145,15 @@ class KindDriver:
                 f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[:300]}"
             )
         return done.stdout
+
+
+def _place(facts: dict[str, Any]) -> dict[str, Any]:
+    """What a container has in kind's network."""
+    networks = (facts.get("NetworkSettings") or {}).get("Networks") or {}
+    return networks.get(NETWORK) or {}
+
+
+def _address(facts: dict[str, Any]) -> tuple[int, ...]:
+    """Its address as numbers, to be put in order."""
+    text = str(_place(facts).get("IPAddress") or "")
+    return tuple(int(part) for part in text.split(".") if part.isdigit())

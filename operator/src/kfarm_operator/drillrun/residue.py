@@ -6,6 +6,7 @@ controllers keep for themselves.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ Body = dict[str, Any]
 Facts = dict[str, str]
 State = dict[str, Facts]
 """By object: each of its fields as text."""
+_START = re.compile(r"_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+"""What KWOK adds to the name of its machine at each start of its process."""
 _DRILLED_LEASE = ("holderIdentity", "leaseDurationSeconds")
 
 
@@ -70,6 +73,7 @@ def _node(body: Body) -> Facts:
 def _lease(body: Body) -> Facts:
     spec = body.get("spec") or {}
     facts = {field: str(spec.get(field)) for field in _DRILLED_LEASE}
+    facts["holderIdentity"] = _START.sub("", facts["holderIdentity"])
     for key, value in (body["metadata"].get("annotations") or {}).items():
         if key.startswith(PREFIX):
             facts[f"annotation {key}"] = value

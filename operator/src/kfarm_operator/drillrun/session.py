@@ -165,6 +165,9 @@ class Session:
         if status.phase in BEGUN:
             self._apply_late()
             self._act(self.files.drill, status)
+            return
+        for running in list(self._running.values()):  # aborted, or stopped by a fence
+            self._end(running)
 
     def _apply_late(self) -> None:
         if self._late:

@@ -128,7 +128,8 @@ def spells(s: Situation) -> Iterator[Spell]:
 
 
 def _hits(s: Situation) -> Iterator[_Hit]:
-    """Injections; one that is not taken back lasts until now."""
+    """Injections; one that is not taken back lasts until now, one by the runner as its fault."""
+    ends = {one.fault: one.ended_at for one in s.status.faults}
     entries = {
         (entry.fault, entry.name, read_moment(entry.applied_at)): entry
         for entry in s.status.journal
@@ -136,13 +137,14 @@ def _hits(s: Situation) -> Iterator[_Hit]:
     }
     for line in s.status.timeline:
         at = read_moment(line.at)
-        entry = entries.get((line.fault or "", line.object or "", at))
-        if line.event == "Injected" and entry is not None:
-            until = read_moment(entry.restored_at) if entry.restored_at else s.now
-            yield _Hit(
-                entry.fault, entry.name, at, until, read_standing(line.message),
-                harmless(s, entry.fault, entry.kind),
-            )  # fmt: skip
+        if line.event != "Injected" or not line.fault or not line.object:
+            continue
+        entry = entries.get((line.fault, line.object, at))
+        kind, over = (entry.kind, entry.restored_at) if entry else ("Lease", ends.get(line.fault))
+        yield _Hit(
+            line.fault, line.object, at, read_moment(over) if over else s.now,
+            read_standing(line.message), harmless(s, line.fault, kind),
+        )  # fmt: skip
 
 
 def _struck_last(hits: list[_Hit], node: str, by: datetime) -> int | None:

@@ -17,6 +17,7 @@ from kfarm_operator.drills import requeues
 from kfarm_operator.drills import status as said
 from kfarm_operator.drills.away import at_work, has_runners, is_runners
 from kfarm_operator.drills.clock import read_moment
+from kfarm_operator.drills.outside import away, struck_outside
 from kfarm_operator.drills.situation import Situation
 from kfarm_operator.drills.views import DrillPod, Sighting
 from kfarm_operator.drills.waves import REMEDY
@@ -32,7 +33,7 @@ def observe(s: Situation) -> FailureDrillStatus:
     """The status with what was seen since; the very same where that is nothing."""
     if s.started is None:
         return s.status
-    status = s.status
+    status = struck_outside(s, s.status)
     for sight in s.seen:
         for line in _line(s, status, sight):
             if not _known(status, line):
@@ -44,12 +45,13 @@ def observe(s: Situation) -> FailureDrillStatus:
 
 def _found(s: Situation, status: FailureDrillStatus) -> FailureDrillStatus:
     """Nodes that were missed while nobody watched, such as during a restart of the operator."""
-    for entry in s.open:
-        node = s.nodes.get(entry.name)
-        if entry.kind != "Lease" or entry.state != "Applied" or node is None:
+    leases = (one for one in s.open if one.kind == "Lease" and one.state == "Applied")
+    down = {one.name: one.fault for one in leases} | away(s)
+    for name, fault in down.items():
+        node = s.nodes.get(name)
+        if node is None:
             continue
-        line = said.entry(s.now, "Detected", fault=entry.fault, about=entry.name,
-                          message="Ready is not True")  # fmt: skip
+        line = said.entry(s.now, "Detected", fault=fault, about=name, message="Ready is not True")
         if node.ready != "True" and not _known(status, line):
             status = status.model_copy(update={"timeline": said.told(status.timeline, line)})
     late = list(requeues.caught_up(s, status))
@@ -80,6 +82,7 @@ def injected_at(status: FailureDrillStatus, node: str, by: datetime) -> datetime
         for entry in status.journal
         if entry.name == node and entry.applied_at and not entry.id.endswith(REMEDY)
     ]
+    found += [at for at, _ in _told_strikes(status, node)]
     return max((at for at in found if at <= by), default=None)
 
 
@@ -90,7 +93,15 @@ def fault_of(status: FailureDrillStatus, node: str, by: datetime) -> str | None:
         for entry in status.journal
         if entry.name == node and entry.applied_at and read_moment(entry.applied_at) <= by
     ]
+    found += [(at, fault) for at, fault in _told_strikes(status, node) if at <= by]
     return max(found)[1] if found else None
+
+
+def _told_strikes(status: FailureDrillStatus, node: str) -> Iterator[tuple[datetime, str]]:
+    """When a node was struck and by which fault, the runner's doing included."""
+    for line in status.timeline:
+        if line.event == "Injected" and line.object == node and line.fault:
+            yield read_moment(line.at), line.fault
 
 
 def _line(s: Situation, status: FailureDrillStatus, seen: Sighting) -> Iterator[TimelineEntry]:
@@ -144,7 +155,11 @@ def bad_nodes(s: Situation) -> frozenset[str]:
     struck = {
         entry.name for entry in s.open if entry.changes and not harmless(s, entry.fault, entry.kind)
     }
-    return frozenset(struck) | {n.name for n in s.nodes.values() if n.ready != "True"}
+    return (
+        frozenset(struck)
+        | frozenset(away(s))
+        | {n.name for n in s.nodes.values() if n.ready != "True"}
+    )
 
 
 def harmless(s: Situation, fault: str, kind: str) -> bool:

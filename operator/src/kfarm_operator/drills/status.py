@@ -133,11 +133,16 @@ def injected(s: Situation, one: JournalEntry) -> TimelineEntry:
     at = read_moment(one.applied_at or moment(s.now))
     if is_remedy(one):
         return entry(at, "Remedied", fault=one.fault, about=one.name, message="out of service")
-    there = Counter(pod.of for pod in s.pods if pod.node == one.name and not pod.terminal)
+    return struck(s, at, one.fault, one.name)
+
+
+def struck(s: Situation, at: datetime, fault: str, node: str) -> TimelineEntry:
+    """The line of a node that was struck, with the pods that stood on it."""
+    there = Counter(pod.of for pod in s.pods if pod.node == node and not pod.terminal)
     message = f"{there.total()} pods of the plans stand on it" if s.drill.spec.plans else ""
     if there:
         message += ": " + ", ".join(f"{count} of {of}" for of, count in sorted(there.items()))
-    return entry(at, "Injected", fault=one.fault, about=one.name, message=message)
+    return entry(at, "Injected", fault=fault, about=node, message=message)
 
 
 def on_node(node: str, of: str) -> str:
@@ -152,7 +157,7 @@ def read_on_node(message: str) -> tuple[str, str]:
 
 
 def read_standing(message: str) -> dict[str, int]:
-    """How many pods of which PLAN/WORKLOAD stood on a node, as `injected` wrote it."""
+    """How many pods of which PLAN/WORKLOAD stood on a node, as `struck` wrote it."""
     found = {}
     for part in message.partition(": ")[2].split(", "):
         count, _, of = part.partition(" of ")

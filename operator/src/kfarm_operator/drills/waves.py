@@ -87,6 +87,11 @@ def shown_in_cluster(s: Situation, fault: DrillFault) -> bool:
     return fault.action not in TWIN_ONLY and not by_runner(s, fault)
 
 
+def takes_nodes_down(fault: DrillFault) -> bool:
+    """Whether its nodes are down from its begin to its end."""
+    return fault.action not in (*HEAT, "Drain", "LinkFlap", "DeviceFault")
+
+
 def waves(s: Situation, fault: DrillFault) -> list[Wave]:
     """All waves of a fault; none before its begin is known."""
     begin = begins(s, fault)
@@ -100,7 +105,7 @@ def waves(s: Situation, fault: DrillFault) -> list[Wave]:
     if fault.action == "LinkFlap":
         return list(_flaps(fault, nodes, begin))
     shows = "Device"
-    if fault.action != "DeviceFault":
+    if takes_nodes_down(fault):
         # a node with a real kubelet is stopped by the runner, which looks at the fault's state
         nodes, shows = _played(s, nodes), "Down"
     return [Wave(fault, 0, nodes, begin, after(begin, fault.duration), shows)]

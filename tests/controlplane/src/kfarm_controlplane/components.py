@@ -220,6 +220,11 @@ def kube_scheduler(site: Site) -> Component:
     return site.component("kube-scheduler", arguments)
 
 
+def stages() -> str:
+    """What KWOK plays."""
+    return resources.files("kfarm_controlplane").joinpath("stages.yaml").read_text()
+
+
 def kwok(site: Site) -> Component:
     """KWOK, playing `stages.yaml` on every node annotated as fake."""
     lanes = ("nodePlayStageParallelism", "podPlayStageParallelism", "nodeLeaseParallelism")
@@ -228,9 +233,8 @@ def kwok(site: Site) -> Component:
         "kind": "KwokConfiguration",
         "options": {**dict.fromkeys(lanes, _KWOK_LANES), "cidr": "10.64.0.1/10"},
     }
-    stages = resources.files("kfarm_controlplane").joinpath("stages.yaml").read_text()
     path = site.directory / "config" / "kwok.yaml"
-    path.write_text(f"{yaml.safe_dump(config)}---\n{stages}")
+    path.write_text(f"{yaml.safe_dump(config)}---\n{stages()}")
     arguments = [
         f"--kubeconfig={site.user_kubeconfig('kwok', (ADMIN_GROUP,))}",
         f"--config={path}",

@@ -52,6 +52,8 @@ class DrillHost:
         Folder of the kfarm chart.
     work
         Folder for the operator's log, the file of processes and results.
+    plane
+        A control plane with choices of its own; one with `options` when None.
     kueue
         Whether Kueue is installed.
     """
@@ -62,12 +64,13 @@ class DrillHost:
         work: Path,
         options: Options = OPTIONS,
         limits: Mapping[str, str] = LIMITS,
+        plane: ControlPlane | None = None,
         *,
         kueue: bool = False,
     ) -> None:
         self._kueue = kueue
         self._chart, self._limits, self.work = chart, limits, work
-        self.plane = ControlPlane(options)
+        self.plane = plane or ControlPlane(options)
         self.processes = work / "processes.json"
         self.restarts = 0
         self.operator_start_s: float | None = None
@@ -231,10 +234,14 @@ class DrillHost:
             *(part for file in files for part in ("-f", str(file))),
             *(("--confirm", CLUSTER_NAME) if confirm else ()),
             "--kubeconfig", str(self.cluster.kubeconfig),
-            "--driver", "kwok", "--processes", str(self.processes),
+            *self.driver(),
             *(part for delay in self._delays() for part in ("--delay", delay)),
             "--replace", "--save", str(save),
         ]  # fmt: skip
+
+    def driver(self) -> Sequence[str]:
+        """The arguments that name the driver."""
+        return ("--driver", "kwok", "--processes", str(self.processes))
 
     def _delays(self) -> Iterator[str]:
         """What a prediction has to know of this control plane."""

@@ -1,7 +1,6 @@
 """A real Prometheus server for tests: Debian's package, unpacked into the cache, never installed.
 
-``$PATH`` is looked at first. The package is downloaded by apt with its checks of signatures and
-unpacked by dpkg-deb; nothing is started by it and no root is needed.
+``$PATH`` is looked at first.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -22,11 +20,10 @@ import yaml
 
 from kfarm_controlplane.build import cache_directory
 from kfarm_controlplane.cluster import wait_until
-from kfarm_controlplane.errors import ControlPlaneUnavailable
+from kfarm_controlplane.debian import unpack
 from kfarm_controlplane.ports import PortReservation
 from kfarm_controlplane.process import Component
 
-DOWNLOAD_S = 300
 START_S = 60.0
 
 
@@ -41,61 +38,8 @@ def prometheus_binary() -> Path:
     if installed := shutil.which("prometheus"):
         return Path(installed)
     folder = cache_directory().parent / "prometheus"
-    binary = folder / "usr/bin/prometheus"
-    if not binary.is_file():
-        _unpack(folder)
-    return binary
-
-
-def _unpack(folder: Path) -> None:
-    missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
-    if missing:
-        raise ControlPlaneUnavailable(
-            f"no prometheus on PATH, and no {missing[0]} to get Debian's.",
-            "install Prometheus, or run on Debian or Ubuntu.",
-        )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="prometheus-") as made:
-        work = Path(made)
-        package = _download(work)
-        _run(["dpkg-deb", "-x", package.name, "tree"], work)
-        # another process may have been faster: whose rename comes first does not matter
-        if not (folder / "usr/bin/prometheus").is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            (work / "tree").rename(folder)
-
-
-def _download(folder: Path) -> Path:
-    """Debian's package; apt's own lists are fetched into the folder where the system's are old."""
-    try:
-        _run(["apt-get", "download", "prometheus"], folder)
-    except ControlPlaneUnavailable:
-        (folder / "lists/partial").mkdir(parents=True)
-        (folder / "cache/archives/partial").mkdir(parents=True)
-        own = [f"Dir::State::Lists={folder / 'lists'}", f"Dir::Cache={folder / 'cache'}"]
-        options = [part for option in own for part in ("-o", option)]
-        _run(["apt-get", *options, "update"], folder)
-        _run(["apt-get", *options, "download", "prometheus"], folder)
-    package = next(folder.glob("prometheus_*.deb"), None)
-    if package is None:
-        raise ControlPlaneUnavailable("apt-get download left no package.", "run it by hand.")
-    return package
-
-
-def _run(command: Sequence[str], folder: Path) -> None:
-    try:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=DOWNLOAD_S, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ControlPlaneUnavailable(
-            f"{' '.join(command)} took more than {DOWNLOAD_S} s.", "check the package mirror."
-        ) from error
-    if done.returncode:
-        said = " ".join(done.stderr.split())[-300:]
-        raise ControlPlaneUnavailable(
-            f"{' '.join(command)} failed: {said}.", "run apt-get update, check the package mirror."
-        )
+    unpack(["prometheus"], folder, "usr/bin/prometheus")
+    return folder / "usr/bin/prometheus"
 
 
 class PrometheusServer:
