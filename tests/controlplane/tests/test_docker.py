@@ -37,10 +37,12 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No daemon at hand, and what it takes to start one; where one is at hand, none need be."""
     monkeypatch.setenv("DOCKER_HOST", NOWHERE)
     try:
-        with daemons.docker():
-            pass
+        with daemons.docker() as daemon:
+            why = daemons.refusal(daemon, build(["etcd"])["etcd"])
     except ControlPlaneUnavailable as error:
-        pytest.skip(str(error))
+        why = str(error)
+    if why is not None:
+        pytest.skip(why)
 
 
 def _left(pid: int) -> Iterator[str]:
@@ -108,3 +110,13 @@ def test_a_command_that_fails_says_what_docker_said(alone: None) -> None:
         pytest.raises(ControlPlaneError, match=r"start absent ended with 1: .*No such container"),
     ):
         daemon("start", "absent")
+
+
+def test_a_daemon_that_runs_nothing_is_told_apart(alone: None, tmp_path: Path) -> None:
+    with daemons.docker() as daemon:
+        before = daemon("network", "ls", "--quiet")
+        why = daemons.refusal(daemon, tmp_path)
+        assert why is not None
+        assert "runs no container" in why
+        assert daemon("network", "ls", "--quiet") == before
+        assert daemon("images", "--quiet") == daemon("ps", "--all", "--quiet") == ""

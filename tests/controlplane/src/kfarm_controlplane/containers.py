@@ -16,7 +16,7 @@ from typing import Any
 
 from kfarm_controlplane.cluster import ControlPlane
 from kfarm_controlplane.components import ADMIN_GROUP, stages
-from kfarm_controlplane.docker import Docker
+from kfarm_controlplane.docker import EMPTY_TAR, Docker
 from kfarm_controlplane.drillhost import DrillHost
 from kfarm_controlplane.errors import ControlPlaneError
 from kfarm_controlplane.options import Options
@@ -26,7 +26,6 @@ CLUSTER = "k"
 CONTROL_PLANE = f"{CLUSTER}-control-plane"
 NETWORK = "kind"
 IMAGE = "kfarm-test/nothing:1"
-_EMPTY_TAR = bytes(1024)
 _UNIX = "localhost"
 """Name of etcd's socket: a client holds the certificate against it."""
 
@@ -54,7 +53,7 @@ class ContainerPlane(ControlPlane):
             raise ControlPlaneError(
                 f"containers of a kind cluster {CLUSTER} are there.", "delete that cluster."
             )
-        self.docker("import", "-", IMAGE, stdin=_EMPTY_TAR)
+        self.docker("import", "-", IMAGE, stdin=EMPTY_TAR)
         self._image = True
         if NETWORK not in self.docker("network", "ls", "--format", "{{.Name}}").split():
             self.docker("network", "create", *self._bridge(), NETWORK)

@@ -27,6 +27,8 @@ PACKAGES = ("docker.io", "containerd", "runc")
 COMMAND_S = 120.0
 START_S = 60.0
 STOP_S = 20.0
+EMPTY_TAR = bytes(1024)
+"""The image of containers that bring their programs as volumes."""
 _PREFIX = "kfarm-docker-"
 _BRIDGE = "kfarm"
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -93,6 +95,30 @@ def docker() -> Iterator[Docker]:
         return
     with _our_own(_programs()) as own:
         yield own
+
+
+def refusal(daemon: Docker, program: Path) -> str | None:
+    """Why no container can be run here though a daemon answers; None: one was run.
+
+    Parameters
+    ----------
+    program
+        A program that is linked statically and knows ``--version``.
+    """
+    name = f"{_PREFIX}probe-{os.getpid()}"
+    bridge = ("--opt", f"com.docker.network.bridge.name={daemon.bridge}") if daemon.bridge else ()
+    try:
+        daemon("import", "-", name, stdin=EMPTY_TAR)
+        daemon("network", "create", *bridge, name)
+        daemon("run", "--rm", "--network", name, "--volume", f"{program}:/program:ro", name,
+               "/program", "--version")  # fmt: skip
+    except (ControlPlaneError, subprocess.SubprocessError) as error:
+        return f"a Docker daemon answers, but runs no container: {error}"
+    finally:
+        for thing in (("network", "rm", name), ("image", "rm", "--force", name)):
+            with contextlib.suppress(ControlPlaneError, subprocess.SubprocessError):
+                daemon(*thing)
+    return None
 
 
 def _programs() -> Path:
