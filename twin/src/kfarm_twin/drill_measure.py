@@ -248,9 +248,9 @@ class _Measure:
             start = begun
             if seen:
                 start = one.departure.evicted
-                if one.node.wave.kind == "Down" and one.struck:
+                if one.node.wave.kind == "Down":
                     start = np.minimum(one.node.missed, start)
-            elif one.node.wave.kind == "Drained" or not one.struck:
+            elif one.node.wave.kind == "Drained":
                 start = one.departure.evicted
             weight = 1.0 if seen else float(one.floor.accelerators(one.slot))
             spells.append(Spell(one.floor.slot_name(one.slot), start, end, weight))
