@@ -165,11 +165,13 @@ def _our_own(programs: Path) -> Iterator[Docker]:
 
 
 def _wait(daemon: Component, client: Docker) -> None:
-    wait_until(lambda: client.answers or not daemon.running, START_S, "Docker answers")
+    remedy = "run where cgroups and namespaces may be made."
+    try:
+        wait_until(lambda: client.answers or not daemon.running, START_S, "Docker answers")
+    except ControlPlaneError as error:
+        raise ControlPlaneUnavailable(f"dockerd does not answer: {error}", remedy) from error
     if not daemon.running:
-        raise ControlPlaneUnavailable(
-            f"dockerd ended: {daemon.tail()}.", "run where cgroups and namespaces may be made."
-        )
+        raise ControlPlaneUnavailable(f"dockerd ended: {daemon.tail()}.", remedy)
 
 
 def _sweep() -> None:
