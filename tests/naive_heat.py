@@ -21,6 +21,8 @@ NEVER = math.inf
 TOLERANCE = 1e-9
 LOOKS = 6
 """Times within a step of the integrator at which conditions are looked at."""
+ROUNDS = 1000
+"""Rounds at one instant after which it is told rather than waited for."""
 
 
 @dataclass
@@ -276,9 +278,11 @@ class Naive:
         if device.level > floor:
             watts = self.power(node, device, device.level) / 1000
             found.append(inlet + resistance * watts - cluster.throttle_c)
-        if device.level < 32 or die < cluster.throttle_c:
-            watts = self.power(node, device, min(device.level + 1, 32)) / 1000
-            found.append(cluster.throttle_c - cluster.hysteresis_k - inlet - resistance * watts)
+        watts = self.power(node, device, min(device.level + 1, 32)) / 1000
+        room = cluster.throttle_c - cluster.hysteresis_k - inlet - resistance * watts
+        # From the last level it goes back to none, which a die at its limit forbids. The lower of
+        # the two is continuous, so that the time at which it turns positive can be located.
+        found.append(room if device.level < 32 else min(room, cluster.throttle_c - die))
         return found
 
     def above(self, node: Node, fan: int) -> float:
@@ -567,6 +571,7 @@ class Naive:
         totals = np.zeros(2 + len(self.farm.zones) + len(self.farm.plants))
         begin = self.capacity @ self.parts(y)[2]
         hottest, throttled = float(self.parts(y)[3].max()), 0.0
+        moved, here = -NEVER, 0
         self.settle(0.0, y)
         while True:
             while rows and rows[0][0] <= t:
@@ -582,6 +587,9 @@ class Naive:
                 continue
             if t >= horizon:
                 break
+            here = here + 1 if t == moved else 0
+            moved = t
+            assert here < ROUNDS, f"the reference does not get past {t} s"
             stop = min([horizon, *timers, *([rows[0][0]] if rows else [])])
             before, slow = t, self.slow()
             t, y, events, peak = self.advance(t, y, stop, samples, out)
@@ -641,7 +649,8 @@ class Naive:
             first, events, subs = NEVER, [], []
             low = float(times[0])
             for high in map(float, times[1:]):
-                here = [g(dense(high)) for *_, g in conditions]
+                there = dense(high)
+                here = [g(there) for *_, g in conditions]
                 for place, (kind, index, sub, g) in enumerate(conditions):
                     if before[place] <= 0 < here[place]:
                         at = low
@@ -665,8 +674,8 @@ class Naive:
             end = min(first, solver.t)
             while samples and samples[0] < end:
                 self.note(dense(samples.pop(0)), out)
-            inside = np.linspace(solver.t_old, end, 12)
-            peak = max(peak, *(float(self.parts(dense(x))[3].max()) for x in inside))
+            inside = dense(np.linspace(solver.t_old, end, 12))
+            peak = max(peak, float(self.parts(inside)[3].max()))
             if events:
                 keys = {(first, *e, sub) for e, sub in zip(events, subs, strict=True)}
                 self.fired |= keys
