@@ -219,10 +219,9 @@ def open_zone(heat: Heat, hs: HeatState, zone: int) -> None:
     rise = heat_w / conduct if conduct > 0.0 else math.inf
     keeps = conduct > 0.0 and water + rise <= law[c.SETPOINT] + TOLERANCE
     if math.isinf(conduct) or (keeps and z[c.SUPPLY] <= law[c.SETPOINT]):
-        row[c.MODE] = c.REGULATED
-        if z[c.SUPPLY] != law[c.SETPOINT]:
+        if row[c.MODE] == c.SATURATED or z[c.SUPPLY] != law[c.SETPOINT]:
             row[c.STILL], row[c.FLIPPED] = 0, hs.now[c.TIME]
-            z[c.SUPPLY] = law[c.SETPOINT]
+        row[c.MODE], z[c.SUPPLY] = c.REGULATED, law[c.SETPOINT]
     else:
         if row[c.MODE] == c.REGULATED:
             row[c.FLIPPED] = hs.now[c.TIME]
