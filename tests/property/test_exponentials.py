@@ -139,6 +139,46 @@ def test_the_greatest_value_bounds_a_close_look(values: dict[str, float]) -> Non
     assert best >= curve - 1e-9 * (1.0 + abs(curve))
 
 
+@settings(max_examples=200, deadline=None)
+@given(cascades(), st.floats(0.05, 0.95), st.floats(0, 8))
+def test_a_farther_horizon_hides_nothing(
+    values: dict[str, float], share: float, decades: float
+) -> None:
+    """What has long come to rest keeps the crests that it had, and the crossings before them."""
+    near = 30.0 / max(values["A3"], values["A4"])
+    w = _table(values)
+    curve = [VALUE(w, 4, float(t)) for t in np.linspace(0.0, near, 400)]
+    low, high = min(curve), max(curve)
+    slack = 1e-9 * (1.0 + abs(low) + abs(high))
+    assert GREATEST(_table(values), 4, near * 10.0**decades) >= high - slack
+    level = low + share * (high - low)
+    if high - low < 1e-6:
+        return
+    for first in (RISE, FALL):
+        soon = first(_table(values), 4, level, near)
+        if soon < math.inf:
+            far = first(_table(values), 4, level, near * 10.0**decades)
+            assert math.isclose(far, soon, rel_tol=1e-9, abs_tol=1e-9)
+
+
+def test_a_crest_is_found_whose_decay_ends_in_rounding() -> None:
+    """A device set free on a warm sink: its slope long after is nothing but the last digits."""
+    w = _table(
+        {
+            "A3": 0.034940019989898685,
+            "A4": 0.21516654604497,
+            "S3": 40.3056297876425,
+            "S4": 44.86897916964743,
+            "C3": 23.342901420263377,
+            "C4": 21.16014982246512,
+        }
+    )
+    for horizon in (20.0, 800.0, 1612.275781, 1e5, 1e8):
+        assert 0.0 < RISE(w, 4, 46.84714562850538, horizon) < 1.0
+        assert 4.0 < FALL(w, 4, 46.84714562850538, 1e8) < 200.0
+        assert ZEROS(w, 4, horizon) == 1
+
+
 @pytest.mark.parametrize("near", [0.0, 1e-13, 1e-7, 0.3])
 def test_a_level_that_is_crossed_twice(near: float) -> None:
     """A cold die on a hot sink overshoots: exp(-t) t crosses 0.2 upwards, then downwards."""

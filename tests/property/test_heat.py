@@ -11,7 +11,7 @@ import pytest
 from kfarm_twin.heat_tables import HeatCluster, HeatFarm
 from kfarm_twin.kernels import heat_columns as c
 
-FEW = (*range(10), 31, 43, 45, 50)
+FEW = (*range(10), 31, 43, 45, 50, 62, 158)
 """Scenes that show between them all that can happen; more by the slow test."""
 PARTS = 2
 SAME = 1e-6

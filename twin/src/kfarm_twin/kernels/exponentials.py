@@ -170,21 +170,64 @@ def value(w: Floats, stage: int, t: float) -> float:
 
 
 @inner
-def slope(w: Floats, stage: int, t: float) -> float:
-    """Derivative of a stage at `t` [K/s]."""
-    here = value(w, stage, t)
+def drift(w: Floats, t: float) -> float:
+    """Derivative of the first stage at `t` [K/s]."""
+    return float(w[Q1] * exp(-w[A1] * t))
+
+
+@inner
+def _push(w: Floats, stage: int) -> float:
+    """Derivative of a stage at 0 [K/s]."""
     if stage == 1:
-        return float(w[Q1] - w[A1] * here)
-    above = value(w, stage - 1, t)
+        return float(w[Q1])
     if stage == 2:
-        return float(w[A2] * (above - here) + w[Q2])
-    drive = w[C3] if stage == 3 else w[C4]
-    return float(w[A1 + stage - 1] * (above + drive - here))
+        return float(w[Q2] - w[A2] * w[S2])
+    if stage == 3:
+        return float(w[A3] * (w[S2] + w[C3] - w[S3]))
+    return float(w[A4] * (w[S3] + w[C4] - w[S4]))
+
+
+@inner
+def _least_rate(w: Floats, stage: int) -> float:
+    """Of the exponentials in the derivative of a stage, the rate of the one that stays longest."""
+    least, low, gain = NEVER, NEVER, 1.0
+    for first in range(stage, 0, -1):
+        low = min(low, w[A1 + first - 1])
+        if gain * _push(w, first) != 0.0:
+            least = low
+        gain *= w[A1 + first - 1]
+    return least
+
+
+@inner
+def _lean(w: Floats, stage: int, t: float) -> float:
+    """Derivative of a stage at `t` times exp(least rate t): its sign, however late [K/s].
+
+    The derivatives are a cascade as well, one without drives. As the difference of two values it
+    would be lost in their rounding long before a horizon, and with it the last turning point.
+    """
+    least = _least_rate(w, stage)
+    total, gain = 0.0, 1.0
+    for first in range(stage, 0, -1):
+        weight = gain * _push(w, first)
+        gain *= w[A1 + first - 1]
+        if weight == 0.0:
+            continue
+        count = stage - first + 1
+        if count == 1:
+            total += weight * exp(-(w[A1 + stage - 1] - least) * t)
+        elif count == 2:
+            total += weight * pair(w[A1 + first - 1] - least, w[A1 + first] - least, t)
+        else:
+            for place in range(count):
+                w[_RATES + place] = w[A1 + first - 1 + place] - least
+            total += weight * _convolution(w, count, t)
+    return total
 
 
 @inner
 def _height(w: Floats, stage: int, level: float, of_slope: bool, t: float) -> float:
-    return slope(w, stage, t) if of_slope else value(w, stage, t) - level
+    return _lean(w, stage, t) if of_slope else value(w, stage, t) - level
 
 
 @inner
@@ -242,10 +285,10 @@ def zeros(w: Floats, stage: int, horizon: float) -> int:
         for place in range(found):
             w[_ABOVE + place] = w[_ZEROS + place]
         gaps, found, low = found + 1, 0, 0.0
-        at_low = slope(w, upto, 0.0)
+        at_low = _lean(w, upto, 0.0)
         for gap in range(gaps):
             high = w[_ABOVE + gap] if gap < gaps - 1 else horizon
-            at_high = slope(w, upto, high)
+            at_high = _lean(w, upto, high)
             if at_low * at_high < 0.0:
                 w[_ZEROS + found] = _root(w, upto, 0.0, True, low, high, at_low, at_high)
                 found += 1
@@ -288,7 +331,7 @@ def first_rise(w: Floats, stage: int, level: float, horizon: float) -> float:
     at 0. `NEVER` when there is none.
     """
     at_low = value(w, stage, 0.0) - level
-    if at_low == 0.0 and slope(w, stage, 0.0) > 0.0:
+    if at_low == 0.0 and _lean(w, stage, 0.0) > 0.0:
         return 0.0
     found, low = zeros(w, stage, horizon), 0.0
     for gap in range(found + 1):
@@ -304,7 +347,7 @@ def first_rise(w: Floats, stage: int, level: float, horizon: float) -> float:
 def first_fall(w: Floats, stage: int, level: float, horizon: float) -> float:
     """As `first_rise`, for the first time after which a stage is below a level."""
     at_low = value(w, stage, 0.0) - level
-    if at_low == 0.0 and slope(w, stage, 0.0) < 0.0:
+    if at_low == 0.0 and _lean(w, stage, 0.0) < 0.0:
         return 0.0
     found, low = zeros(w, stage, horizon), 0.0
     for gap in range(found + 1):

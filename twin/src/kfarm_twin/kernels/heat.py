@@ -13,7 +13,7 @@ import math
 from kfarm_twin._jit import inner
 from kfarm_twin.arrays import Floats, Ints
 from kfarm_twin.kernels import heat_columns as c
-from kfarm_twin.kernels.exponentials import A1, Q1, SEEN, slope
+from kfarm_twin.kernels.exponentials import A1, Q1, SEEN, drift
 from kfarm_twin.kernels.heat_columns import Heat, HeatState
 from kfarm_twin.kernels.heat_nodes import (
     BACK_OFF,
@@ -889,7 +889,7 @@ def end(heat: Heat, hs: HeatState, horizon: int) -> None:
         whole[c.P_HEAT_SINCE] = horizon
         water = water_at(hs, plant)
         hs.w[A1], hs.w[Q1] = p[c.P_RATE], p[c.P_PUSH]
-        p[c.P_PUSH] = slope(hs.w, 1, seconds_since(hs, whole[c.P_SINCE]))
+        p[c.P_PUSH] = drift(hs.w, seconds_since(hs, whole[c.P_SINCE]))
         p[c.P_WATER], whole[c.P_SINCE] = water, horizon
         p[c.P_HIGHEST] = max(p[c.P_HIGHEST], water)
 

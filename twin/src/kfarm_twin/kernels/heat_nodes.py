@@ -21,12 +21,12 @@ from kfarm_twin.kernels.exponentials import (
     S4,
     SEEN,
     SEEN_PLACES,
+    drift,
     first_fall,
     first_rise,
     greatest,
     greatest_at,
     pair,
-    slope,
     value,
 )
 from kfarm_twin.kernels.heat_columns import Heat, HeatState
@@ -653,7 +653,7 @@ def close_zone(heat: Heat, hs: HeatState, zone: int) -> None:
             load_zone(hs, zone)
             z[c.SUPPLY] = hs.w[REFERENCE] + value(hs.w, 2, span)
             z[c.WATER] += value(hs.w, 1, span)
-            z[c.W_PUSH] = slope(hs.w, 1, span)
+            z[c.W_PUSH] = drift(hs.w, span)
     row[c.Z_SINCE] = now
 
 

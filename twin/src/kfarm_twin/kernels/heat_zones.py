@@ -25,10 +25,10 @@ from kfarm_twin.kernels.exponentials import (
     S2,
     S3,
     S4,
+    drift,
     first_fall,
     first_rise,
     greatest,
-    slope,
     value,
 )
 from kfarm_twin.kernels.heat_columns import Heat, HeatState
@@ -124,7 +124,7 @@ def stand_at(heat: Heat, hs: HeatState, branch: int, t: float) -> tuple[float, f
         return float(reference + w[S3]), float(reference + w[S4])
     sink, die = value(w, 3, t), value(w, 4, t)
     if hs.zone[heat.branches[branch, c.B_ZONE], c.MODE] == c.SATURATED:
-        supply, water, push = value(w, 2, t), value(w, 1, t), slope(w, 1, t)
+        supply, water, push = value(w, 2, t), value(w, 1, t), drift(w, t)
         w[REFERENCE] = reference + water
         w[S2] = supply - water
         w[Q1] = push
@@ -212,7 +212,7 @@ def open_zone(heat: Heat, hs: HeatState, zone: int) -> None:
     plant = int(law[c.PLANT])
     water = water_at(hs, plant)
     z[c.WATER], z[c.W_RATE] = water, hs.plant_c[plant, c.P_RATE]
-    z[c.W_PUSH] = slope(hs.w, 1, seconds_since(hs, hs.plant[plant, c.P_SINCE]))
+    z[c.W_PUSH] = drift(hs.w, seconds_since(hs, hs.plant[plant, c.P_SINCE]))
     share, heat_w = units_share(heat, hs, zone), float(row[c.HEAT_MW]) * KILO
     row[c.Z_SINCE] = hs.now[c.TIME]
     conduct = law[c.U] * share if share > 0.0 else 0.0
