@@ -23,7 +23,7 @@ from kfarm_operator.drillrun.files import read_drill
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "examples/drills"
-KUEUE_GROUND = LIBRARY / "ground-kueue.yaml"
+KUEUE_GROUND = LIBRARY / "kueue/ground.yaml"
 CLUSTER = "kfarm-drills"
 IMAGE = "kfarm-operator:drills"
 RELEASE = "kfarm-system"

@@ -78,7 +78,7 @@ def _all(work: Path, arguments: argparse.Namespace) -> int:
     for old in results.glob("*.json"):
         old.unlink()
     with _host(began, work, kueue=True) as host:
-        host.prepare(LIBRARY / "ground.yaml", LIBRARY / "ground-kueue.yaml")
+        host.prepare(LIBRARY / "ground.yaml", LIBRARY / "kueue/ground.yaml")
         library = Library(host, results, began)
         code = library.run(drills(arguments.only))
     if arguments.record is not None:

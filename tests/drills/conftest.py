@@ -28,7 +28,7 @@ def _own_plane() -> None:
 def small_ground() -> list[Body]:
     """The library's grounds with 24 nodes, and gangs of four pods, one of which fills its rack."""
     kept = []
-    for body in bodies(LIBRARY / "ground.yaml") + bodies(LIBRARY / "ground-kueue.yaml"):
+    for body in bodies(LIBRARY / "ground.yaml") + bodies(LIBRARY / "kueue/ground.yaml"):
         if body["metadata"]["name"] in ("drill-npu", "tune", "chat", "borrow"):
             continue
         if body["kind"] == "GPUFarm":
@@ -57,5 +57,5 @@ def big_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrillHost]:
     """The library's ground at its size: 566 nodes."""
     _own_plane()
     with DrillHost(CHART, tmp_path_factory.mktemp("library"), kueue=True) as host:
-        host.prepare(LIBRARY / "ground.yaml", LIBRARY / "ground-kueue.yaml")
+        host.prepare(LIBRARY / "ground.yaml", LIBRARY / "kueue/ground.yaml")
         yield host

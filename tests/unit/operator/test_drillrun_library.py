@@ -49,7 +49,7 @@ def test_each_is_dry_has_a_runbook_and_stands_on_its_ground(path: Path) -> None:
     assert not files.runbook.splitlines()[0].endswith(".")
     assert files.namespace == "drills"
     assert spec.farm.name in _farms(_ground(path))
-    grounds = (_ground(path), path.parent / "ground-kueue.yaml", path)
+    grounds = (_ground(path), path.parent / "kueue/ground.yaml", path)
     assert set(spec.plans) <= {name for one in grounds if one.exists() for name in _plans(one)}
     chosen = {f.selector.plan for f in spec.faults if f.selector and f.selector.plan}
     assert chosen <= set(spec.plans)
