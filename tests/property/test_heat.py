@@ -12,7 +12,7 @@ from kfarm_twin.heat_tables import HeatCluster, HeatFarm
 from kfarm_twin.kernels import heat_columns as c
 
 FEW = (*range(10), 31, 43, 45, 50, 62, 158)
-"""Scenes that show between them all that can happen; more by the slow test."""
+"""Scenes that show between them all that can happen, and two where the engine once differed."""
 PARTS = 2
 SAME = 1e-6
 """Share of the temperature rise within which temperatures agree."""

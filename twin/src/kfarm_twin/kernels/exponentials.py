@@ -285,7 +285,7 @@ def zeros(w: Floats, stage: int, horizon: float) -> int:
         for place in range(found):
             w[_ABOVE + place] = w[_ZEROS + place]
         gaps, found, low = found + 1, 0, 0.0
-        at_low = _lean(w, upto, 0.0)
+        at_low = _push(w, upto)
         for gap in range(gaps):
             high = w[_ABOVE + gap] if gap < gaps - 1 else horizon
             at_high = _lean(w, upto, high)
@@ -331,7 +331,7 @@ def first_rise(w: Floats, stage: int, level: float, horizon: float) -> float:
     at 0. `NEVER` when there is none.
     """
     at_low = value(w, stage, 0.0) - level
-    if at_low == 0.0 and _lean(w, stage, 0.0) > 0.0:
+    if at_low == 0.0 and _push(w, stage) > 0.0:
         return 0.0
     found, low = zeros(w, stage, horizon), 0.0
     for gap in range(found + 1):
@@ -347,7 +347,7 @@ def first_rise(w: Floats, stage: int, level: float, horizon: float) -> float:
 def first_fall(w: Floats, stage: int, level: float, horizon: float) -> float:
     """As `first_rise`, for the first time after which a stage is below a level."""
     at_low = value(w, stage, 0.0) - level
-    if at_low == 0.0 and _lean(w, stage, 0.0) < 0.0:
+    if at_low == 0.0 and _push(w, stage) < 0.0:
         return 0.0
     found, low = zeros(w, stage, horizon), 0.0
     for gap in range(found + 1):
