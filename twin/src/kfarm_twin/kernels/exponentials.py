@@ -52,6 +52,8 @@ _RELATIVE = 4e-16
 _LEAST_SCALE = 1e-3
 """Brackets are halved in the logarithm down to this time [s]."""
 _STEPS = 200
+_NOTHING = 1e-200
+"""Slopes below this are none [K/s]; a bracket's ends are halved, and must not come to 0."""
 
 
 @inner
@@ -193,7 +195,7 @@ def _least_rate(w: Floats, stage: int) -> float:
     least, low, gain = NEVER, NEVER, 1.0
     for first in range(stage, 0, -1):
         low = min(low, w[A1 + first - 1])
-        if gain * _push(w, first) != 0.0:
+        if abs(gain * _push(w, first)) > _NOTHING:
             least = low
         gain *= w[A1 + first - 1]
     return least
@@ -211,7 +213,7 @@ def _lean(w: Floats, stage: int, t: float) -> float:
     for first in range(stage, 0, -1):
         weight = gain * _push(w, first)
         gain *= w[A1 + first - 1]
-        if weight == 0.0:
+        if abs(weight) <= _NOTHING:
             continue
         count = stage - first + 1
         if count == 1:
@@ -289,7 +291,7 @@ def zeros(w: Floats, stage: int, horizon: float) -> int:
         for gap in range(gaps):
             high = w[_ABOVE + gap] if gap < gaps - 1 else horizon
             at_high = _lean(w, upto, high)
-            if at_low * at_high < 0.0:
+            if at_low < 0.0 < at_high or at_high < 0.0 < at_low:  # a product may underflow
                 w[_ZEROS + found] = _root(w, upto, 0.0, True, low, high, at_low, at_high)
                 found += 1
             if at_high != 0.0:
